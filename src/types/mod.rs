@@ -1,0 +1,9 @@
+//! Arrow schemas and the options of a quantization. No data, no allocation beyond the schemas.
+
+pub mod error_stats;
+pub mod options;
+pub mod quantized;
+pub mod tensors;
+pub mod weights;
+
+pub use options::{Bits, Method, OptionsError, QuantizeOptions};

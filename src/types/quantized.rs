@@ -1,0 +1,52 @@
+//! The quantized value: codes and everything needed to decode them, as data.
+//!
+//! `weight = row_scale * m(scales[g]) * (code - z)`, where
+//! `m(c) = (1 + (c mod 16)/16) * 2^(floor(c/16) - 15)` and `z = zero_points[g] * (2^bits - 1) / 255`,
+//! or `2^(bits-1)` when `zero_points` is null. The decode parameters are columns, not field metadata:
+//! CASE, COALESCE, UNION and casts drop or mix metadata, and one column may hold several bit widths.
+
+use arrow_schema::{DataType, Field, Fields};
+
+/// `bits`: 2, 3, 4 or 8.
+pub const BITS: &str = "bits";
+/// `group_size`: weights per group; the last group may be short.
+pub const GROUP_SIZE: &str = "group_size";
+/// `length`: weights in the row.
+pub const LENGTH: &str = "length";
+/// `row_scale`: the f32 that all scales of the row are relative to.
+pub const ROW_SCALE: &str = "row_scale";
+/// `codes`: `ceil(length*bits/8)` bytes, least significant bit first.
+pub const CODES: &str = "codes";
+/// `scales`: one u8 per group.
+pub const SCALES: &str = "scales";
+/// `zero_points`: one u8 per group; null: symmetric.
+pub const ZERO_POINTS: &str = "zero_points";
+
+/// The fields of a quantized value, in order.
+pub fn quantized_fields() -> Fields {
+    Fields::from(vec![
+        Field::new(BITS, DataType::UInt8, true),
+        Field::new(GROUP_SIZE, DataType::UInt32, true),
+        Field::new(LENGTH, DataType::UInt32, true),
+        Field::new(ROW_SCALE, DataType::Float32, true),
+        Field::new(CODES, DataType::Binary, true),
+        Field::new(SCALES, DataType::Binary, true),
+        Field::new(ZERO_POINTS, DataType::Binary, true),
+    ])
+}
+
+/// The type of a quantized value.
+pub fn quantized_type() -> DataType {
+    DataType::Struct(quantized_fields())
+}
+
+/// The fields of the parameters alone, as `quant_params` gives and `quantize_with` takes them:
+/// a quantized value without `bits` and `codes`.
+pub fn params_fields() -> Fields {
+    quantized_fields().into_iter().filter(|field| ![BITS, CODES].contains(&field.name().as_str())).cloned().collect()
+}
+
+/// The type of the parameters alone.
+pub fn params_type() -> DataType {
+    DataType::Struct(params_fields())
+}
