@@ -1,1 +1,7 @@
-fn main(){}
+//! The `arrow-quant` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    arrow_quant::cli::main()
+}

@@ -50,3 +50,8 @@ pub fn params_fields() -> Fields {
 pub fn params_type() -> DataType {
     DataType::Struct(params_fields())
 }
+
+/// `List<UInt8>`, the type of unpacked codes.
+pub fn codes_type() -> DataType {
+    DataType::List(std::sync::Arc::new(Field::new_list_field(DataType::UInt8, true)))
+}

@@ -1,0 +1,50 @@
+# Everything a contributor runs. `make demo` and `make test` need Rust, Python 3.11 or later, make and a C compiler.
+
+CARGO ?= cargo
+PYTHON ?= python3
+VENV := .venv
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
+DEMO := tests/data/digits_dit
+
+.PHONY: help build demo test test-rust test-python test-arm lint docs clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+build: ## Build the arrow-quant program
+	$(CARGO) build --release --locked
+
+demo: build ## Quantize the digits diffusion transformer and show the report
+	$(BINARY) quantize $(DEMO) --output out/digits_dit_4bit --bits 4 --overwrite --report
+
+test: lint test-rust test-python ## Set up what the tests need and run every test
+
+test-rust: build
+	$(CARGO) test --release --locked
+	$(CARGO) test --release --locked --no-default-features --lib
+
+test-python: build $(VENV)/.ready
+	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q tests/python
+
+$(VENV)/.ready: tests/python/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement tests/python/requirements.txt
+	touch $@
+
+lint: ## Format, lints and documentation without warnings
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --release --locked --no-deps
+
+docs: build ## Regenerate docs/sql_reference.md
+	$(BINARY) functions --markdown > docs/sql_reference.md
+
+clean: ## Remove what the targets made
+	rm -rf target out $(VENV)
+
+test-arm: ## Run the kernel and array tests for 64-bit Arm under qemu (needs root on Debian to install what it needs)
+	tests/arm/install.sh
+	RUSTC=/usr/bin/rustc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+	$(CARGO) test --release --locked --no-default-features --lib --target aarch64-unknown-linux-gnu

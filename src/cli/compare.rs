@@ -1,0 +1,96 @@
+//! `arrow-quant compare`: how far two models lie apart.
+
+use std::{
+    io::{Write, stdout},
+    path::PathBuf,
+};
+
+use super::{CliError, options};
+use crate::{
+    io::TensorSums,
+    sql::{
+        Session,
+        compare::{Difference, compare},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The model that is right: safetensors, or a folder that quantize made
+    reference: PathBuf,
+    /// The model to be measured against it
+    candidate: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Threads to use [default: all cores]
+    #[arg(long, value_parser = options::threads)]
+    threads: Option<usize>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let threads = arguments.threads.unwrap_or_else(options::cores);
+    let runtime = options::runtime(arguments.threads)?;
+    let session = Session::new(threads)?;
+    let differences = runtime.block_on(async {
+        tokio::select! {
+            result = compare(&session, &arguments.reference, &arguments.candidate, |_, _| ()) => Ok(result?),
+            _ = tokio::signal::ctrl_c() => Err(CliError::Failed("interrupted".into())),
+        }
+    })?;
+    let errors = differences.iter().filter_map(|(_, difference)| match difference {
+        Difference::Error(sums) => Some(sums),
+        _ => None,
+    });
+    let total = errors.fold(TensorSums::new("all that differ"), |total, sums| total + sums);
+    let mut out = stdout().lock();
+    if arguments.json {
+        let tensors: Vec<_> = differences.iter().map(|(name, difference)| json(name, difference)).collect();
+        let document = serde_json::json!({ "tensors": tensors, "total": figures(&total) });
+        return Ok(writeln!(out, "{document}")?);
+    }
+    let width = differences.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(total.name.len());
+    writeln!(out, "{:<width$}  {:>9} {:>10} {:>12} {:>12}", "tensor", "SQNR dB", "cosine", "mse", "max error")?;
+    for (name, difference) in &differences {
+        match difference {
+            Difference::Error(sums) => writeln!(out, "{name:<width$}  {}", line(sums))?,
+            other => writeln!(out, "{name:<width$}  {}", words(other))?,
+        }
+    }
+    if total.n > 0 {
+        writeln!(out, "{:<width$}  {}", total.name, line(&total))?;
+    }
+    Ok(())
+}
+
+fn line(sums: &TensorSums) -> String {
+    format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", sums.sqnr_db(), sums.cosine(), sums.mse(), sums.max_abs)
+}
+
+fn words(difference: &Difference) -> &'static str {
+    match difference {
+        Difference::Missing { in_candidate: true } => "missing in the candidate",
+        Difference::Missing { in_candidate: false } => "missing in the reference",
+        Difference::Identical => "identical",
+        Difference::Bytes => "the stored bytes differ",
+        Difference::Error(_) => "differs",
+    }
+}
+
+fn json(name: &str, difference: &Difference) -> serde_json::Value {
+    let mut object = match difference {
+        Difference::Error(sums) => figures(sums),
+        _ => serde_json::json!({}),
+    };
+    object["name"] = name.into();
+    object["difference"] = words(difference).into();
+    object
+}
+
+fn figures(sums: &TensorSums) -> serde_json::Value {
+    // JSON has no infinity: equal weights have no noise, and no ratio.
+    let sqnr = Some(sums.sqnr_db()).filter(|db| db.is_finite());
+    serde_json::json!({
+        "sqnr_db": sqnr, "cosine": sums.cosine(), "mse": sums.mse(), "max_abs_error": sums.max_abs, "n": sums.n,
+    })
+}

@@ -1,0 +1,62 @@
+//! `arrow-quant inspect`: the tensors of a model, from the headers alone.
+
+use std::{
+    collections::BTreeMap,
+    io::{Write, stdout},
+    path::PathBuf,
+};
+
+use super::{CliError, table};
+use crate::io::Model;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// A safetensors file, a folder of shards, or a diffusers folder
+    model: PathBuf,
+    /// Print JSON, one object per tensor
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let model = Model::open(&arguments.model)?;
+    let mut out = stdout().lock();
+    let parameters = |tensor: &crate::io::Tensor| tensor.rows as u64 * tensor.row_length as u64;
+    if arguments.json {
+        for tensor in model.tensors() {
+            let line = serde_json::json!({
+                "name": tensor.name, "layer": tensor.layer, "module": tensor.module,
+                "dtype": tensor.dtype.to_string(), "shape": tensor.shape,
+                "parameters": parameters(tensor), "bytes": tensor.bytes(), "file": model.file_of(tensor),
+            });
+            writeln!(out, "{line}")?;
+        }
+        return Ok(());
+    }
+    let width = model.tensors().iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
+    writeln!(out, "{:<width$}  {:<18} {:<7} {:>10} {:>10}", "tensor", "shape", "dtype", "parameters", "bytes")?;
+    let mut dtypes: BTreeMap<String, u64> = BTreeMap::new();
+    for tensor in model.tensors() {
+        *dtypes.entry(tensor.dtype.to_string()).or_default() += parameters(tensor);
+        writeln!(
+            out,
+            "{:<width$}  {:<18} {:<7} {:>10} {:>10}",
+            tensor.name,
+            format!("{:?}", tensor.shape),
+            tensor.dtype.to_string(),
+            table::quantity(parameters(tensor)),
+            table::bytes(tensor.bytes() as u64),
+        )?;
+    }
+    let dtypes: Vec<_> = dtypes.iter().map(|(dtype, count)| format!("{dtype} {}", table::quantity(*count))).collect();
+    let bytes: u64 = model.tensors().iter().map(|tensor| tensor.bytes() as u64).sum();
+    Ok(writeln!(
+        out,
+        "{} tensors in {} files, {} parameters ({}), {}",
+        model.tensors().len(),
+        model.files().len(),
+        table::quantity(model.tensors().iter().map(parameters).sum()),
+        dtypes.join(", "),
+        table::bytes(bytes),
+    )?)
+}

@@ -1,0 +1,145 @@
+//! `arrow-quant sql`: one query, a script on standard input, or a prompt.
+
+use std::{
+    io::{IsTerminal, Read, Write, stdin, stdout},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::StreamExt;
+use tokio::runtime::Runtime;
+
+use super::{CliError, options, prompt, table};
+use crate::sql::Session;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The query; without one, a prompt on a terminal, else the statements on standard input
+    query: Option<String>,
+    /// Make the model at PATH a table called NAME; may be repeated
+    #[arg(long = "table", value_name = "NAME=PATH")]
+    tables: Vec<NamedPath>,
+    /// Threads to use [default: all cores]
+    #[arg(long, value_parser = options::threads)]
+    threads: Option<usize>,
+    /// Rows to show of each result
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    max_rows: usize,
+}
+
+/// `NAME=PATH` on the command line.
+#[derive(Debug, Clone)]
+struct NamedPath {
+    name: String,
+    path: PathBuf,
+}
+
+impl FromStr for NamedPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.into(), path: path.into() })
+            }
+            _ => Err("must be NAME=PATH, such as layers=model.safetensors".into()),
+        }
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let runtime = options::runtime(arguments.threads)?;
+    let session = Session::new(arguments.threads.unwrap_or_else(options::cores))?;
+    for named in &arguments.tables {
+        session.register_model(&named.name, &named.path)?;
+    }
+    let console = Console { runtime, session, max_rows: arguments.max_rows };
+    match &arguments.query {
+        Some(query) => console.run_script(query),
+        None if stdin().is_terminal() => prompt::run(&console),
+        None => {
+            let mut script = String::new();
+            stdin().lock().read_to_string(&mut script)?;
+            console.run_script(&script)
+        }
+    }
+}
+
+/// A session and how its results are shown.
+pub struct Console {
+    runtime: Runtime,
+    session: Session,
+    max_rows: usize,
+}
+
+impl Console {
+    /// Runs statements that semicolons part, and stops at the first that fails.
+    pub fn run_script(&self, script: &str) -> Result<(), CliError> {
+        let state = self.session.context().state();
+        let dialect = state.config_options().sql_parser.dialect;
+        for statement in statements(script, dialect)? {
+            self.run_statement(&statement)?;
+        }
+        Ok(())
+    }
+
+    fn run_statement(&self, statement: &str) -> Result<(), CliError> {
+        let shown = self.runtime.block_on(async {
+            tokio::select! {
+                result = self.fetch(statement) => result,
+                _ = tokio::signal::ctrl_c() => Err(CliError::Failed("interrupted".into())),
+            }
+        })?;
+        let mut out = stdout().lock();
+        Ok(out.write_all(shown.as_bytes())?)
+    }
+
+    async fn fetch(&self, statement: &str) -> Result<String, CliError> {
+        let stream = self.session.sql(statement).await?.execute_stream().await?;
+        let silent = stream.schema().fields().is_empty();
+        let (batches, more) = first_rows(stream, self.max_rows).await?;
+        if silent {
+            return Ok(String::new());
+        }
+        let rows: usize = batches.iter().map(arrow_array::RecordBatch::num_rows).sum();
+        let rows_are = if rows == 1 { "row" } else { "rows" };
+        let count = if more {
+            format!("the first {rows} rows; --max-rows shows more\n")
+        } else {
+            format!("{rows} {rows_are}\n")
+        };
+        let table = table::pretty(&batches).map_err(datafusion::common::DataFusionError::from)?;
+        Ok(format!("{table}\n{count}"))
+    }
+}
+
+/// The first `limit` rows as text, and whether there are more. The rest of the query is not run.
+async fn first_rows(
+    mut stream: SendableRecordBatchStream,
+    limit: usize,
+) -> Result<(Vec<arrow_array::RecordBatch>, bool), CliError> {
+    let text = |batch: &arrow_array::RecordBatch| table::as_text(batch).map_err(datafusion::common::DataFusionError::from);
+    let mut shown = vec![text(&arrow_array::RecordBatch::new_empty(stream.schema()))?];
+    let mut left = limit;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if batch.num_rows() > left {
+            shown.push(text(&batch.slice(0, left))?);
+            return Ok((shown, true));
+        }
+        left -= batch.num_rows();
+        shown.push(text(&batch)?);
+    }
+    Ok((shown, false))
+}
+
+/// The statements of a script, each as text.
+fn statements(script: &str, dialect: datafusion::config::Dialect) -> Result<Vec<String>, CliError> {
+    use datafusion::sql::{parser::DFParserBuilder, sqlparser::dialect::dialect_from_str};
+
+    let dialect = dialect_from_str(dialect)
+        .ok_or_else(|| CliError::Failed("the session's SQL dialect is not one the parser knows".into()))?;
+    let parsed = DFParserBuilder::new(script).with_dialect(dialect.as_ref()).build()?.parse_statements()?;
+    Ok(parsed.iter().map(ToString::to_string).collect())
+}

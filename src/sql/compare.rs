@@ -1,0 +1,122 @@
+//! How far two models lie apart, tensor by tensor, through `sql/compare.sql`.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use arrow::compute::concat_batches;
+use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
+use datafusion::{
+    common::{DataFusionError, ParamValues, Result, ScalarValue, internal_datafusion_err},
+    datasource::file_format::options::{ArrowReadOptions, ParquetReadOptions},
+};
+
+use super::{Session, recipes, tables::{WeightsTable, external}};
+use crate::io::{IoError, Model, OutputFormat, QuantizedModel, TensorSums};
+
+/// What became of one tensor of the reference.
+#[derive(Debug, Clone)]
+pub enum Difference {
+    /// Only one of the two models has it.
+    Missing {
+        /// Whether the one that lacks it is the candidate.
+        in_candidate: bool,
+    },
+    /// The stored bytes are the same.
+    Identical,
+    /// The stored bytes differ, and the tensor is not one of floats.
+    Bytes,
+    /// The error sums over all rows.
+    Error(TensorSums),
+}
+
+/// Compares every tensor of the two models, in the order of the reference. Each is a model or the folder that a run
+/// made. `each` is called as tensors are done.
+///
+/// # Errors
+/// When a file cannot be read, or two tensors of one name have different rows.
+pub async fn compare(
+    session: &Session,
+    reference: &Path,
+    candidate: &Path,
+    mut each: impl FnMut(&str, &Difference),
+) -> Result<Vec<(String, Difference)>> {
+    let left = register(session, "reference", reference).await?;
+    let right = register(session, "candidate", candidate).await?;
+    let mut differences = Vec::new();
+    for name in &left.order {
+        let difference = if right.names.contains(name) {
+            one_tensor(session, name).await?
+        } else {
+            Difference::Missing { in_candidate: true }
+        };
+        each(name, &difference);
+        differences.push((name.clone(), difference));
+    }
+    for name in right.order.into_iter().filter(|name| !left.names.contains(name)) {
+        let difference = Difference::Missing { in_candidate: false };
+        each(&name, &difference);
+        differences.push((name, difference));
+    }
+    Ok(differences)
+}
+
+struct Side {
+    order: Vec<String>,
+    names: BTreeSet<String>,
+}
+
+/// Makes a model, or a folder that a run made, the table `name`.
+async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
+    let order: Vec<String> = if QuantizedModel::is_at(path) {
+        let model = QuantizedModel::open(path).map_err(external)?;
+        let files = format!("{name}_parts");
+        let location = text(&path.join("weights"))?;
+        let context = session.context();
+        match model.format() {
+            OutputFormat::Parquet => {
+                context.register_parquet(&files, location, ParquetReadOptions::default()).await?;
+            }
+            OutputFormat::Arrow => context.register_arrow(&files, location, ArrowReadOptions::default()).await?,
+        }
+        let view = format!("SELECT name, channel, quantized AS weights, data FROM {files}");
+        let view = context.sql(&view).await?.into_view();
+        context.register_table(name, view)?;
+        model.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+    } else {
+        let model = Arc::new(Model::open(path).map_err(external)?);
+        session.context().register_table(name, Arc::new(WeightsTable::new(Arc::clone(&model))))?;
+        model.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+    };
+    Ok(Side { names: order.iter().cloned().collect(), order })
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| external(IoError::file(path, "the path must be valid UTF-8")))
+}
+
+async fn one_tensor(session: &Session, name: &str) -> Result<Difference> {
+    let parameters = ParamValues::from(vec![("name", ScalarValue::from(name))]);
+    let frame = session.sql(recipes::COMPARE.sql).await?.with_param_values(parameters)?;
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let row = concat_batches(&schema, &frame.collect().await?)?;
+    if row.num_rows() != 1 {
+        return Err(DataFusionError::Execution(format!("tensor '{name}': the two models share no row of it")));
+    }
+    let same = column(&row, "same")?.as_boolean();
+    if same.is_valid(0) && same.value(0) {
+        return Ok(Difference::Identical);
+    }
+    let figure = |name: &str| Ok::<_, DataFusionError>(column(&row, name)?.as_primitive::<Float64Type>().clone());
+    let err2 = figure("err2")?;
+    if err2.is_null(0) {
+        return Ok(Difference::Bytes);
+    }
+    let value = |name: &str| Ok::<_, DataFusionError>(figure(name)?.value(0));
+    let mut sums = TensorSums::new(name);
+    (sums.dot, sums.a2, sums.b2, sums.err2) = (value("dot")?, value("a2")?, value("b2")?, err2.value(0));
+    (sums.max_abs, sums.n) = (value("max_abs")?, value("n")? as u64);
+    Ok(Difference::Error(sums))
+}
+
+fn column<'a>(row: &'a RecordBatch, name: &str) -> Result<&'a Arc<dyn Array>> {
+    row.column_by_name(name).ok_or_else(|| internal_datafusion_err!("the recipe gives no column {name}"))
+}

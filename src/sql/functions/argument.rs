@@ -1,0 +1,193 @@
+//! What a function takes: one kind per argument, with its coercion and its check when the query is planned.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field};
+use datafusion::common::{Result, ScalarValue, plan_err};
+
+use crate::types::{
+    Bits, Method, QuantizeOptions,
+    quantized::{params_type, quantized_type},
+    weights::weights_type,
+};
+
+/// One argument of a function.
+#[derive(Debug)]
+pub struct Argument {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub description: &'static str,
+    /// May be left out, with every argument after it.
+    pub optional: bool,
+}
+
+impl Argument {
+    pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
+        Self { name, kind, description, optional: false }
+    }
+
+    pub const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+/// `weights`, as the functions over rows take it.
+pub const WEIGHTS: Argument = Argument::new("weights", Kind::Row, "a list of numbers: one row of weights");
+/// `quantized`, as the functions over quantized values take it.
+pub const QUANTIZED: Argument = Argument::new("quantized", Kind::Quantized, "a quantized value");
+/// `bits`.
+pub const BITS: Argument = Argument::new("bits", Kind::Bits, "bits per code: 2, 3, 4 or 8");
+/// `group_size`.
+pub const GROUP_SIZE: Argument =
+    Argument::new("group_size", Kind::GroupSize, "weights that share a scale and a zero point; 32 when left out");
+/// `method`.
+pub const METHOD: Argument = Argument::new(
+    "method",
+    Kind::Method,
+    "'search' (least squared error; the default up to 4 bits) or 'minmax' (the range; the default for 8)",
+);
+/// `symmetric`.
+pub const SYMMETRIC: Argument =
+    Argument::new("symmetric", Kind::Symmetric, "true: no zero points; false when left out");
+
+/// What an argument may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A list of numbers.
+    Row,
+    /// A quantized value.
+    Quantized,
+    /// A list of numbers or a quantized value.
+    RowOrQuantized,
+    /// The parameters that `quant_params` gives.
+    Params,
+    /// 2, 3, 4 or 8.
+    Bits,
+    /// A positive integer.
+    GroupSize,
+    /// The name of a method.
+    Method,
+    /// A boolean.
+    Symmetric,
+    /// A number from 0 to 1.
+    Fraction,
+}
+
+impl Kind {
+    fn accepts(self) -> &'static str {
+        match self {
+            Self::Row => "a list of numbers",
+            Self::Quantized => "a quantized value, as quantize gives it",
+            Self::RowOrQuantized => "a list of numbers or a quantized value",
+            Self::Params => "parameters, as quant_params gives them",
+            Self::Bits => "an integer: 2, 3, 4 or 8",
+            Self::GroupSize => "a positive integer",
+            Self::Method => "a string: 'search' or 'minmax'",
+            Self::Symmetric => "a boolean",
+            Self::Fraction => "a number from 0 to 1",
+        }
+    }
+
+    /// The type that an argument of type `given` is cast to, or `None` where it is not accepted.
+    fn target(self, given: &DataType) -> Option<DataType> {
+        match self {
+            Self::Row => row_type(given),
+            Self::Quantized => struct_type(given, quantized_type()),
+            Self::RowOrQuantized => row_type(given).or_else(|| struct_type(given, quantized_type())),
+            Self::Params => struct_type(given, params_type()),
+            Self::Bits | Self::GroupSize => (given.is_integer() || given.is_null()).then_some(DataType::Int64),
+            Self::Method => (given.is_string() || given.is_null()).then_some(DataType::Utf8),
+            Self::Symmetric => {
+                (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean)
+            }
+            Self::Fraction => (given.is_numeric() || given.is_null()).then_some(DataType::Float64),
+        }
+    }
+
+    /// Refuses a constant outside what is accepted, so that the error comes before any row is read.
+    fn check_constant(self, value: &ScalarValue) -> Result<(), String> {
+        match (self, value) {
+            (Self::Bits, ScalarValue::Int64(Some(bits))) => {
+                Bits::try_from(*bits).map(drop).map_err(|error| error.to_string())
+            }
+            (Self::GroupSize, ScalarValue::Int64(Some(size))) => {
+                QuantizeOptions::new(Bits::Two).with_group_size(*size).map(drop).map_err(|error| error.to_string())
+            }
+            (Self::Method, ScalarValue::Utf8(Some(name))) => {
+                name.parse::<Method>().map(drop).map_err(|error| error.to_string())
+            }
+            (Self::Fraction, ScalarValue::Float64(Some(value))) if !(0.0..=1.0).contains(value) => {
+                Err(format!("must be 0 to 1, not {value}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Lists of f16, f32 and f64 are taken as they are; a view of a list or a list of another number is cast.
+fn row_type(given: &DataType) -> Option<DataType> {
+    let wide = || Some(DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true))));
+    match given {
+        DataType::Null => Some(weights_type()),
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            match field.data_type() {
+                DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(given.clone()),
+                DataType::Null => Some(weights_type()),
+                element if element.is_numeric() => wide(),
+                _ => None,
+            }
+        }
+        DataType::ListView(field) | DataType::LargeListView(field) if field.data_type().is_numeric() => {
+            Some(DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true))))
+        }
+        _ => None,
+    }
+}
+
+/// A struct with the fields of `target`, by name, is cast to it: a file may have widened a `Binary` to a view.
+fn struct_type(given: &DataType, target: DataType) -> Option<DataType> {
+    match (given, &target) {
+        (DataType::Null, _) => Some(target),
+        (DataType::Struct(fields), DataType::Struct(wanted)) => {
+            let same = fields.len() == wanted.len() && fields.iter().zip(wanted).all(|(a, b)| a.name() == b.name());
+            same.then_some(target)
+        }
+        _ => None,
+    }
+}
+
+/// The types that the arguments of `function` are cast to.
+///
+/// # Errors
+/// When an argument is missing, too many or of a type that is not accepted.
+pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Result<Vec<DataType>> {
+    let required = arguments.iter().take_while(|argument| !argument.optional).count();
+    if given.len() < required || given.len() > arguments.len() {
+        let names: Vec<_> = arguments.iter().map(|argument| argument.name).collect();
+        let count = if required == arguments.len() { required.to_string() } else { format!("{required} to {}", arguments.len()) };
+        return plan_err!("{function} takes {count} arguments ({}), not {}", names.join(", "), given.len());
+    }
+    arguments
+        .iter()
+        .zip(given)
+        .map(|(argument, given)| match argument.kind.target(given) {
+            Some(target) => Ok(target),
+            None => plan_err!("{function}: {} must be {}, not {given}", argument.name, argument.kind.accepts()),
+        })
+        .collect()
+}
+
+/// Checks the arguments of `function` that are constants.
+///
+/// # Errors
+/// When one lies outside what is accepted.
+pub fn check_constants(function: &str, arguments: &[Argument], constants: &[Option<&ScalarValue>]) -> Result<()> {
+    for (argument, constant) in arguments.iter().zip(constants) {
+        if let Some(Err(message)) = constant.map(|value| argument.kind.check_constant(value)) {
+            let name = if message.starts_with(argument.name) { "" } else { argument.name };
+            return plan_err!("{function}: {name}{}{message}", if name.is_empty() { "" } else { " " });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! The functions: one list, which registration, documentation, other languages and the tests walk.
+
+mod argument;
+mod channel;
+mod options;
+mod scalar;
+
+mod codes;
+mod cosine_similarity;
+mod dequantize;
+mod equalization_factors;
+mod equalize;
+mod error_stats;
+mod mse;
+mod quant_params;
+mod quantize;
+mod quantize_with;
+mod scales;
+mod sqnr;
+mod zero_points;
+
+use datafusion::{
+    common::Result,
+    logical_expr::{AggregateUDF, ScalarUDF},
+};
+
+/// Every scalar function.
+///
+/// # Errors
+/// When a function names two arguments alike.
+pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
+    [
+        quantize::FUNCTION,
+        dequantize::FUNCTION,
+        quant_params::FUNCTION,
+        quantize_with::FUNCTION,
+        scales::FUNCTION,
+        zero_points::FUNCTION,
+        codes::FUNCTION,
+        cosine_similarity::FUNCTION,
+        sqnr::FUNCTION,
+        mse::FUNCTION,
+        error_stats::FUNCTION,
+        equalize::FUNCTION,
+        equalization_factors::FUNCTION,
+    ]
+    .into_iter()
+    .map(scalar::ScalarFunction::udf)
+    .collect()
+}
+
+/// Every aggregate function.
+pub fn aggregate_functions() -> Vec<AggregateUDF> {
+    channel::FUNCTIONS.map(channel::udaf).into()
+}

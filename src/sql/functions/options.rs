@@ -1,0 +1,40 @@
+//! The options of a quantization from argument columns, row by row.
+
+use arrow_array::{Array, ArrayRef, cast::AsArray, types::Int64Type};
+
+use crate::{
+    compute::{ComputeError, RowOptions},
+    types::{Bits, Method, QuantizeOptions},
+};
+
+/// Reads `bits [, group_size [, method [, symmetric]]]`. A row with a null among them has no options.
+pub fn row_options(columns: &[ArrayRef]) -> Result<RowOptions, ComputeError> {
+    let Some(bits) = columns.first() else {
+        return Err(ComputeError::InvalidArgument("bits are missing".into()));
+    };
+    (0..bits.len())
+        .map(|row| {
+            if columns.iter().any(|column| column.is_null(row)) {
+                return Ok(None);
+            }
+            let mut options = QuantizeOptions::new(Bits::try_from(bits.as_primitive::<Int64Type>().value(row))?);
+            if let Some(sizes) = columns.get(1) {
+                options = options.with_group_size(sizes.as_primitive::<Int64Type>().value(row))?;
+            }
+            if let Some(methods) = columns.get(2) {
+                options = options.with_method(methods.as_string::<i32>().value(row).parse::<Method>()?);
+            }
+            if let Some(symmetric) = columns.get(3) {
+                options = options.with_symmetric(symmetric.as_boolean().value(row));
+            }
+            Ok(Some(options))
+        })
+        .collect::<Result<_, ComputeError>>()
+        .map(RowOptions::PerRow)
+}
+
+/// Reads a column of bits. A null row has none.
+pub fn row_bits(column: &ArrayRef) -> Result<Vec<Option<Bits>>, ComputeError> {
+    let bits = column.as_primitive::<Int64Type>();
+    bits.iter().map(|bits| Ok(bits.map(Bits::try_from).transpose()?)).collect()
+}

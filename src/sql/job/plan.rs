@@ -1,0 +1,58 @@
+//! What a run will do, known from the headers alone.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::{Job, JobError};
+use crate::io::{Choice, Model, Part, choice_batch, choose};
+
+/// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
+#[derive(Debug)]
+pub struct PlannedJob {
+    pub(super) job: Job,
+    pub(super) model: Arc<Model>,
+    pub(super) choices: Vec<Choice>,
+    pub(super) parts: Vec<Part>,
+}
+
+impl Job {
+    /// Opens the model and chooses its tensors.
+    ///
+    /// # Errors
+    /// When the model cannot be read or the selection names nothing in it.
+    pub fn plan(self) -> Result<PlannedJob, JobError> {
+        let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
+        let choices = choose(&model, &self.options, &self.selection)?;
+        let parts = model.parts();
+        Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts })
+    }
+}
+
+impl PlannedJob {
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What happens to each tensor, in the order of the model.
+    pub fn choices(&self) -> &[Choice] {
+        &self.choices
+    }
+
+    /// The table `choices` that `sql/quantize.sql` joins: one row per tensor.
+    ///
+    /// # Errors
+    /// When a number does not fit its column.
+    pub fn choices_batch(&self) -> Result<RecordBatch, JobError> {
+        Ok(choice_batch(&self.model, &self.choices)?)
+    }
+
+    /// Bytes that each tensor will take, in the order of the model.
+    pub fn bytes_out(&self) -> impl Iterator<Item = u64> {
+        self.model.tensors().iter().zip(&self.choices).map(|(tensor, choice)| match &choice.options {
+            Some(options) => tensor.rows as u64 * options.row_bytes(tensor.row_length) as u64,
+            None => tensor.bytes() as u64,
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! The recipes: the queries that the command line runs, as the files under `sql/` have them.
+
+/// A query that does one job over the tables its header names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipe {
+    /// The file's name without `.sql`.
+    pub name: &'static str,
+    /// The text, header comment included.
+    pub sql: &'static str,
+}
+
+impl Recipe {
+    /// What the recipe does: the first line of its header.
+    pub fn summary(&self) -> &'static str {
+        let line = self.sql.lines().next().unwrap_or_default();
+        line.trim_start_matches("-- ").trim_start_matches(self.name).trim_start_matches(": ")
+    }
+}
+
+/// Quantizes the chosen tensors and carries the others over.
+pub const QUANTIZE: Recipe = Recipe { name: "quantize", sql: include_str!("../../sql/quantize.sql") };
+/// Tells what each tensor became.
+pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql/report.sql") };
+/// Measures how far two models lie apart.
+pub const COMPARE: Recipe = Recipe { name: "compare", sql: include_str!("../../sql/compare.sql") };
+
+/// Every recipe.
+pub const ALL: [Recipe; 3] = [QUANTIZE, REPORT, COMPARE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_says_in_its_first_line_what_it_does_and_what_it_needs_below() {
+        for recipe in ALL {
+            assert!(recipe.sql.starts_with(&format!("-- {}: ", recipe.name)), "{}", recipe.name);
+            assert!(recipe.sql.contains("\n-- Needs "), "{}", recipe.name);
+            assert!(!recipe.summary().is_empty() && !recipe.summary().starts_with('-'), "{}", recipe.name);
+        }
+    }
+}

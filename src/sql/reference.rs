@@ -1,0 +1,114 @@
+//! The SQL reference, generated from the functions' own documentation.
+
+use std::fmt::Write;
+
+use datafusion::{
+    common::{Result, internal_datafusion_err},
+    logical_expr::Documentation,
+};
+
+use super::functions::{aggregate_functions, scalar_functions};
+
+/// What the reference says of one function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The function's name.
+    pub name: String,
+    /// `Scalar functions`, `Aggregate functions` or `Table functions`.
+    pub section: &'static str,
+    /// How it is called.
+    pub syntax: String,
+    /// What it gives, in sentences.
+    pub description: String,
+    /// Name and meaning of each argument.
+    pub arguments: Vec<(String, String)>,
+    /// A query that stands alone; empty for a table function, which needs a file.
+    pub example: String,
+}
+
+impl Entry {
+    fn new(name: &str, documentation: Option<&Documentation>) -> Result<Self> {
+        let documentation =
+            documentation.ok_or_else(|| internal_datafusion_err!("function {name} has no documentation"))?;
+        Ok(Self {
+            name: name.into(),
+            section: documentation.doc_section.label,
+            syntax: documentation.syntax_example.clone(),
+            description: documentation.description.clone(),
+            arguments: documentation.arguments.clone().unwrap_or_default(),
+            example: documentation.sql_example.clone().unwrap_or_default(),
+        })
+    }
+
+    fn table(name: &str, description: &str) -> Self {
+        Self {
+            name: name.into(),
+            section: "Table functions",
+            syntax: format!("{name}(path)"),
+            description: description.into(),
+            arguments: vec![("path".into(), "a file, a folder of shards or a diffusers folder, in single quotes".into())],
+            example: String::new(),
+        }
+    }
+
+    /// The first sentence of the description.
+    pub fn summary(&self) -> &str {
+        // A colon ends the summary as well: what follows spells out.
+        let end = self.description.find(['.', ':']).unwrap_or(self.description.len());
+        &self.description[..end]
+    }
+
+    /// The entry as text for a terminal.
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n\n{}\n", self.syntax, self.description);
+        for (name, meaning) in &self.arguments {
+            let _ = write!(text, "\n  {name:<12} {meaning}");
+        }
+        if !self.example.is_empty() {
+            let _ = write!(text, "\n\nexample:\n  {}", self.example);
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// Every function, in the order of the list.
+///
+/// # Errors
+/// When a function has no documentation.
+pub fn entries() -> Result<Vec<Entry>> {
+    let scalars = scalar_functions()?;
+    let aggregates = aggregate_functions();
+    let scalars = scalars.iter().map(|function| Entry::new(function.name(), function.documentation()));
+    let aggregates = aggregates.iter().map(|function| Entry::new(function.name(), function.documentation()));
+    let tables = [
+        Entry::table("safetensors", "The weights table of a model: one row per output channel."),
+        Entry::table("tensors", "The tensors table of a model: one row per tensor, known from the headers alone."),
+    ];
+    scalars.chain(aggregates).chain(tables.map(Ok)).collect()
+}
+
+/// The reference page, `docs/sql_reference.md`.
+///
+/// # Errors
+/// When a function has no documentation.
+pub fn markdown() -> Result<String> {
+    let mut page = String::from(
+        "# SQL reference\n\nMade by `arrow-quant functions --markdown` from the functions' own documentation.\n",
+    );
+    let mut section = "";
+    for entry in entries()? {
+        if entry.section != section {
+            section = entry.section;
+            let _ = write!(page, "\n## {section}\n");
+        }
+        let _ = write!(page, "\n### `{}`\n\n{}\n\n", entry.syntax, entry.description);
+        for (name, meaning) in &entry.arguments {
+            let _ = writeln!(page, "- `{name}`: {meaning}");
+        }
+        if !entry.example.is_empty() {
+            let _ = write!(page, "\n```sql\n{};\n```\n", entry.example);
+        }
+    }
+    Ok(page)
+}

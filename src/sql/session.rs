@@ -1,0 +1,99 @@
+//! A `DataFusion` session with everything registered, and the settings that rows of this size need.
+
+use std::{path::Path, sync::Arc};
+
+use datafusion::{
+    common::Result,
+    dataframe::DataFrame,
+    execution::{context::SessionContext, session_state::SessionStateBuilder},
+    prelude::SessionConfig,
+};
+
+use super::{
+    functions::{aggregate_functions, scalar_functions},
+    tables::{ModelFunction, ModelTableFactory, TableKind, WeightsTable},
+};
+use crate::io::Model;
+
+/// A SQL session over models.
+///
+/// ```
+/// # fn main() -> datafusion::common::Result<()> {
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let session = arrow_quant::sql::Session::new(2)?;
+/// let rows = session.sql("SELECT codes(quantize([0.0, 1.0, 2.0, 3.0], 2, 4, 'minmax')) AS codes").await?.collect().await?;
+/// assert_eq!(rows[0].num_rows(), 1);
+/// # Ok(()) })}
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+}
+
+impl Session {
+    /// A session that uses `threads` threads.
+    ///
+    /// # Errors
+    /// When a function cannot be registered.
+    pub fn new(threads: usize) -> Result<Self> {
+        let state = SessionStateBuilder::new().with_config(config(threads)).with_default_features().build();
+        let context = SessionContext::new_with_state(state);
+        register_all(&context)?;
+        Ok(Self { context })
+    }
+
+    /// The `DataFusion` context, for everything that is not about models.
+    pub const fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Plans a query.
+    ///
+    /// # Errors
+    /// When the query is wrong, or a file that it names.
+    pub async fn sql(&self, query: &str) -> Result<DataFrame> {
+        self.context.sql(query).await
+    }
+
+    /// Makes the model at `path` a weights table called `name`.
+    ///
+    /// # Errors
+    /// When the model cannot be read.
+    pub fn register_model(&self, name: &str, path: &Path) -> Result<()> {
+        let model = Model::open(path).map_err(super::tables::external)?;
+        self.context.register_table(name, Arc::new(WeightsTable::new(Arc::new(model))))?;
+        Ok(())
+    }
+}
+
+/// Registers every function, table function and file format of this crate in a context.
+///
+/// # Errors
+/// When a function cannot be registered.
+pub fn register_all(context: &SessionContext) -> Result<()> {
+    for function in scalar_functions()? {
+        context.register_udf(function);
+    }
+    for function in aggregate_functions() {
+        context.register_udaf(function);
+    }
+    context.register_udtf("safetensors", Arc::new(ModelFunction(TableKind::Weights)));
+    context.register_udtf("tensors", Arc::new(ModelFunction(TableKind::Tensors)));
+    context.state_ref().write().table_factories_mut().insert("SAFETENSORS".into(), Arc::new(ModelTableFactory));
+    Ok(())
+}
+
+/// The settings that protect plans over rows of 4 to 110 KB.
+fn config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new().with_information_schema(true).with_target_partitions(threads.max(1));
+    let options = config.options_mut();
+    // Every limit of DataFusion counts rows: the usual 8,192 rows would be 256 MiB of weights in one batch.
+    options.execution.batch_size = 128;
+    // Partitions are contiguous runs of rows; dealing their batches out would mix the order of rows.
+    options.optimizer.enable_round_robin_repartition = false;
+    // A vector or a choice per tensor is the small side of every join: broadcast it, never hash the weights.
+    // The default limits of 1 MiB and 131,072 rows are below the per-channel vectors of one large model.
+    options.optimizer.hash_join_single_partition_threshold = 1 << 30;
+    options.optimizer.hash_join_single_partition_threshold_rows = 1 << 26;
+    config
+}

@@ -1,0 +1,42 @@
+//! `safetensors('path')` and `tensors('path')`: a model as a table without a name.
+
+use std::{path::Path, sync::Arc};
+
+use datafusion::{
+    catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider},
+    common::{Result, ScalarValue, plan_err},
+    logical_expr::Expr,
+};
+
+use super::{WeightsTable, external, tensors::tensors_table};
+use crate::io::Model;
+
+/// Which of a model's two tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// One row per output channel.
+    Weights,
+    /// One row per tensor.
+    Tensors,
+}
+
+/// A table function whose only argument is the path of a model.
+#[derive(Debug)]
+pub struct ModelFunction(pub TableKind);
+
+impl TableFunctionImpl for ModelFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let name = match self.0 {
+            TableKind::Weights => "safetensors",
+            TableKind::Tensors => "tensors",
+        };
+        let [Expr::Literal(ScalarValue::Utf8(Some(path)) | ScalarValue::Utf8View(Some(path)), _)] = args.exprs() else {
+            return plan_err!("{name} takes one argument, the path of a model in single quotes");
+        };
+        let model = Arc::new(Model::open(Path::new(path)).map_err(external)?);
+        match self.0 {
+            TableKind::Weights => Ok(Arc::new(WeightsTable::new(model))),
+            TableKind::Tensors => tensors_table(&model),
+        }
+    }
+}

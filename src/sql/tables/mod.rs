@@ -1,0 +1,20 @@
+//! Models as tables: `STORED AS SAFETENSORS`, `safetensors('path')`, `tensors('path')`.
+
+mod factory;
+mod filter;
+mod function;
+mod scan;
+mod tensors;
+mod weights;
+
+use datafusion::common::DataFusionError;
+
+pub use factory::ModelTableFactory;
+pub use function::{ModelFunction, TableKind};
+pub use tensors::tensors_table;
+pub use weights::WeightsTable;
+
+/// An error of the layer below, unchanged, as `DataFusion` carries it.
+pub(super) fn external(error: crate::io::IoError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

@@ -1,0 +1,297 @@
+//! The program from outside: exit codes, one line of error, nothing half-written, the same bytes for any threads.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use safetensors::Dtype;
+
+use crate::model::{f32_bytes, noise, small, write};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_arrow-quant");
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+fn succeed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails with `code`, nothing on stdout, and one line on stderr, which is given back.
+fn fail(code: i32, arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("error: ") && !stderr.contains("backtrace"), "{arguments:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    stderr
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn with_small_model() -> Self {
+        let place = Self::new();
+        small(&place.path("model.safetensors"));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_string()
+    }
+
+    /// Names of everything in the folder, sorted.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// Every file below `folder` with its bytes; the report is left out, for it holds seconds.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if !path.ends_with("report.parquet") {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_same_bytes_whatever_the_number_of_threads_or_the_mode() {
+    for format in ["parquet", "arrow"] {
+        let place = Place::with_small_model();
+        let model = place.text("model.safetensors");
+        let mut results = Vec::new();
+        for (name, more) in [("one", ["--threads", "1"].as_slice()), ("two", &["--threads", "2"]), ("batch", &["--batch"])] {
+            let out = place.text(name);
+            let mut arguments = vec!["quantize", &model, "--output", &out, "--bits", "4", "--format", format];
+            arguments.extend(more);
+            succeed(&arguments);
+            results.push(contents(&place.path(name)));
+        }
+        assert!(results[0].len() >= 2, "{:?}", results[0].keys());
+        assert!(results[0] == results[1] && results[0] == results[2], "{format}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_one_line_and_writes_nothing() {
+    let place = Place::with_small_model();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    let quantize = |more: &[&str]| [&["quantize", &model, "--output", &out], more].concat().iter().map(|s| s.to_string()).collect::<Vec<_>>();
+    for (more, message) in [
+        (["--bits", "5"].as_slice(), "bits must be 2, 3, 4 or 8, not 5"),
+        (&["--bitz", "4"], "--bitz"),
+        (&["--group-size", "0"], "group_size must be 1 to"),
+        (&["--method", "hqq"], "method must be 'search' or 'minmax', not 'hqq'"),
+        (&["--threads", "0"], "must be 1 to 4096"),
+        (&["--resume", "--overwrite"], "cannot be used with"),
+        (&["--format", "zip"], "zip"),
+    ] {
+        let arguments = quantize(more);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let error = fail(2, &arguments);
+        assert!(error.contains(message), "{error}");
+    }
+    fail(2, &["quantize", &model]);
+    fail(2, &[]);
+    assert_eq!(place.names(), ["model.safetensors"]);
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_one_line_and_leaves_nothing() {
+    let place = Place::with_small_model();
+    fs::create_dir(place.path("empty")).unwrap();
+    fs::write(place.path("truncated.safetensors"), &fs::read(place.path("model.safetensors")).unwrap()[..2000]).unwrap();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    let before = place.names();
+    for (model, out, message) in [
+        (place.text("nowhere"), out.clone(), "nowhere"),
+        (place.text("empty"), out.clone(), "empty"),
+        (place.text("truncated.safetensors"), out.clone(), "truncated.safetensors"),
+        (model.clone(), place.text("model.safetensors/out"), "model.safetensors/out"),
+        (model.clone(), "/proc/nothing/out".to_string(), "/proc/nothing"),
+    ] {
+        let error = fail(1, &["quantize", &model, "--output", &out]);
+        assert!(error.contains(message), "{error}");
+    }
+    let error = fail(1, &["quantize", &model, "--output", &out, "--include", "("]);
+    assert!(error.contains("--include"), "{error}");
+    let error = fail(1, &["quantize", &model, "--output", &out, "--include", "no_such_tensor"]);
+    assert!(error.contains("no_such_tensor"), "{error}");
+    assert_eq!(place.names(), before);
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole() {
+    let place = Place::new();
+    let values = f32_bytes(&noise(1024 * 1024, 7));
+    write(&place.path("model.safetensors"), &[("blocks.0.w.weight", Dtype::F32, vec![1024, 1024], values)]);
+    // A limit on the size of a file, its signal ignored, fails a write as a full disk does.
+    let script = format!("trap '' XFSZ; ulimit -f 100; exec {PROGRAM} quantize model.safetensors --output out --bits 8");
+    let output = Command::new("bash").args(["-c", &script]).current_dir(place.folder.path()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.lines().count() == 1 && stderr.contains("out.partial"), "{stderr}");
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named_and_stop_the_run() {
+    for (value, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let place = Place::new();
+        let mut values = noise(64 * 48, 3);
+        values[17 * 48 + 5] = value;
+        let (good, bad) = (f32_bytes(&noise(64 * 48, 4)), f32_bytes(&values));
+        write(&place.path("m.safetensors"), &[
+            ("a.weight", Dtype::F32, vec![64, 48], good),
+            ("b.weight", Dtype::F32, vec![64, 48], bad.clone()),
+        ]);
+        let (model, out) = (place.text("m.safetensors"), place.text("out"));
+        let error = fail(1, &["quantize", &model, "--output", &out]);
+        for part in ["m.safetensors", "'b.weight'", "row 17, element 5", word] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!place.path("out").exists());
+        // A tensor that is not quantized may hold anything.
+        succeed(&["quantize", &model, "--output", &out, "--exclude", "b", "--overwrite"]);
+    }
+}
+
+#[test]
+fn every_tensor_is_reported_and_what_is_not_quantized_says_why() {
+    let place = Place::new();
+    let constant = f32_bytes(&[0.25; 8 * 40]);
+    let denormal = f32_bytes(&[1.0e-40; 8 * 40]);
+    let half = |count: usize| noise(count, 9).iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
+    write(&place.path("m.safetensors"), &[
+        ("a.empty.weight", Dtype::F32, vec![0, 4], vec![]),
+        ("a.hollow.weight", Dtype::F32, vec![4, 0], vec![]),
+        ("a.scalar", Dtype::F32, vec![], f32_bytes(&[1.0])),
+        ("a.vector", Dtype::BF16, vec![7], half(7)),
+        ("a.integers", Dtype::I64, vec![2, 3], vec![1; 48]),
+        ("a.bools", Dtype::BOOL, vec![2, 3], vec![1; 6]),
+        ("a.ragged.weight", Dtype::BF16, vec![5, 33], half(165)),
+        ("a.column.weight", Dtype::F32, vec![6, 1], f32_bytes(&noise(6, 2))),
+        ("a.constant.weight", Dtype::F32, vec![8, 40], constant),
+        ("a.denormal.weight", Dtype::F32, vec![8, 40], denormal),
+        ("a.zeros.weight", Dtype::F32, vec![8, 40], vec![0; 8 * 40 * 4]),
+        ("a.conv.weight", Dtype::F32, vec![4, 3, 3, 3], f32_bytes(&noise(108, 5))),
+    ]);
+    let (model, out) = (place.text("m.safetensors"), place.text("out"));
+    for bits in ["2", "3", "4", "8"] {
+        succeed(&["quantize", &model, "--output", &out, "--bits", bits, "--overwrite"]);
+        let compared: serde_json::Value =
+            serde_json::from_str(&succeed(&["compare", &model, &out, "--json"])).unwrap();
+        let tensors: BTreeMap<_, _> = compared["tensors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tensor| (tensor["name"].as_str().unwrap(), tensor))
+            .collect();
+        assert_eq!(tensors.len(), 12);
+        for name in ["a.empty.weight", "a.hollow.weight", "a.scalar", "a.vector", "a.integers", "a.bools"] {
+            assert_eq!(tensors[name]["difference"], "identical", "{name} at {bits} bits");
+        }
+        assert_eq!(tensors["a.zeros.weight"]["max_abs_error"], 0.0, "{bits} bits");
+        for name in ["a.constant.weight", "a.column.weight"] {
+            assert!(tensors[name]["max_abs_error"].as_f64().unwrap() < 1e-7, "{name} at {bits} bits: {}", tensors[name]);
+        }
+        let denormal = tensors["a.denormal.weight"]["max_abs_error"].as_f64().unwrap();
+        assert!(denormal < 1e-42, "{bits} bits: {denormal}");
+        let report = succeed(&["quantize", &model, "--output", &out, "--bits", bits, "--overwrite", "--report"]);
+        for word in ["no elements", "rank 0", "rank 1", "I64", "BOOL"] {
+            assert!(report.contains(word), "{word} at {bits} bits:\n{report}");
+        }
+    }
+}
+
+#[test]
+fn an_output_that_is_there_is_refused_unless_it_may_be_replaced() {
+    let place = Place::with_small_model();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    succeed(&["quantize", &model, "--output", &out, "--bits", "2"]);
+    let two = contents(&place.path("out"));
+    let error = fail(1, &["quantize", &model, "--output", &out, "--bits", "8"]);
+    assert!(error.contains("--overwrite"), "{error}");
+    assert_eq!(contents(&place.path("out")), two);
+    succeed(&["quantize", &model, "--output", &out, "--bits", "8", "--overwrite"]);
+    assert_ne!(contents(&place.path("out")), two);
+    assert_eq!(place.names(), ["model.safetensors", "out"]);
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_makes_and_writes_nothing() {
+    let place = Place::with_small_model();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    let plan = succeed(&["quantize", &model, "--bits", "4", "--bits-for", "mlp=2", "--exclude", "layers.1.self", "--dry-run"]);
+    assert!(plan.contains("2 bits, groups of 32, search") && plan.contains("4 bits, groups of 32, search"), "{plan}");
+    assert!(plan.contains("3 of 9 tensors would be quantized"), "{plan}");
+    assert_eq!(place.names(), ["model.safetensors"]);
+    let run = ["quantize", &model, "--output", &out, "--bits-for", "mlp=2", "--exclude", "layers.1.self", "--json"];
+    let summary: serde_json::Value = serde_json::from_str(&succeed(&run)).unwrap();
+    assert_eq!(summary["quantized_tensors"], 3);
+}
+
+#[test]
+fn print_sql_prints_a_query_that_runs() {
+    let place = Place::with_small_model();
+    let model = place.text("model.safetensors");
+    let query = succeed(&["quantize", &model, "--print-sql"]);
+    assert_eq!(query, include_str!("../../sql/quantize.sql"));
+    let script = format!(
+        "CREATE TABLE choices AS SELECT DISTINCT name, 4 AS bits, 32 AS group_size, 'minmax' AS method, false AS symmetric
+         FROM layers WHERE module LIKE 'mlp%';
+         SELECT name, count(*) AS rows FROM ({query}) WHERE quantized IS NOT NULL GROUP BY name ORDER BY name;"
+    );
+    let table = format!("layers={model}");
+    let printed = succeed(&["sql", &script, "--table", &table]);
+    assert!(printed.contains("| model.layers.0.mlp.up_proj.weight | 96   |"), "{printed}");
+    assert!(printed.contains("2 rows"), "{printed}");
+}
+
+#[test]
+fn the_other_commands_answer() {
+    let place = Place::with_small_model();
+    let model = place.text("model.safetensors");
+    let inspect = succeed(&["inspect", &model]);
+    assert!(inspect.contains("9 tensors in 1 files") && inspect.contains("position_ids"), "{inspect}");
+    let compare = succeed(&["compare", &model, &model]);
+    assert_eq!(compare.matches("identical").count(), 9, "{compare}");
+    assert!(succeed(&["recipes"]).contains("quantize"));
+    assert_eq!(succeed(&["recipes", "report"]), include_str!("../../sql/report.sql"));
+    assert!(succeed(&["functions"]).contains("cosine_similarity(a, b)"));
+    assert!(succeed(&["functions", "quantize"]).contains("example:"));
+    fail(2, &["recipes", "nothing"]);
+    fail(2, &["functions", "nothing"]);
+    let error = fail(1, &["sql", "SELECT quantize(weights, 5) FROM layers", "--table", &format!("layers={model}")]);
+    assert!(error.contains("bits must be 2, 3, 4 or 8, not 5"), "{error}");
+}

@@ -1,0 +1,9 @@
+//! What needs a session, a file or a process.
+
+mod cli;
+mod explain;
+mod functions;
+mod layers;
+mod model;
+mod reference;
+mod slt;
