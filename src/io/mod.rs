@@ -1,1 +1,14 @@
-//! placeholder
+//! Bytes on disk to record batches and back.
+
+pub mod dtype;
+pub mod error;
+pub mod mmap;
+pub mod model;
+pub mod name;
+pub mod safetensors;
+pub mod scan;
+
+pub use dtype::Dtype;
+pub use error::IoError;
+pub use model::{Model, Tensor};
+pub use scan::{Part, Scan};
