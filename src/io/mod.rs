@@ -1,5 +1,6 @@
 //! Bytes on disk to record batches and back.
 
+pub mod choice;
 pub mod dtype;
 pub mod error;
 pub mod mmap;
@@ -8,6 +9,7 @@ pub mod name;
 pub mod safetensors;
 pub mod scan;
 
+pub use choice::{Choice, Rules};
 pub use dtype::Dtype;
 pub use error::IoError;
 pub use model::{Model, Tensor};
