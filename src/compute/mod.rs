@@ -1,1 +1,50 @@
-//! placeholder
+//! Functions of Arrow arrays: array in, array out. No queries, no files.
+//!
+//! Every function takes the list arrays that [`Rows`] reads, sliced or not, and gives null for null. Rows are independent
+//! of each other. Apart from [`quantize_batch`] and [`dequantize_batch`] nothing here starts a thread: who has partitions
+//! runs these on each.
+
+mod batch;
+mod builder;
+mod channel;
+mod codes;
+mod cosine_similarity;
+mod dequantize;
+mod equalization_factors;
+mod equalize;
+mod error;
+mod error_stats;
+mod importance;
+mod list;
+mod mse;
+mod options;
+mod pair;
+mod quant_params;
+mod quantize;
+mod quantize_with;
+mod quantized;
+mod row;
+mod rows;
+mod scales;
+mod sqnr;
+mod zero_points;
+
+pub use batch::{dequantize_batch, quantize_batch};
+pub use channel::{ChannelAccumulator, ChannelStatistic};
+pub use codes::codes;
+pub use cosine_similarity::cosine_similarity;
+pub use dequantize::dequantize;
+pub use equalization_factors::equalization_factors;
+pub use equalize::equalize;
+pub use error::ComputeError;
+pub use error_stats::error_stats;
+pub use mse::mse;
+pub use options::RowOptions;
+pub use quant_params::{quant_params, quant_params_weighted};
+pub use quantize::{quantize, quantize_weighted};
+pub use quantize_with::quantize_with;
+pub use quantized::{ParamsArray, QuantizedArray, QuantizedRow, RowParams};
+pub use rows::Rows;
+pub use scales::scales;
+pub use sqnr::sqnr;
+pub use zero_points::zero_points;

@@ -1,1 +1,29 @@
-//! placeholder
+//! Kernels: slices in, slices filled. No Arrow, no allocation, no failure.
+//!
+//! Every kernel gives the same bits on every CPU: lanes are fixed and folded in a fixed order, rounding is half to even,
+//! nothing is contracted to a fused multiply-add, and a reciprocal is computed once, as written. Lengths and finiteness
+//! are checked by the array layer; a kernel that is called otherwise gives other numbers, but does not panic.
+
+// Only what is inlined into a kernel is compiled for its instruction set (`dispatch`).
+#![allow(clippy::inline_always)]
+
+pub mod channel;
+pub mod cosine_similarity;
+pub mod dequantize;
+pub mod dispatch;
+pub mod error_stats;
+pub mod extreme;
+pub mod finite;
+mod lanes;
+pub mod minmax;
+pub mod mse;
+pub mod pack;
+pub mod params;
+pub mod quantize;
+pub mod range;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod scale;
+pub mod search;
+pub mod sqnr;
+pub mod widen;

@@ -69,8 +69,7 @@ impl FromStr for Bits {
     type Err = OptionsError;
 
     fn from_str(text: &str) -> Result<Self, OptionsError> {
-        let value: i64 =
-            text.parse().map_err(|_| OptionsError(format!("bits must be 2, 3, 4 or 8, not '{text}'")))?;
+        let value: i64 = text.parse().map_err(|_| OptionsError(format!("bits must be 2, 3, 4 or 8, not '{text}'")))?;
         Self::try_from(value)
     }
 }
@@ -207,10 +206,7 @@ mod tests {
     fn options_say_what_is_accepted() {
         assert_eq!(Bits::try_from(5).unwrap_err().to_string(), "bits must be 2, 3, 4 or 8, not 5");
         assert_eq!("x".parse::<Bits>().unwrap_err().to_string(), "bits must be 2, 3, 4 or 8, not 'x'");
-        assert_eq!(
-            "hqq".parse::<Method>().unwrap_err().to_string(),
-            "method must be 'search' or 'minmax', not 'hqq'"
-        );
+        assert_eq!("hqq".parse::<Method>().unwrap_err().to_string(), "method must be 'search' or 'minmax', not 'hqq'");
         for size in [0, -1, i64::from(u32::MAX) + 1] {
             let error = QuantizeOptions::new(Bits::Four).with_group_size(size).unwrap_err();
             assert!(error.to_string().ends_with(&format!("not {size}")), "{error}");

@@ -7,6 +7,8 @@
 
 use arrow_schema::{DataType, Field, Fields};
 
+/// `quantized`: the column of quantized values in a table of them.
+pub const QUANTIZED: &str = "quantized";
 /// `bits`: 2, 3, 4 or 8.
 pub const BITS: &str = "bits";
 /// `group_size`: weights per group; the last group may be short.

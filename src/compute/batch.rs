@@ -1,0 +1,125 @@
+//! Whole record batches: their column of weights quantized, or decoded again, in parallel over rows.
+
+use std::sync::Arc;
+
+use arrow::compute::concat;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{Field, Schema};
+use rayon::prelude::*;
+
+use super::{ComputeError, dequantize, quantize};
+use crate::types::{QuantizeOptions, quantized::QUANTIZED, weights::WEIGHTS};
+
+/// Quantizes the column `weights` of a batch; the result has a column `quantized` in its place, and all others as they
+/// are. Rows are shared out to rayon's threads; the bits do not depend on how many there are.
+///
+/// # Errors
+/// When there is no column `weights`, and as [`quantize`].
+///
+/// # Example
+/// See `examples/quantize_batch.rs`.
+pub fn quantize_batch(batch: &RecordBatch, options: &QuantizeOptions) -> Result<RecordBatch, ComputeError> {
+    let options = (*options).into();
+    replace(batch, WEIGHTS, QUANTIZED, |weights| quantize(weights, &options))
+}
+
+/// Decodes the column `quantized` of a batch; the result has a column `weights` in its place: the reverse of
+/// [`quantize_batch`].
+///
+/// # Errors
+/// When there is no column `quantized`, and as [`dequantize`].
+pub fn dequantize_batch(batch: &RecordBatch) -> Result<RecordBatch, ComputeError> {
+    replace(batch, QUANTIZED, WEIGHTS, dequantize)
+}
+
+fn replace(
+    batch: &RecordBatch,
+    from: &str,
+    to: &str,
+    function: impl Fn(&dyn Array) -> Result<ArrayRef, ComputeError> + Sync,
+) -> Result<RecordBatch, ComputeError> {
+    let schema = batch.schema();
+    let (index, _) = schema.column_with_name(from).ok_or_else(|| {
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        ComputeError::InvalidArgument(format!("the batch must have a column '{from}'; it has {}", names.join(", ")))
+    })?;
+    let column = parallel(batch.column(index), function)?;
+    let mut fields = schema.fields().to_vec();
+    fields[index] = Arc::new(Field::new(to, column.data_type().clone(), true));
+    let mut columns = batch.columns().to_vec();
+    columns[index] = column;
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+fn parallel(
+    array: &ArrayRef,
+    function: impl Fn(&dyn Array) -> Result<ArrayRef, ComputeError> + Sync,
+) -> Result<ArrayRef, ComputeError> {
+    // A few parts per thread, so that one slow thread does not hold up the others.
+    let parts = (4 * rayon::current_num_threads()).min(array.len());
+    if parts <= 1 || rayon::current_num_threads() == 1 {
+        return function(array);
+    }
+    let start = |part: usize| part * array.len() / parts;
+    let results = (0..parts)
+        .into_par_iter()
+        .map(|part| {
+            let slice = array.slice(start(part), start(part + 1) - start(part));
+            function(&slice).map_err(|error| error.offset(start(part)))
+        })
+        .collect::<Vec<_>>();
+    // The first error in the order of rows, whichever thread was first.
+    let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let results: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
+    Ok(concat(&results)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::StringArray;
+
+    use super::{super::rows::tests::list, *};
+    use crate::{kernels::samples, types::Bits};
+
+    fn batch(rows: &[Option<&[f32]>]) -> RecordBatch {
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows.len()).map(|i| format!("t{i}"))));
+        RecordBatch::try_from_iter_with_nullable([("name", names, false), ("weights", list(rows), true)]).unwrap()
+    }
+
+    #[test]
+    fn a_batch_gives_the_bits_of_the_array_function_on_any_number_of_threads() {
+        let rows: Vec<_> = (0..100).map(|i| samples::heavy(i % 70, i as u64)).collect();
+        let rows: Vec<_> = rows.iter().enumerate().map(|(i, row)| (i % 9 != 4).then_some(&row[..])).collect();
+        let batch = batch(&rows);
+        let options = QuantizeOptions::new(Bits::Three);
+        let want = quantize(batch.column(1), &options.into()).unwrap();
+        for threads in [1, 2, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let got = pool.install(|| quantize_batch(&batch, &options)).unwrap();
+            assert_eq!(got.column(1), &want);
+            assert_eq!(got.column(0), batch.column(0));
+            assert_eq!(got.schema().field(1).name(), "quantized");
+            let back = pool.install(|| dequantize_batch(&got)).unwrap();
+            assert_eq!(back.column_by_name("weights"), Some(&dequantize(&want).unwrap()));
+        }
+        let empty = quantize_batch(&batch.slice(0, 0), &options).unwrap();
+        assert_eq!(dequantize_batch(&empty).unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn errors_name_the_row_of_the_batch_and_the_missing_column() {
+        let good = [1.0f32, 2.0];
+        let bad = [1.0f32, f32::NAN];
+        let mut rows = vec![Some(&good[..]); 50];
+        rows[33] = Some(&bad);
+        rows[41] = Some(&bad);
+        let batch = batch(&rows);
+        let options = QuantizeOptions::new(Bits::Four);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let error = pool.install(|| quantize_batch(&batch, &options)).unwrap_err();
+        assert_eq!((error.row(), error.to_string().contains("element 1 is NaN")), (Some(33), true));
+        let error = dequantize_batch(&batch).unwrap_err().to_string();
+        assert_eq!(error, "the batch must have a column 'quantized'; it has name, weights");
+    }
+}

@@ -1,0 +1,85 @@
+//! `equalization_factors`: how much of the activations' range the weights take over, per input channel.
+
+use arrow_array::{Array, ArrayRef, types::Float32Type};
+
+use super::{
+    ComputeError,
+    list::ListBuilder,
+    rows::{Rows, finite_absmax},
+};
+
+/// The least factor, and the least magnitude of weights that is divided by.
+const LEAST: f64 = 1e-5;
+
+/// The factors of `SmoothQuant` (arXiv:2211.10438) for each input channel `j`:
+/// `max(a_j^alpha / max(w_j, 1e-5)^(1 - alpha), 1e-5)`. Weights are multiplied by them
+/// ([`equalize`](super::equalize)), activations divided.
+///
+/// `act_absmax` (`a`) and `weight_absmax` (`w`) are list arrays of floats, of as many rows and of equal lengths:
+/// the largest magnitude of each channel. Signs are ignored. The result is `List<Float32>`; null gives null.
+///
+/// # Errors
+/// When `alpha` is not in 0 to 1, when either array is of another type, when rows or lengths differ, or when an
+/// element is null, infinite or NaN.
+///
+/// # Example
+/// ```
+/// use arrow_array::{Array, ListArray, cast::AsArray, types::Float32Type};
+///
+/// let list = |row: [f32; 2]| ListArray::from_iter_primitive::<Float32Type, _, _>([Some(row.map(Some))]);
+/// let factors = arrow_quant::compute::equalization_factors(&list([16.0, 4.0]), &list([1.0, 0.25]), 0.5)?;
+/// assert_eq!(factors.as_list::<i32>().value(0).as_primitive::<Float32Type>().values(), &[4.0, 4.0][..]);
+/// # Ok::<(), arrow_quant::compute::ComputeError>(())
+/// ```
+pub fn equalization_factors(
+    act_absmax: &dyn Array,
+    weight_absmax: &dyn Array,
+    alpha: f64,
+) -> Result<ArrayRef, ComputeError> {
+    if !(0.0..=1.0).contains(&alpha) {
+        return Err(ComputeError::InvalidArgument(format!("alpha must be in 0 to 1, not {alpha}")));
+    }
+    let activations = Rows::try_new(act_absmax, "act_absmax")?;
+    let weights = Rows::try_new(weight_absmax, "weight_absmax")?;
+    if activations.len() != weights.len() {
+        let (a, w) = (activations.len(), weights.len());
+        return Err(ComputeError::InvalidArgument(format!("act_absmax has {a} rows, weight_absmax {w}")));
+    }
+    let mut builder = ListBuilder::<Float32Type>::with_capacity(weights.len(), 0);
+    let (mut a_scratch, mut w_scratch) = (Vec::new(), Vec::new());
+    for row in 0..weights.len() {
+        let (Some(a), Some(w)) = (activations.row(row, &mut a_scratch)?, weights.row(row, &mut w_scratch)?) else {
+            builder.push_null();
+            continue;
+        };
+        if a.len() != w.len() {
+            let (what, got, expected) = ("weight_absmax", w.len(), a.len());
+            return Err(ComputeError::Length { row, what, got, expected });
+        }
+        finite_absmax(a, row)?;
+        finite_absmax(w, row)?;
+        for ((out, a), w) in builder.push(a.len())?.iter_mut().zip(a).zip(w) {
+            let (a, w) = (f64::from(a.abs()), f64::from(w.abs()));
+            let factor = (a.powf(alpha) / w.max(LEAST).powf(1.0 - alpha)).max(LEAST);
+            *out = factor.min(f64::from(f32::MAX)) as f32;
+        }
+    }
+    builder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::rows::tests::list, *};
+
+    #[test]
+    fn zeros_are_guarded_and_alpha_is_checked() {
+        let factors = equalization_factors(&list(&[Some(&[0.0, 1.0]), None]), &list(&[Some(&[1.0, 0.0]), None]), 0.5);
+        assert_eq!(&factors.unwrap(), &list(&[Some(&[1e-5, 316.227_75]), None]));
+        for alpha in [-0.1, 1.1, f64::NAN] {
+            let error = equalization_factors(&list(&[None]), &list(&[None]), alpha).unwrap_err();
+            assert_eq!(error.to_string(), format!("alpha must be in 0 to 1, not {alpha}"));
+        }
+        let huge = equalization_factors(&list(&[Some(&[f32::MAX])]), &list(&[Some(&[0.0])]), 0.999).unwrap();
+        assert!(format!("{huge:?}").contains("e38"));
+    }
+}

@@ -1,0 +1,35 @@
+//! `error_stats`: the sums that tensor-wide figures of error are made from.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, StructArray};
+use arrow_buffer::NullBuffer;
+
+use super::{ComputeError, pair::for_each_pair};
+use crate::{kernels::error_stats::error_stats as measure, types::error_stats::error_stats_fields};
+
+/// The error statistics of each pair of rows, of the type
+/// [`error_stats_type`](crate::types::error_stats::error_stats_type). Summed over the rows of a tensor
+/// (`max_abs` by max), they give the tensor's figures. Arguments, nulls and errors as in
+/// [`cosine_similarity`](super::cosine_similarity).
+///
+/// # Errors
+/// As [`cosine_similarity`](super::cosine_similarity).
+pub fn error_stats(a: &dyn Array, b: &dyn Array) -> Result<ArrayRef, ComputeError> {
+    let mut stats = Vec::with_capacity(a.len());
+    for_each_pair(a, b, |pair| stats.push(pair.map(|(a, b)| measure(a, b))))?;
+    let valid: NullBuffer = stats.iter().map(Option::is_some).collect();
+    let nulls = (valid.null_count() > 0).then_some(valid);
+    let column = |field: fn(&crate::kernels::error_stats::ErrorStats) -> f64| -> ArrayRef {
+        Arc::new(stats.iter().map(|stats| stats.as_ref().map(field)).collect::<Float64Array>())
+    };
+    let columns = vec![
+        column(|s| s.dot),
+        column(|s| s.a2),
+        column(|s| s.b2),
+        column(|s| s.err2),
+        column(|s| s.max_abs),
+        Arc::new(stats.iter().map(|s| s.map(|s| s.n as i64)).collect::<Int64Array>()),
+    ];
+    Ok(Arc::new(StructArray::try_new(error_stats_fields(), columns, nulls)?))
+}

@@ -1,0 +1,67 @@
+//! `quant_params`: the first half of `quantize`.
+
+use arrow_array::{Array, ArrayRef};
+
+use super::{
+    ComputeError, RowOptions,
+    builder::{QuantizedBuilder, RowShape},
+    importance::Importance,
+    row::RowQuantizer,
+    rows::Rows,
+};
+
+/// The decode parameters that [`quantize`](super::quantize) would choose for each row of `weights`.
+///
+/// The result has the type [`params_type`](crate::types::quantized::params_type) and is what
+/// [`quantize_with`](super::quantize_with) takes. A null row, and a row without options, gives null.
+///
+/// # Errors
+/// As [`quantize`](super::quantize).
+///
+/// # Example
+/// ```
+/// use arrow_array::{Array, ListArray, types::Float32Type};
+/// use arrow_quant::{compute, types::{Bits, QuantizeOptions}};
+///
+/// let row = [0.0f32, 0.1, -0.2, 0.3].map(Some).to_vec();
+/// let weights = ListArray::from_iter_primitive::<Float32Type, _, _>([Some(row)]);
+/// let options = QuantizeOptions::new(Bits::Four).into();
+/// let params = compute::quant_params(&weights, &options)?;
+/// let quantized = compute::quantize_with(&weights, &[Some(Bits::Four)], &params)?;
+/// assert_eq!(&quantized, &compute::quantize(&weights, &options)?);
+/// # Ok::<(), compute::ComputeError>(())
+/// ```
+pub fn quant_params(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
+    run(weights, None, options)
+}
+
+/// As [`quant_params`], with the importance of each input channel: see [`quantize_weighted`](super::quantize_weighted).
+///
+/// # Errors
+/// As [`quantize_weighted`](super::quantize_weighted).
+pub fn quant_params_weighted(
+    weights: &dyn Array,
+    importance: &dyn Array,
+    options: &RowOptions,
+) -> Result<ArrayRef, ComputeError> {
+    run(weights, Some(importance), options)
+}
+
+fn run(weights: &dyn Array, importance: Option<&dyn Array>, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
+    let rows = Rows::try_new(weights, "weights")?;
+    options.check_len(rows.len())?;
+    let mut importance = Importance::try_new(importance, rows.len())?;
+    let mut builder = QuantizedBuilder::with_capacity(rows.len());
+    let (mut quantizer, mut widened) = (RowQuantizer::default(), Vec::new());
+    for row in 0..rows.len() {
+        let (Some(weights), Some(options)) = (rows.row(row, &mut widened)?, options.get(row)) else {
+            builder.push_null()?;
+            continue;
+        };
+        let importance = importance.row(row, weights.len())?;
+        let (prepared, mut scratch) = quantizer.prepare(weights, row)?;
+        let out = builder.push(RowShape::new(options, weights.len(), false))?;
+        *out.row_scale = prepared.estimate(importance, options, &mut scratch, out.scales, out.zero_points);
+    }
+    builder.finish_params()
+}

@@ -1,0 +1,27 @@
+//! `scales`: the scale of each group of quantized values.
+
+use arrow_array::{Array, ArrayRef, types::Float32Type};
+
+use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
+use crate::kernels::scale::scale_factor;
+
+/// The scales of each quantized value as `List<Float32>`, one element a group: `row_scale * m(code)`, in units of
+/// weights. Null gives null.
+///
+/// # Errors
+/// As [`dequantize`](super::dequantize).
+pub fn scales(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
+    let quantized = QuantizedArray::try_new(quantized)?;
+    let mut builder = ListBuilder::<Float32Type>::with_capacity(quantized.len(), 0);
+    for row in 0..quantized.len() {
+        match quantized.row(row)? {
+            None => builder.push_null(),
+            Some(row) => {
+                for (out, code) in builder.push(row.params.scales.len())?.iter_mut().zip(row.params.scales) {
+                    *out = row.params.row_scale * scale_factor(*code);
+                }
+            }
+        }
+    }
+    builder.finish()
+}

@@ -1,0 +1,28 @@
+//! `zero_points`: the zero point of each group of quantized values.
+
+use arrow_array::{Array, ArrayRef, types::Float32Type};
+
+use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
+use crate::kernels::params;
+
+/// The zero points of each quantized value as `List<Float32>`, one element a group, in units of codes; where a value
+/// is symmetric, `2^(bits-1)` for every group. Null gives null.
+///
+/// # Errors
+/// As [`dequantize`](super::dequantize).
+pub fn zero_points(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
+    let quantized = QuantizedArray::try_new(quantized)?;
+    let mut builder = ListBuilder::<Float32Type>::with_capacity(quantized.len(), 0);
+    for row in 0..quantized.len() {
+        match quantized.row(row)? {
+            None => builder.push_null(),
+            Some(row) => {
+                let params = row.params.with_bits(row.bits);
+                for (group, out) in builder.push(params.scales.len())?.iter_mut().enumerate() {
+                    *out = params::zero_point_of(&params, group);
+                }
+            }
+        }
+    }
+    builder.finish()
+}
