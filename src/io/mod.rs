@@ -1,1 +1,16 @@
-//! placeholder
+//! Bytes on disk to record batches and back.
+
+pub mod choice;
+pub mod dtype;
+pub mod error;
+pub mod mmap;
+pub mod model;
+pub mod name;
+pub mod safetensors;
+pub mod scan;
+
+pub use choice::{Choice, Rules};
+pub use dtype::Dtype;
+pub use error::IoError;
+pub use model::{Model, Tensor};
+pub use scan::{Part, Scan};

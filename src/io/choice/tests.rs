@@ -1,0 +1,103 @@
+//! Choices for models on disk.
+
+use super::*;
+use crate::io::{Dtype, model::tests::write};
+
+fn model() -> (Model, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    write(
+        &path,
+        &[
+            ("embeddings.word_embeddings.weight", Dtype::F32, &[2, 2], &[0; 16]),
+            ("embeddings.position_ids", Dtype::I64, &[1, 1], &[0; 8]),
+            ("encoder.layer.0.output.dense.weight", Dtype::F16, &[2, 2], &[0; 8]),
+            ("encoder.layer.1.output.dense.weight", Dtype::F16, &[2, 2], &[0; 8]),
+            ("encoder.layer.1.output.dense.bias", Dtype::F16, &[2], &[0; 4]),
+            ("fp8.weight", Dtype::F8_E4M3, &[2, 2], &[0; 4]),
+            ("fp8.weight_scale", Dtype::F32, &[2, 1], &[0; 8]),
+            ("pooler.dense.weight", Dtype::F32, &[2, 2], &[0; 16]),
+            ("void.weight", Dtype::F32, &[0, 2], &[]),
+        ],
+    );
+    (Model::open(&path).unwrap(), folder)
+}
+
+fn rules() -> Rules {
+    Rules::new(QuantizeOptions::new(Bits::Four), None)
+}
+
+/// The bits of a tensor and its note.
+fn choice(rules: &Rules, name: &str) -> (Option<u8>, String) {
+    let (model, _folder) = model();
+    let choices = rules.choose(&model).unwrap();
+    let at = model.tensors().iter().position(|tensor| tensor.name == name).unwrap();
+    (choices[at].options.map(|options| options.bits.get()), choices[at].note.clone())
+}
+
+#[test]
+fn every_tensor_is_quantized_or_says_why_not() {
+    for (name, bits, note) in [
+        ("embeddings.word_embeddings.weight", None, "embedding (default exclusion)"),
+        ("embeddings.position_ids", None, "I64 is not a float that can be quantized"),
+        ("encoder.layer.0.output.dense.weight", Some(4), ""),
+        ("encoder.layer.1.output.dense.bias", None, "rank 1"),
+        ("fp8.weight", Some(4), ""),
+        ("fp8.weight_scale", None, "scale of another tensor"),
+        ("pooler.dense.weight", Some(4), ""),
+        ("void.weight", None, "no elements"),
+    ] {
+        assert_eq!(choice(&rules(), name), (bits, note.to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn include_replaces_the_default_and_exclude_takes_away() {
+    let include = rules().include("embed").unwrap().include("layer").unwrap();
+    assert_eq!(choice(&include, "embeddings.word_embeddings.weight").0, Some(4));
+    assert_eq!(choice(&include, "encoder.layer.1.output.dense.bias"), (None, "rank 1".to_owned()));
+    assert_eq!(choice(&include, "pooler.dense.weight"), (None, "not matched by --include".to_owned()));
+    let exclude = include.exclude(r"layer\.1").unwrap();
+    assert_eq!(choice(&exclude, "encoder.layer.0.output.dense.weight").0, Some(4));
+    let note = r"excluded by --exclude 'layer\.1'".to_owned();
+    assert_eq!(choice(&exclude, "encoder.layer.1.output.dense.weight"), (None, note));
+}
+
+#[test]
+fn the_last_match_sets_the_bits_and_their_default_method() {
+    let rules = rules().bits_for("dense=2").unwrap().bits_for(r"layer\.1=8").unwrap();
+    assert_eq!(choice(&rules, "encoder.layer.0.output.dense.weight").0, Some(2));
+    let note = r"bits by --bits-for 'layer\.1=8'".to_owned();
+    assert_eq!(choice(&rules, "encoder.layer.1.output.dense.weight"), (Some(8), note));
+    let (model, _folder) = model();
+    let methods = |rules: &Rules| -> Vec<Method> {
+        rules.choose(&model).unwrap().iter().filter_map(|choice| choice.options).map(|options| options.method).collect()
+    };
+    assert!(methods(&rules).contains(&Method::Minmax) && methods(&rules).contains(&Method::Search));
+    let fixed = Rules { method: Some(Method::Search), ..rules };
+    assert!(methods(&fixed).iter().all(|method| *method == Method::Search));
+}
+
+#[test]
+fn a_pattern_that_is_wrong_or_without_effect_is_one_line() {
+    let (model, _folder) = model();
+    for (result, expected) in [
+        (rules().include("(a"), "--include '(a' is not a regular expression: unclosed group"),
+        (rules().bits_for("a"), "--bits-for 'a' is not of the form REGEX=BITS"),
+        (rules().bits_for("a=5"), "--bits-for 'a=5': bits must be 2, 3, 4 or 8, not 5"),
+        (rules().include("bias"), "--include 'bias' matches no float tensor of rank 2 or more of "),
+        (rules().exclude("q_porj"), "--exclude 'q_porj' matches no tensor of "),
+        (rules().bits_for("embeddings=8"), "--bits-for 'embeddings=8' matches no quantized tensor of "),
+    ] {
+        let message = result.and_then(|rules| rules.choose(&model)).unwrap_err().to_string();
+        assert!(message.starts_with(expected) && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn the_table_has_a_row_for_every_tensor() {
+    let (model, _folder) = model();
+    let batch = choices_batch(&model, &rules().choose(&model).unwrap()).unwrap();
+    assert_eq!((batch.num_rows(), batch.column(1).null_count()), (9, 5));
+    assert!(choices_batch(&model, &[]).is_err());
+}

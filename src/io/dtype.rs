@@ -1,0 +1,161 @@
+//! The element types of safetensors: name, width, and widening to f32.
+
+use std::{fmt, str::FromStr};
+
+/// The type of a tensor's elements, in the words of safetensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, non_camel_case_types, reason = "the names are the documentation: those of the format")]
+pub enum Dtype {
+    BOOL,
+    F4,
+    F6_E2M3,
+    F6_E3M2,
+    U8,
+    I8,
+    F8_E5M2,
+    F8_E4M3,
+    F8_E8M0,
+    F8_E4M3FNUZ,
+    F8_E5M2FNUZ,
+    I16,
+    U16,
+    F16,
+    BF16,
+    I32,
+    U32,
+    F32,
+    C64,
+    F64,
+    I64,
+    U64,
+}
+
+impl Dtype {
+    /// Every element type.
+    pub const ALL: [Self; 22] = [
+        Self::BOOL,
+        Self::F4,
+        Self::F6_E2M3,
+        Self::F6_E3M2,
+        Self::U8,
+        Self::I8,
+        Self::F8_E5M2,
+        Self::F8_E4M3,
+        Self::F8_E8M0,
+        Self::F8_E4M3FNUZ,
+        Self::F8_E5M2FNUZ,
+        Self::I16,
+        Self::U16,
+        Self::F16,
+        Self::BF16,
+        Self::I32,
+        Self::U32,
+        Self::F32,
+        Self::C64,
+        Self::F64,
+        Self::I64,
+        Self::U64,
+    ];
+
+    /// The name as files write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BOOL => "BOOL",
+            Self::F4 => "F4",
+            Self::F6_E2M3 => "F6_E2M3",
+            Self::F6_E3M2 => "F6_E3M2",
+            Self::U8 => "U8",
+            Self::I8 => "I8",
+            Self::F8_E5M2 => "F8_E5M2",
+            Self::F8_E4M3 => "F8_E4M3",
+            Self::F8_E8M0 => "F8_E8M0",
+            Self::F8_E4M3FNUZ => "F8_E4M3FNUZ",
+            Self::F8_E5M2FNUZ => "F8_E5M2FNUZ",
+            Self::I16 => "I16",
+            Self::U16 => "U16",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::I32 => "I32",
+            Self::U32 => "U32",
+            Self::F32 => "F32",
+            Self::C64 => "C64",
+            Self::F64 => "F64",
+            Self::I64 => "I64",
+            Self::U64 => "U64",
+        }
+    }
+
+    /// Bits of one element: 4, 6, 8, 16, 32 or 64.
+    #[must_use]
+    pub const fn bits(self) -> usize {
+        match self {
+            Self::F4 => 4,
+            Self::F6_E2M3 | Self::F6_E3M2 => 6,
+            Self::BOOL
+            | Self::U8
+            | Self::I8
+            | Self::F8_E5M2
+            | Self::F8_E4M3
+            | Self::F8_E8M0
+            | Self::F8_E4M3FNUZ
+            | Self::F8_E5M2FNUZ => 8,
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 16,
+            Self::I32 | Self::U32 | Self::F32 => 32,
+            Self::C64 | Self::F64 | Self::I64 | Self::U64 => 64,
+        }
+    }
+
+    /// Whether rows of it are weights: it widens to f32. Packed floats (F4, F6), bare exponents (`F8_E8M0`) and
+    /// complex numbers do not; they are carried as stored.
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        self.is_fp8() || matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
+    }
+
+    /// Whether it is an 8-bit float, which models store with a scale beside it.
+    #[must_use]
+    pub const fn is_fp8(self) -> bool {
+        matches!(self, Self::F8_E5M2 | Self::F8_E4M3 | Self::F8_E4M3FNUZ | Self::F8_E5M2FNUZ)
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = String;
+
+    /// # Errors
+    /// A name that the format does not have; the message lists those that it has.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|dtype| dtype.name() == text)
+            .ok_or_else(|| format!("unknown dtype '{text}'; known are {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_reads_back_as_its_dtype() {
+        for dtype in Dtype::ALL {
+            assert_eq!(dtype.name().parse(), Ok(dtype));
+        }
+        assert!("f32".parse::<Dtype>().unwrap_err().starts_with("unknown dtype 'f32'; known are BOOL, F4,"));
+    }
+
+    #[test]
+    fn widths_are_those_of_the_reference_implementation() {
+        for dtype in Dtype::ALL {
+            let reference: safetensors::Dtype = serde_json::from_str(&format!("\"{dtype}\"")).unwrap();
+            assert_eq!(dtype.bits(), reference.bitsize(), "{dtype}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The bytes of a file as Arrow buffers, mapped without a copy or read to memory. The one place with `unsafe`.
+//!
+//! A mapping is read as the pages are touched, so **a file that another program shortens while it is mapped ends this
+//! process with SIGBUS**, and one that is overwritten gives other bytes: a model must not change while it is read.
+//! That it is not so when the file is opened is checked against the header.
+
+use std::{fs::File, ops::Range, path::Path, ptr::NonNull, sync::Arc};
+
+use arrow_buffer::Buffer;
+use memmap2::{Advice, Mmap, UncheckedAdvice};
+
+use super::IoError;
+
+/// What windows are released in: a multiple of every page size, and what Linux maps around a fault
+/// (`fault_around_bytes`), so that pages mapped before a window's start go with it.
+const RELEASE: usize = 64 * 1024;
+
+/// The bytes of a file.
+#[derive(Debug, Clone)]
+pub struct Contents(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Mapped(Arc<Mmap>),
+    Loaded(Buffer),
+}
+
+impl Contents {
+    /// Maps a file, to be read mostly front to back.
+    ///
+    /// # Errors
+    /// The file cannot be opened or mapped, or is no regular file.
+    pub fn map(path: &Path) -> Result<Self, IoError> {
+        let file = open(path)?;
+        // SAFETY: the mapping is read-only and private to this type, which hands out shared slices only. That the file
+        // does not change meanwhile is asked of the caller, as said at the top of this file: no system guarantees it.
+        let map = unsafe { Mmap::map(&file) }.map_err(IoError::system("map", path))?;
+        #[cfg(unix)]
+        let _ = map.advise(Advice::Sequential);
+        Ok(Self(Kind::Mapped(Arc::new(map))))
+    }
+
+    /// Reads a whole file to memory.
+    ///
+    /// # Errors
+    /// The file cannot be opened or read, or is no regular file.
+    pub fn load(path: &Path) -> Result<Self, IoError> {
+        open(path)?;
+        let bytes = std::fs::read(path).map_err(IoError::system("read", path))?;
+        Ok(Self(Kind::Loaded(Buffer::from_vec(bytes))))
+    }
+
+    /// All bytes. What is touched of a mapping stays resident until a [`Self::buffer`] over it is dropped.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Mapped(map) => map,
+            Kind::Loaded(buffer) => buffer,
+        }
+    }
+
+    /// A range as a buffer, without a copy. `None`: it does not lie in the file.
+    ///
+    /// The pages behind it leave this process's resident memory when the last reference to the buffer is dropped,
+    /// so a pass over a file of any size keeps as much resident as it keeps buffers.
+    pub fn buffer(&self, range: Range<usize>) -> Option<Buffer> {
+        let bytes = self.bytes().get(range.clone())?;
+        match &self.0 {
+            Kind::Loaded(buffer) => Some(buffer.slice_with_length(range.start, range.len())),
+            Kind::Mapped(map) => {
+                let window = Arc::new(Window { map: Arc::clone(map), range });
+                // SAFETY: the pointer and length are those of a slice of the mapping, which `window` keeps alive.
+                Some(unsafe { Buffer::from_custom_allocation(NonNull::from(bytes).cast(), bytes.len(), window) })
+            }
+        }
+    }
+
+    /// Asks the system to read a range ahead. A hint: what lies outside the file is cut off, a refusal passed over.
+    pub fn prefetch(&self, range: Range<usize>) {
+        if let Kind::Mapped(map) = &self.0 {
+            let end = range.end.min(map.len());
+            #[cfg(unix)]
+            if range.start < end {
+                let _ = map.advise_range(Advice::WillNeed, range.start, end - range.start);
+            }
+        }
+    }
+}
+
+/// What a buffer over a mapping keeps alive.
+struct Window {
+    map: Arc<Mmap>,
+    range: Range<usize>,
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // Down at both ends: the last bytes are released by the window that follows, which begins in them.
+        let start = self.range.start / RELEASE * RELEASE;
+        let end = if self.range.end == self.map.len() { self.range.end } else { self.range.end / RELEASE * RELEASE };
+        #[cfg(unix)]
+        if start < end {
+            // SAFETY: the mapping is shared, backed by a file and never written, so a page that is dropped and touched
+            // again, by a neighbour or by another buffer over the same bytes, is read from the file again.
+            let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, IoError> {
+    // Asked before it is opened: opening a pipe would wait for a writer.
+    let kind = std::fs::metadata(path).map_err(IoError::system("open", path))?;
+    if !kind.is_file() {
+        return Err(IoError::file(path, "is not a file"));
+    }
+    File::open(path).map_err(IoError::system("open", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_mapped_and_a_loaded_file_give_the_same_bytes() {
+        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+        let file = file(&bytes);
+        for contents in [Contents::map(file.path()).unwrap(), Contents::load(file.path()).unwrap()] {
+            for range in [0..0, 0..200_000, 3..70_001, 131_072..131_073, 200_000..200_000] {
+                // Twice: the second reads pages that the first has released.
+                assert_eq!(contents.buffer(range.clone()).unwrap().as_slice(), &bytes[range.clone()]);
+                assert_eq!(contents.buffer(range.clone()).unwrap().as_slice(), &bytes[range]);
+            }
+            assert!(contents.buffer(1..200_001).is_none());
+            #[allow(clippy::reversed_empty_ranges)]
+            let reversed = contents.buffer(2..1);
+            assert!(reversed.is_none());
+            contents.prefetch(199_999..usize::MAX);
+        }
+    }
+
+    #[test]
+    fn a_buffer_outlives_the_contents_and_shares_the_mapping() {
+        let file = file(&[7; 5000]);
+        let contents = Contents::map(file.path()).unwrap();
+        let start = contents.bytes().as_ptr();
+        let buffer = contents.buffer(1000..5000).unwrap();
+        drop(contents);
+        assert_eq!(buffer.as_ptr() as usize - start as usize, 1000);
+        assert!(buffer.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_missing_file_and_a_folder_are_errors_that_name_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let message = Contents::map(&missing).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{}: cannot open: ", missing.display())), "{message}");
+        assert!(Contents::load(folder.path()).unwrap_err().to_string().ends_with(": is not a file"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pass_over_a_large_file_keeps_a_window_resident() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 30).unwrap();
+        let contents = Contents::map(file.path()).unwrap();
+        let mapped_pages = || -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("RssFile:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let before = mapped_pages();
+        let mut most = 0;
+        // An odd size: windows begin and end inside pages.
+        let window = (1 << 20) + 1234;
+        for start in (0..1 << 30).step_by(window) {
+            let end = (start + window).min(1 << 30);
+            contents.prefetch(end..end + window);
+            assert_eq!(contents.buffer(start..end).unwrap().iter().map(|byte| u64::from(*byte)).sum::<u64>(), 0);
+            most = most.max(mapped_pages());
+        }
+        // Other tests of this process map files too; all of them are small.
+        assert!(most < before + 32 * 1024, "{before} kB of mapped pages grew to {most} kB");
+    }
+}

@@ -1,0 +1,81 @@
+//! Rows as stored to f32, times the scale of an fp8 tensor.
+
+use crate::io::{
+    Dtype, IoError, Model, Tensor,
+    model::{Scale, blocks_of_row},
+};
+
+use super::{Run, floats};
+
+/// Widens the rows of a run. `bytes` are the rows as stored, `out` has an f32 for each element.
+///
+/// # Errors
+/// An fp8 tensor whose scale cannot be told.
+pub fn rows(model: &Model, run: &Run, bytes: &[u8], out: &mut [f32]) -> Result<(), IoError> {
+    let tensor = &model.tensors()[run.tensor];
+    widen(tensor.dtype, bytes, out);
+    let length = tensor.row_length.max(1);
+    match &tensor.scale {
+        Scale::None => {}
+        Scale::Unknown(reason) => {
+            return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, reason.clone()));
+        }
+        Scale::Tensor { companion } => {
+            for scale in scales(model, *companion, 0..1)? {
+                multiply(out, scale);
+            }
+        }
+        Scale::Row { companion } => {
+            let scales = scales(model, *companion, run.rows.clone())?;
+            for (row, scale) in out.chunks_exact_mut(length).zip(scales) {
+                multiply(row, scale);
+            }
+        }
+        Scale::Block { companion } => {
+            for (row, number) in out.chunks_exact_mut(length).zip(run.rows.clone()) {
+                let (range, width) = blocks_of_row(tensor, number);
+                for (block, scale) in row.chunks_mut(width).zip(scales(model, *companion, range)?) {
+                    multiply(block, scale);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Some elements of a companion, in f32.
+fn scales(model: &Model, companion: usize, elements: std::ops::Range<usize>) -> Result<Vec<f32>, IoError> {
+    let tensor: &Tensor = &model.tensors()[companion];
+    let size = tensor.dtype.bits() / 8;
+    let start = tensor.range.start;
+    let bytes = model.buffer(tensor.file, start + elements.start * size..start + elements.end * size)?;
+    let mut scales = vec![0.0; elements.len()];
+    widen(tensor.dtype, &bytes, &mut scales);
+    Ok(scales)
+}
+
+fn multiply(values: &mut [f32], scale: f32) {
+    for value in values {
+        *value *= scale;
+    }
+}
+
+/// The elements of a dtype that is a float, in f32: exact, but for F64, which is rounded to even.
+fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *out = f32::from_le_bytes(*bytes);
+            }
+        }
+        Dtype::BF16 => floats::widen_bf16(bytes, out),
+        Dtype::F16 => floats::widen_f16(bytes, out),
+        Dtype::F64 => floats::narrow_f64(bytes, out),
+        Dtype::F8_E4M3 => floats::widen_fp8(bytes, out, 3, 7, |byte| (byte & 0x7f == 0x7f).then_some(f32::NAN)),
+        Dtype::F8_E5M2 => floats::widen_f16(&bytes.iter().flat_map(|byte| [0, *byte]).collect::<Vec<_>>(), out),
+        Dtype::F8_E4M3FNUZ => floats::widen_fp8(bytes, out, 3, 8, |byte| (byte == 0x80).then_some(f32::NAN)),
+        Dtype::F8_E5M2FNUZ => floats::widen_fp8(bytes, out, 2, 16, |byte| (byte == 0x80).then_some(f32::NAN)),
+        // `is_float` is false for the others, and their weights are null.
+        _ => {}
+    }
+}
