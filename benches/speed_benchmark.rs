@@ -5,7 +5,7 @@ mod workloads;
 use std::{path::Path, time::Duration};
 
 use arrow_quant::{
-    io::{Existing, OutputFormat, Selection},
+    io::{Existing, OutputFormat, Rules},
     sql::{Cancel, Destination, Job, Progress},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -24,7 +24,8 @@ impl Progress for Silent {
 
 /// Quantizes a model into a folder that is replaced every time. An error ends the benchmark.
 fn quantize(model: &Path, options: QuantizeOptions, threads: usize) {
-    let job = Job { model: model.to_owned(), options, selection: Selection::default(), batch: false };
+    let rules = Rules::new(options, Some(options.method));
+    let job = Job { model: model.to_owned(), rules, batch: false };
     let destination = Destination {
         output: Path::new(".benchmarks/speed_output").to_owned(),
         format: OutputFormat::Parquet,

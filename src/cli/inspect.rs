@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{CliError, table};
-use crate::io::Model;
+use crate::io::{Model, Tensor};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -21,13 +21,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let model = Model::open(&arguments.model)?;
     let mut out = stdout().lock();
-    let parameters = |tensor: &crate::io::Tensor| tensor.rows as u64 * tensor.row_length as u64;
+    let parameters = |tensor: &Tensor| tensor.elements() as u64;
     if arguments.json {
         for tensor in model.tensors() {
             let line = serde_json::json!({
                 "name": tensor.name, "layer": tensor.layer, "module": tensor.module,
                 "dtype": tensor.dtype.to_string(), "shape": tensor.shape,
-                "parameters": parameters(tensor), "bytes": tensor.bytes(), "file": model.file_of(tensor),
+                "parameters": parameters(tensor), "bytes": tensor.bytes(), "file": model.file_of(tensor).name,
             });
             writeln!(out, "{line}")?;
         }

@@ -11,7 +11,7 @@ use arrow_array::{RecordBatch, cast::AsArray, types::Float64Type};
 
 use super::{CliError, options, progress::Reporter, table};
 use crate::{
-    io::{Existing, OutputFormat, Selection},
+    io::{Existing, OutputFormat, Rules},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -142,17 +142,12 @@ fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
         .with_group_size(arguments.group_size)
         .map_err(|error| CliError::Usage(error.to_string()))?
         .with_symmetric(arguments.symmetric);
-    Ok(Job {
-        model: model.to_owned(),
-        options,
-        selection: Selection {
-            include: arguments.include.clone(),
-            exclude: arguments.exclude.clone(),
-            bits_for: arguments.bits_for.clone(),
-            method: arguments.method,
-        },
-        batch: arguments.batch,
-    })
+    let rules = Ok(Rules::new(options, arguments.method));
+    let rules = arguments.include.iter().fold(rules, |rules, pattern| rules?.include(pattern));
+    let rules = arguments.exclude.iter().fold(rules, |rules, pattern| rules?.exclude(pattern));
+    let rules = arguments.bits_for.iter().fold(rules, |rules, rule| rules?.bits_for(rule));
+    let rules = rules.map_err(|error| CliError::Usage(error.to_string()))?;
+    Ok(Job { model: model.to_owned(), rules, batch: arguments.batch })
 }
 
 /// Runs the job on a thread of its own while this one listens for Ctrl-C.

@@ -143,7 +143,7 @@ fn what_cannot_be_read_or_written_is_one_line_and_leaves_nothing() {
         let error = fail(1, &["quantize", &model, "--output", &out]);
         assert!(error.contains(message), "{error}");
     }
-    let error = fail(1, &["quantize", &model, "--output", &out, "--include", "("]);
+    let error = fail(2, &["quantize", &model, "--output", &out, "--include", "("]);
     assert!(error.contains("--include"), "{error}");
     let error = fail(1, &["quantize", &model, "--output", &out, "--include", "no_such_tensor"]);
     assert!(error.contains("no_such_tensor"), "{error}");

@@ -6,13 +6,10 @@ use arrow_array::{Array, cast::AsArray, types::{Float32Type, Int64Type}};
 use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};
-use crate::io::{IoError, Scan};
+use crate::io::{IoError, Scan, scan::BATCH_BYTES};
 
 /// Columns `name`, `channel` and `weights` of the weights table.
 const PROJECTION: [usize; 3] = [0, 5, 6];
-
-/// Bytes of one batch.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// The error itself, or, where a chosen tensor of the part holds NaN or infinity, one that names the place.
 pub fn name_the_tensor(job: &PlannedJob, part: usize, error: DataFusionError) -> JobError {
@@ -24,7 +21,7 @@ pub fn name_the_tensor(job: &PlannedJob, part: usize, error: DataFusionError) ->
 }
 
 fn first_nonfinite(job: &PlannedJob, part: usize) -> Result<Option<IoError>, IoError> {
-    for batch in Scan::new(Arc::clone(&job.model), &job.parts[part], &PROJECTION, BATCH_BYTES) {
+    for batch in Scan::new(Arc::clone(&job.model), job.parts[part].clone(), PROJECTION.to_vec(), BATCH_BYTES)? {
         let batch = batch?;
         let (names, channels) = (batch.column(0).as_string_view(), batch.column(1).as_primitive::<Int64Type>());
         let weights = batch.column(2).as_list::<i32>();
@@ -42,7 +39,7 @@ fn first_nonfinite(job: &PlannedJob, part: usize) -> Result<Option<IoError>, IoE
                     channels.value(row),
                     values[element]
                 );
-                return Ok(Some(IoError::tensor(job.model.file_of(tensor), name, problem)));
+                return Ok(Some(IoError::tensor(&job.model.file_of(tensor).path, name, problem)));
             }
         }
     }

@@ -13,20 +13,15 @@ use datafusion::common::DataFusionError;
 pub use plan::PlannedJob;
 pub use run::Summary;
 
-use crate::{
-    io::{Existing, IoError, OutputFormat, Selection},
-    types::QuantizeOptions,
-};
+use crate::io::{Existing, IoError, OutputFormat, Rules};
 
 /// What to quantize, how, and where to.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// A file, a folder of shards or a diffusers folder.
     pub model: PathBuf,
-    /// How each chosen tensor is quantized, unless `selection` says otherwise.
-    pub options: QuantizeOptions,
-    /// Which tensors are quantized.
-    pub selection: Selection,
+    /// Which tensors are quantized, and how.
+    pub rules: Rules,
     /// Read the whole model to memory first.
     pub batch: bool,
 }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::{Job, JobError};
-use crate::io::{Choice, Model, Part, choice_batch, choose};
+use crate::io::{
+    Choice, Model, Part,
+    choice::choices_batch,
+    scan::PART_BYTES,
+};
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
 #[derive(Debug)]
@@ -23,8 +27,8 @@ impl Job {
     /// When the model cannot be read or the selection names nothing in it.
     pub fn plan(self) -> Result<PlannedJob, JobError> {
         let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
-        let choices = choose(&model, &self.options, &self.selection)?;
-        let parts = model.parts();
+        let choices = self.rules.choose(&model)?;
+        let parts = model.parts(None, PART_BYTES);
         Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts })
     }
 }
@@ -45,7 +49,7 @@ impl PlannedJob {
     /// # Errors
     /// When a number does not fit its column.
     pub fn choices_batch(&self) -> Result<RecordBatch, JobError> {
-        Ok(choice_batch(&self.model, &self.choices)?)
+        Ok(choices_batch(&self.model, &self.choices)?)
     }
 
     /// Bytes that each tensor will take, in the order of the model.

@@ -64,11 +64,11 @@ impl PlannedJob {
         let session = Session::new(threads)?;
         let plan = runtime.block_on(self.physical_plan(&session))?;
 
-        progress.start(self.parts.iter().map(|part| part.bytes() as u64).sum());
+        progress.start(self.parts.iter().map(|part| part.bytes).sum());
         let mut sums: Vec<Option<Vec<TensorSums>>> = Vec::new();
         for (part, finished) in self.parts.iter().zip(&finished) {
             if finished.is_some() {
-                progress.advance(part.bytes() as u64);
+                progress.advance(part.bytes);
             }
             sums.push(finished.clone());
         }
@@ -147,7 +147,7 @@ impl Work<'_> {
         let mut stream = self.plan.execute(part, Arc::clone(&self.context))?;
         let mut writer: PartWriter = self.folder.part_writer(part)?;
         let mut sums = Vec::new();
-        let source = self.job.parts[part].bytes() as u64;
+        let source = self.job.parts[part].bytes;
         let mut rows = 0;
         loop {
             if self.cancel.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {

@@ -19,12 +19,9 @@ use datafusion::{
 
 use super::external;
 use crate::{
-    io::{Model, Part, Scan},
+    io::{Model, Part, Scan, scan::BATCH_BYTES},
     types::weights::weights_schema,
 };
-
-/// Source bytes of one batch: few enough that the widened rows stay in the cache of a core.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// Reads rows of a model.
 #[derive(Debug, Clone)]
@@ -118,7 +115,8 @@ impl ExecutionPlan for WeightsScan {
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         assert_or_internal_err!(partition < self.parts.len(), "partition {partition} of {}", self.parts.len());
-        let mut scan = Scan::new(Arc::clone(&self.model), &self.parts[partition], &self.projection, BATCH_BYTES);
+        let part = self.parts[partition].clone();
+        let mut scan = Scan::new(Arc::clone(&self.model), part, self.projection.clone(), BATCH_BYTES).map_err(external)?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let batches = std::iter::from_fn(move || {
             if left == 0 {

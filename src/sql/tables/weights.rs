@@ -68,7 +68,8 @@ impl TableProvider for WeightsTable {
                 let tensors = self.model.tensors_batch().map_err(external)?;
                 let passing = filter::passing(session, &tensors, filters)?;
                 let threads = session.config_options().execution.target_partitions;
-                self.model.partitions(&passing, threads)
+                let bytes: u64 = passing.iter().map(|tensor| self.model.tensors()[*tensor].bytes() as u64).sum();
+                self.model.parts(Some(&passing), bytes.div_ceil(threads as u64))
             }
         };
         let projection = projection.cloned().unwrap_or_else(|| (0..weights_schema().fields().len()).collect());
