@@ -26,4 +26,5 @@ pub(crate) mod samples;
 pub mod scale;
 pub mod search;
 pub mod sqnr;
+mod tile;
 pub mod widen;
