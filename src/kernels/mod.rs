@@ -26,5 +26,4 @@ pub(crate) mod samples;
 pub mod scale;
 pub mod search;
 pub mod sqnr;
-mod tile;
 pub mod widen;

@@ -1,6 +1,6 @@
 //! Weights laid out for the search: one group per lane, or one long group over all lanes.
 
-use super::{
+use crate::kernels::{
     lanes::{fold, max, min},
     params::reciprocal,
 };
@@ -77,7 +77,7 @@ impl<'t> Tile<'t> {
         Self::new(&buffer.weights[..group_size], importance, false, None, group_size as f32)
     }
 
-    /// One group over all lanes; its importances are moved to `buffer` as far as they fit, `None` otherwise.
+    /// One group over all lanes.
     #[inline(always)]
     pub(super) fn of_one(group: &'t [f32], importance: Option<&'t [f32]>) -> Self {
         let (rows, rest) = group.as_chunks::<LANES>();
@@ -117,16 +117,15 @@ impl<'t> Tile<'t> {
         if let Some((row, importance)) = &tail {
             add(row, importance);
         }
-        match importance {
-            Some(importance) => weights.iter().zip(importance).for_each(|(row, importance)| add(row, importance)),
-            None => {
-                for row in weights {
-                    for i in 0..LANES {
-                        x[i] += row[i];
-                    }
+        if let Some(importance) = importance {
+            weights.iter().zip(importance).for_each(|(row, importance)| add(row, importance));
+        } else {
+            for row in weights {
+                for i in 0..LANES {
+                    x[i] += row[i];
                 }
-                n = n.map(|n| n + rows);
             }
+            n = n.map(|n| n + rows);
         }
         let mut tile = Self { weights, importance, one_group, tail, n, inverse_n: n, x, low, high };
         if one_group {
