@@ -41,6 +41,13 @@ pub fn scale_code_nearest(ratio: f32) -> u8 {
     code(ratio, |x| (x + ((1 << 18) - 1) + (x >> 19 & 1)) >> 19)
 }
 
+/// The factor `steps` codes from that of `factor`, within the codes there are.
+#[inline(always)]
+pub(super) fn scale_factor_moved(factor: f32, steps: i32) -> f32 {
+    let bits = (factor.to_bits() as i32 + (steps << 19)).clamp(LEAST, LEAST + (255 << 19));
+    f32::from_bits(bits as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +60,8 @@ mod tests {
             for encode in [scale_code_up, scale_code_down, scale_code_nearest] {
                 assert_eq!(encode(scale_factor(c)), c);
             }
+            assert_eq!(scale_factor_moved(scale_factor(c), 3), scale_factor(c.saturating_add(3)));
+            assert_eq!(scale_factor_moved(scale_factor(c), -3), scale_factor(c.saturating_sub(3)));
         }
     }
 

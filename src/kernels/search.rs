@@ -1,10 +1,104 @@
-//! Parameters of least squared error.
+//! Parameters of least squared error, sixteen groups at a time.
+//!
+//! Candidates are pairs of codes, scale and zero point as they will be stored, so that rounding is part of what is
+//! minimized. Three sums over a group (of `q`, `q^2` and `x q`) give both the error of a candidate and the
+//! least-squares scale and zero point for its codes `q`, which is the next candidate. With one group per lane no sum
+//! crosses lanes.
 
-use super::{dispatch::kernel, minmax::minmax_row, params::for_bits};
+mod candidate;
+mod row_fit;
+mod schedule;
+mod tile;
+
+use candidate::{Candidate, Search};
+use row_fit::RowFit;
+use schedule::schedule;
+use tile::{Buffer, DEPTH, LANES, Tile};
+
+use super::{
+    dispatch::kernel,
+    lanes::max,
+    minmax::minmax_row,
+    range::{covering_scale, group_range},
+    scale::scale_code_nearest,
+};
+
+#[inline(always)]
+fn search_tile<const BITS: usize>(
+    tile: &Tile,
+    row_scale: f32,
+    symmetric: bool,
+    fit: &mut RowFit,
+    groups: usize,
+) -> Candidate {
+    let mut search = Search::<BITS>::new(tile, row_scale, symmetric);
+    search.run(schedule::<BITS>(symmetric));
+    fit.add(&search, groups);
+    search.best
+}
+
+#[inline(always)]
+fn search_row<const BITS: usize>(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    group_size: usize,
+    scales: &mut [u8],
+    mut zero_points: Option<&mut [u8]>,
+) -> f32 {
+    let group_size = group_size.max(1);
+    let symmetric = zero_points.is_none();
+    let mut row_scale = 0.0;
+    for group in weights.chunks(group_size) {
+        let (low, high) = group_range(group);
+        row_scale = max(covering_scale::<BITS>(low, high, symmetric), row_scale);
+    }
+    let groups = if group_size > DEPTH { 1 } else { LANES };
+    let mut buffer = Buffer::EMPTY;
+    let mut fit = RowFit::default();
+    for (t, (part, scales)) in
+        weights.chunks(group_size.saturating_mul(groups)).zip(scales.chunks_mut(groups)).enumerate()
+    {
+        let start = t * groups * group_size;
+        let importance = importance.map(|importance| &importance[start..start + part.len()]);
+        let tile = if groups == 1 {
+            Tile::of_one(part, importance)
+        } else {
+            Tile::of_groups(part, importance, group_size, &mut buffer)
+        };
+        let (best, best_zeros) = search_tile::<BITS>(&tile, row_scale, symmetric, &mut fit, scales.len());
+        for (code, factor) in scales.iter_mut().zip(best) {
+            *code = scale_code_nearest(factor);
+        }
+        if let Some(codes) = zero_points.as_mut().and_then(|codes| codes.get_mut(t * groups..t * groups + scales.len()))
+        {
+            for (code, zero) in codes.iter_mut().zip(best_zeros) {
+                *code = zero as u8;
+            }
+        }
+    }
+    fit.row_scale(row_scale)
+}
 
 kernel! {
-    /// Fills the codes of a row, and returns its scale, for a small squared error; arguments as
-    /// [`minmax`](fn@super::minmax::minmax).
+    /// Fills the scale codes and zero-point codes of a row for the least squared error of what they decode to, and returns
+    /// the row's scale.
+    ///
+    /// From some 25 candidates per group, made by shrinking its range and by least squares, the best is kept; at 2 to 4
+    /// bits it comes within 0.1 dB of the best of all pairs of codes, and is never worse than
+    /// [`minmax`](fn@super::minmax::minmax). At 8 bits, where clipping does not pay, the scale of the range is rounded
+    /// to the better side, whatever the importance. The row's scale is then fitted to all groups.
+    ///
+    /// Each error is multiplied by its weight in `importance`, `weights.len()` numbers of at least 0, where given. The other
+    /// arguments are those of [`minmax`](fn@super::minmax::minmax).
+    ///
+    /// ```
+    /// let weights: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
+    /// let (mut scratch, mut scales, mut zero_points) = ([0.0; 4], [0; 2], [0; 2]);
+    /// let row_scale = arrow_quant::kernels::search::search(
+    ///     &weights, None, 4, 32, &mut scratch, &mut scales, Some(&mut zero_points),
+    /// );
+    /// assert!((0.1..0.14).contains(&row_scale));
+    /// ```
     pub fn search(
         weights: &[f32],
         importance: Option<&[f32]>,
@@ -14,8 +108,178 @@ kernel! {
         scales: &mut [u8],
         zero_points: Option<&mut [u8]>,
     ) -> f32 {
-        for_bits!(bits, BITS => {
-            minmax_row::<BITS>(weights, importance, group_size, true, scratch, scales, zero_points)
+        match bits {
+            2 => search_row::<2>(weights, importance, group_size, scales, zero_points),
+            3 => search_row::<3>(weights, importance, group_size, scales, zero_points),
+            4 => search_row::<4>(weights, importance, group_size, scales, zero_points),
+            _ => minmax_row::<8>(weights, group_size, true, scratch, scales, zero_points),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{
+        dispatch::Target,
+        minmax::minmax,
+        params::{round_clamped_f32, zero_point},
+        samples,
+        scale::scale_factor,
+    };
+
+    struct Found {
+        row_scale: f32,
+        scales: Vec<u8>,
+        zeros: Vec<u8>,
+    }
+
+    fn find(x: &[f32], importance: Option<&[f32]>, bits: u8, g: usize, symmetric: bool, method: &str) -> Found {
+        let groups = x.len().div_ceil(g);
+        let (mut scratch, mut scales, mut zeros) = (vec![0.0; 2 * groups], vec![0; groups], vec![0; groups]);
+        let codes = (!symmetric).then_some(&mut zeros[..]);
+        let row_scale = match method {
+            "minmax" => minmax(x, bits, g, &mut scratch, &mut scales, codes),
+            _ => search(x, importance, bits, g, &mut scratch, &mut scales, codes),
+        };
+        Found { row_scale, scales, zeros }
+    }
+
+    fn decoded_zero(bits: u8, code: u8, symmetric: bool) -> f32 {
+        match (bits, symmetric) {
+            (_, true) => f32::from(1u16 << (bits - 1)),
+            (2, _) => zero_point::<2>(code),
+            (3, _) => zero_point::<3>(code),
+            (4, _) => zero_point::<4>(code),
+            _ => zero_point::<8>(code),
+        }
+    }
+
+    /// The squared error of a group, naively.
+    fn error(x: &[f32], importance: Option<&[f32]>, bits: u8, s: f32, z: f32) -> f64 {
+        let most = f32::from((1u16 << bits) - 1);
+        let inverse = 1.0 / s;
+        let square = |x: f32| f64::from(x - s * ((x * inverse + z).clamp(0.0, most).round_ties_even() - z)).powi(2);
+        x.iter().enumerate().map(|(i, x)| square(*x) * importance.map_or(1.0, |w| f64::from(w[i]))).sum()
+    }
+
+    fn total(x: &[f32], importance: Option<&[f32]>, bits: u8, g: usize, symmetric: bool, found: &Found) -> f64 {
+        let groups = x.chunks(g).enumerate();
+        groups
+            .map(|(k, group)| {
+                let s = found.row_scale * scale_factor(found.scales[k]);
+                let z = decoded_zero(bits, found.zeros[k], symmetric);
+                error(group, importance.map(|w| &w[k * g..]), bits, s, z)
+            })
+            .sum()
+    }
+
+    fn rows() -> impl Iterator<Item = Vec<f32>> {
+        samples::rows().filter(|x| {
+            let absmax = x.iter().fold(0f32, |m, x| m.max(x.abs()));
+            (1e-9..1e9).contains(&absmax)
         })
+    }
+
+    #[test]
+    fn every_target_finds_the_same_codes() {
+        for x in samples::rows().step_by(3) {
+            let weights: Vec<f32> = x.iter().map(|x| x.abs().min(9.0)).collect();
+            for (bits, g) in [(2, 32), (3, 7), (4, 128), (4, 300), (8, 32)] {
+                for importance in [None, Some(&weights[..])] {
+                    for symmetric in [false, true] {
+                        let groups = x.len().div_ceil(g);
+                        let run = |target| {
+                            let (mut scratch, mut scales, mut zeros) =
+                                (vec![0.0; 2 * groups], vec![0; groups], vec![0; groups]);
+                            let codes = (!symmetric).then_some(&mut zeros[..]);
+                            let scale = search::on(target, &x, importance, bits, g, &mut scratch, &mut scales, codes);
+                            (scale.to_bits(), scales, zeros)
+                        };
+                        let want = run(Target::BASELINE);
+                        for target in Target::available() {
+                            assert_eq!(run(target), want, "{} {bits} bits g{g}", target.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_never_worse_than_minmax() {
+        for x in rows() {
+            let signal: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
+            for (bits, g) in [(2, 32), (3, 32), (4, 32), (2, 128), (4, 7), (3, 200)] {
+                for symmetric in [false, true] {
+                    let [found, minmax] = ["search", "minmax"]
+                        .map(|method| total(&x, None, bits, g, symmetric, &find(&x, None, bits, g, symmetric, method)));
+                    assert!(
+                        found <= minmax * 1.0001 + signal * 1e-6,
+                        "{bits} bits g{g} n{}: {found} {minmax}",
+                        x.len()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_comes_within_a_tenth_of_a_decibel_of_all_pairs_of_codes() {
+        // 2,500 groups of each kind, against every pair that could be the best.
+        for bits in [2, 4] {
+            for kind in [samples::normal, samples::heavy] {
+                let (mut found_error, mut best_error) = (0.0, 0.0);
+                for seed in 0..20 {
+                    let x = kind(4000, seed + 1);
+                    let found = find(&x, None, bits, 32, false, "search");
+                    for (k, group) in x.chunks(32).enumerate() {
+                        let most = f32::from((1u16 << bits) - 1);
+                        let low = group.iter().fold(0f32, |m, x| m.min(*x));
+                        let high = group.iter().fold(0f32, |m, x| m.max(*x));
+                        let cover = (high - low) / most;
+                        let scales = (0..=255u8).map(|code| found.row_scale * scale_factor(code));
+                        let scales: Vec<f32> = scales.filter(|s| (cover * 0.3..cover * 1.1).contains(s)).collect();
+                        // Every third zero point: the error is smooth at that distance (1/28 of a code at 2 bits).
+                        let step = if bits == 2 { 3 } else { 1 };
+                        let zeros = (0..=255u8).step_by(step).map(|code| decoded_zero(bits, code, false));
+                        let near = |z: &f32| {
+                            let middle = (most - (low + high) / cover) / 2.0;
+                            (z - middle).abs() < 0.35 * most
+                        };
+                        let zeros: Vec<f32> = zeros.filter(near).collect();
+                        let pairs = scales.iter().flat_map(|s| zeros.iter().map(move |z| (*s, *z)));
+                        best_error +=
+                            pairs.map(|(s, z)| f64::from(fast_error(group, most, s, z))).fold(f64::MAX, f64::min);
+                        let s = found.row_scale * scale_factor(found.scales[k]);
+                        found_error += error(group, None, bits, s, decoded_zero(bits, found.zeros[k], false));
+                    }
+                }
+                let gap = 10.0 * (found_error / best_error).log10();
+                assert!(gap < 0.1, "{bits} bits: {gap} dB");
+            }
+        }
+    }
+
+    fn fast_error(x: &[f32], most: f32, s: f32, z: f32) -> f32 {
+        let inverse = 1.0 / s;
+        x.iter().map(|x| x - s * (round_clamped_f32(x * inverse + z, most) - z)).map(|d| d * d).sum()
+    }
+
+    #[test]
+    fn importance_moves_the_error_to_where_it_matters_less() {
+        let x = samples::heavy(4096, 9);
+        let importance: Vec<f32> = (0..4096).map(|i| if i % 8 == 0 { 100.0 } else { 1.0 }).collect();
+        for bits in [2, 3, 4] {
+            for g in [32, 200] {
+                let plain = find(&x, None, bits, g, false, "search");
+                let weighted = find(&x, Some(&importance), bits, g, false, "search");
+                let [plain, weighted] =
+                    [plain, weighted].map(|found| total(&x, Some(&importance), bits, g, false, &found));
+                assert!(weighted < plain * 0.9, "{bits} bits g{g}: {weighted} {plain}");
+            }
+        }
+        let zeros = vec![0.0; 4096];
+        find(&x, Some(&zeros), 4, 32, false, "search");
     }
 }

@@ -1,0 +1,32 @@
+//! The row scale fitted to the codes of all groups.
+
+use super::{candidate::Search, tile::LANES};
+
+/// Sums for the least-squares row scale: of `m (q - z) x`, and of `m^2 (q - z)^2`.
+#[derive(Default)]
+pub(super) struct RowFit {
+    cross: f64,
+    square: f64,
+}
+
+impl RowFit {
+    /// Adds the groups of the first `groups` lanes.
+    #[inline(always)]
+    pub(super) fn add<const BITS: usize>(&mut self, search: &Search<BITS>, groups: usize) {
+        for i in 0..groups.min(LANES) {
+            let (m, z) = (f64::from(search.best.0[i]), f64::from(search.zero_point(search.best.1[i])));
+            let (n, x) = (f64::from(search.tile.n[i]), f64::from(search.tile.x[i]));
+            let (q, qq) = (f64::from(search.sums.q[i]), f64::from(search.sums.qq[i]));
+            self.cross += m * (f64::from(search.sums.xq[i]) - z * x);
+            self.square += m * m * (qq - 2.0 * z * q + z * z * n);
+        }
+    }
+
+    /// The row scale of least error for the codes; `row_scale` where there is none.
+    #[inline(always)]
+    pub(super) fn row_scale(&self, row_scale: f32) -> f32 {
+        let fit = (self.cross / self.square) as f32;
+        // The scales were rounded to within an eighth.
+        if fit > row_scale * 0.8 && fit < row_scale * 1.25 { fit } else { row_scale }
+    }
+}
