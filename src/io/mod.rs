@@ -6,6 +6,7 @@ pub mod error;
 pub mod mmap;
 pub mod model;
 pub mod name;
+pub mod output;
 pub mod safetensors;
 pub mod scan;
 

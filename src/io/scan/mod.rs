@@ -1,7 +1,6 @@
 //! A pass over rows of a model, as batches of the weights table.
 
 mod batch;
-mod floats;
 mod part;
 mod widen;
 
