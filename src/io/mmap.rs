@@ -7,7 +7,9 @@
 use std::{fs::File, ops::Range, path::Path, ptr::NonNull, sync::Arc};
 
 use arrow_buffer::Buffer;
-use memmap2::{Advice, Mmap, UncheckedAdvice};
+use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::{Advice, UncheckedAdvice};
 
 use super::IoError;
 
@@ -76,12 +78,12 @@ impl Contents {
 
     /// Asks the system to read a range ahead. A hint: what lies outside the file is cut off, a refusal passed over.
     pub fn prefetch(&self, range: Range<usize>) {
-        if let Kind::Mapped(map) = &self.0 {
-            let end = range.end.min(map.len());
-            #[cfg(unix)]
-            if range.start < end {
-                let _ = map.advise_range(Advice::WillNeed, range.start, end - range.start);
-            }
+        let end = range.end.min(self.bytes().len());
+        #[cfg(unix)]
+        if let Kind::Mapped(map) = &self.0
+            && range.start < end
+        {
+            let _ = map.advise_range(Advice::WillNeed, range.start, end - range.start);
         }
     }
 }
@@ -92,12 +94,12 @@ struct Window {
     range: Range<usize>,
 }
 
+#[cfg(unix)]
 impl Drop for Window {
     fn drop(&mut self) {
         // Down at both ends: the last bytes are released by the window that follows, which begins in them.
         let start = self.range.start / RELEASE * RELEASE;
         let end = if self.range.end == self.map.len() { self.range.end } else { self.range.end / RELEASE * RELEASE };
-        #[cfg(unix)]
         if start < end {
             // SAFETY: the mapping is shared, backed by a file and never written, so a page that is dropped and touched
             // again, by a neighbour or by another buffer over the same bytes, is read from the file again.

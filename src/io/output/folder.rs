@@ -1,6 +1,7 @@
 //! An output folder in the making: written beside its place and renamed when complete.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
@@ -117,6 +118,20 @@ impl OutputFolder {
         &self.manifest
     }
 
+    /// Whether there is room for what is still to be written.
+    ///
+    /// # Errors
+    /// The file system says that it has less than `bytes` free.
+    pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
+        match free_bytes(&self.partial).filter(|free| *free < bytes) {
+            None => Ok(()),
+            Some(free) => {
+                let problem = format!("needs about {bytes} bytes of space, and {free} are free");
+                Err(IoError::file(&self.partial, problem))
+            }
+        }
+    }
+
     /// The numbers of the parts that are still to be written.
     pub fn unfinished(&self) -> Vec<usize> {
         (0..self.finished.len()).filter(|part| self.finished[*part].is_none()).collect()
@@ -156,10 +171,13 @@ impl OutputFolder {
         if let Some(missing) = self.unfinished().first() {
             return Err(IoError::file(&self.partial, format!("is not complete: part {missing} is missing")));
         }
+        let mut bytes: HashMap<&str, u64> = HashMap::new();
         for report in self.finished.iter().flatten().flat_map(|part| &part.reports) {
-            if let Some(tensor) = self.manifest.tensors.iter_mut().find(|tensor| tensor.name == report.name) {
-                tensor.bytes = Some(tensor.bytes.unwrap_or(0).saturating_add(report.bytes_out));
-            }
+            let sum = bytes.entry(&report.name).or_default();
+            *sum = sum.saturating_add(report.bytes_out);
+        }
+        for tensor in &mut self.manifest.tensors {
+            tensor.bytes = bytes.get(tensor.name.as_str()).copied();
         }
         for (entry, part) in self.manifest.parts.iter_mut().zip(self.finished.iter().flatten()) {
             entry.bytes = Some(part.bytes);
@@ -234,6 +252,17 @@ fn lock(partial: &Path) -> Result<File, IoError> {
         // A file system without locks: the run goes on without.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
+}
+
+/// What is free where a path lies, if the system says so.
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    rustix::fs::statvfs(path).ok().map(|space| space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_path: &Path) -> Option<u64> {
+    None
 }
 
 /// Makes the names in a folder durable.

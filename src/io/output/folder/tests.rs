@@ -163,7 +163,11 @@ fn two_runs_do_not_write_one_folder() {
 #[test]
 fn a_place_that_cannot_be_written_and_a_missing_part_are_errors() {
     let run = Run::new();
-    let message = run.begin(Existing::Refuse).unwrap().finish().unwrap_err().to_string();
+    let folder = run.begin(Existing::Refuse).unwrap();
+    folder.check_space(1).unwrap();
+    let message = folder.check_space(u64::MAX).unwrap_err().to_string();
+    assert!(message.contains("needs about 18446744073709551615 bytes of space, and "), "{message}");
+    let message = folder.finish().unwrap_err().to_string();
     assert!(message.ends_with("is not complete: part 0 is missing"), "{message}");
     for target in ["/no/such/folder/out", "/proc/out", "/"] {
         let message =
