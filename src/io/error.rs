@@ -5,6 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
+use arrow_schema::ArrowError;
+use parquet::errors::ParquetError;
+
+use crate::{
+    compute::ComputeError,
+    types::weights::{CHANNEL, NAME},
+};
+
 /// An error of reading a model or writing its quantized form. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +46,26 @@ pub enum IoError {
         /// What is wrong with it, and what is accepted.
         problem: String,
     },
+    /// A row of a tensor that cannot be quantized or decoded.
+    #[error("{}: tensor '{tensor}', row {channel}: {}", path.display(), without_row(source))]
+    Row {
+        /// The file or folder that holds it.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The row's number in the tensor.
+        channel: i64,
+        /// What is wrong; its row counts from the start of the batch.
+        source: ComputeError,
+    },
+    /// Arrays that cannot be computed with.
+    #[error("{}: {source}", path.display())]
+    Compute {
+        /// The file or folder that they come from.
+        path: PathBuf,
+        /// What is wrong.
+        source: ComputeError,
+    },
     /// An option, a pattern or a request that cannot be carried out.
     #[error("{0}")]
     Request(String),
@@ -46,7 +75,7 @@ pub enum IoError {
         /// The file that was read or written.
         path: PathBuf,
         /// Arrow's answer.
-        source: arrow_schema::ArrowError,
+        source: ArrowError,
     },
     /// The Parquet reader or writer refused.
     #[error("{}: {source}", path.display())]
@@ -54,7 +83,7 @@ pub enum IoError {
         /// The file that was read or written.
         path: PathBuf,
         /// Parquet's answer.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
 }
 
@@ -64,14 +93,38 @@ impl IoError {
         move |source| Self::System { path: path.to_owned(), action, source }
     }
 
-    /// What turns Arrow's error into ours.
-    pub fn arrow(path: &Path) -> impl FnOnce(arrow_schema::ArrowError) -> Self {
-        move |source| Self::Arrow { path: path.to_owned(), source }
+    /// What turns Arrow's error into ours. An error of the operating system inside it becomes [`Self::System`].
+    pub fn arrow(path: &Path) -> impl FnOnce(ArrowError) -> Self {
+        move |source| match source {
+            ArrowError::IoError(_, source) => Self::System { path: path.to_owned(), action: "read or write", source },
+            source => Self::Arrow { path: path.to_owned(), source },
+        }
     }
 
-    /// What turns Parquet's error into ours.
-    pub fn parquet(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
-        move |source| Self::Parquet { path: path.to_owned(), source }
+    /// What turns Parquet's error into ours. An error of the operating system inside it becomes [`Self::System`].
+    pub fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> Self {
+        move |source| {
+            let path = path.to_owned();
+            match source {
+                ParquetError::External(source) => match source.downcast::<io::Error>() {
+                    Ok(source) => Self::System { path, action: "read or write", source: *source },
+                    Err(source) => Self::Parquet { path, source: ParquetError::External(source) },
+                },
+                source => Self::Parquet { path, source },
+            }
+        }
+    }
+
+    /// What turns the array layer's error into ours: names tensor and row where the batch it came from has them, in
+    /// columns `name` and `channel`.
+    pub fn compute<'a>(path: &'a Path, batch: &'a RecordBatch) -> impl FnOnce(ComputeError) -> Self + 'a {
+        move |source| {
+            let path = path.to_owned();
+            match place(batch, source.row()) {
+                Some((tensor, channel)) => Self::Row { path, tensor, channel, source },
+                None => Self::Compute { path, source },
+            }
+        }
     }
 
     /// A file or folder that is not what is accepted.
@@ -85,9 +138,50 @@ impl IoError {
     }
 }
 
+/// The tensor and channel of a row of a batch.
+fn place(batch: &RecordBatch, row: Option<usize>) -> Option<(String, i64)> {
+    let row = row.filter(|row| *row < batch.num_rows())?;
+    let names = batch.column_by_name(NAME)?.as_string_view_opt()?;
+    let channels = batch.column_by_name(CHANNEL)?.as_primitive_opt::<Int64Type>()?;
+    (names.is_valid(row) && channels.is_valid(row)).then(|| (names.value(row).to_owned(), channels.value(row)))
+}
+
+/// A message without the row of the batch that it begins with: the row of the tensor stands before it.
+fn without_row(error: &ComputeError) -> String {
+    let message = error.to_string();
+    let row = error.row().map(|row| format!("row {row}")).unwrap_or_default();
+    message.strip_prefix(&row).unwrap_or(&message).trim_start_matches([',', ':', ' ']).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, StringViewArray};
+
     use super::*;
+
+    #[test]
+    fn an_error_of_a_row_names_its_tensor_and_channel() {
+        let names: ArrayRef = Arc::new(StringViewArray::from(vec!["v", "w"]));
+        let channels: ArrayRef = Arc::new(Int64Array::from(vec![9, 5]));
+        let batch = RecordBatch::try_from_iter([("name", Arc::clone(&names)), ("channel", channels)]).unwrap();
+        let error = ComputeError::NonFinite { row: 1, element: 7, value: f32::NAN };
+        let message = IoError::compute(Path::new("a"), &batch)(error).to_string();
+        assert_eq!(message, "a: tensor 'w', row 5: element 7 is NaN; only finite values are accepted");
+        let batch = RecordBatch::try_from_iter([("name", names)]).unwrap();
+        let error = ComputeError::NonFinite { row: 1, element: 7, value: f32::NAN };
+        let message = IoError::compute(Path::new("a"), &batch)(error).to_string();
+        assert_eq!(message, "a: row 1, element 7 is NaN; only finite values are accepted");
+    }
+
+    #[test]
+    fn a_full_disk_reads_the_same_whichever_writer_met_it() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let parquet = IoError::parquet(Path::new("a"))(full().into()).to_string();
+        let arrow = IoError::arrow(Path::new("a"))(full().into()).to_string();
+        assert_eq!((parquet.as_str(), parquet == arrow), ("a: cannot read or write: no storage space", true));
+    }
 
     #[test]
     fn a_message_names_the_file_and_the_tensor() {

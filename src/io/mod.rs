@@ -6,6 +6,8 @@ pub mod error;
 pub mod mmap;
 pub mod model;
 pub mod name;
+pub mod output;
+pub mod quantized_model;
 pub mod safetensors;
 pub mod scan;
 
@@ -13,4 +15,5 @@ pub use choice::{Choice, Rules};
 pub use dtype::Dtype;
 pub use error::IoError;
 pub use model::{Model, Tensor};
+pub use quantized_model::QuantizedModel;
 pub use scan::{Part, Scan};

@@ -2,7 +2,9 @@
 
 pub mod error_stats;
 pub mod options;
+pub mod output;
 pub mod quantized;
+pub mod report;
 pub mod tensors;
 pub mod weights;
 

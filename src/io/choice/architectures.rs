@@ -129,8 +129,9 @@ mod tests {
 
     /// The kind that keeps a tensor, if any.
     fn kind(name: &str) -> Option<&'static str> {
-        let meets = |pattern: &&str| Regex::new(pattern).unwrap().is_match(name);
-        KEPT.iter().find(|kept| kept.patterns.iter().any(|pattern| meets(pattern))).map(|kept| kept.kind)
+        KEPT.iter()
+            .find(|kept| kept.patterns.iter().any(|pattern| Regex::new(pattern).unwrap().is_match(name)))
+            .map(|kept| kept.kind)
     }
 
     #[test]

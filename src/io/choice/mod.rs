@@ -19,6 +19,16 @@ pub struct Choice {
     pub note: String,
 }
 
+impl Choice {
+    /// The bytes that a tensor takes in the output by this choice: codes, scales, zero points and row scales, or its own.
+    pub fn bytes_out(&self, tensor: &Tensor) -> u64 {
+        match &self.options {
+            Some(options) => options.row_bytes(tensor.row_length) as u64 * tensor.rows as u64,
+            None => tensor.bytes() as u64,
+        }
+    }
+}
+
 /// The rules that choose: options, and patterns that change the default choice.
 ///
 /// By default every float tensor of rank 2 and more that has elements is quantized, but for those of

@@ -95,6 +95,17 @@ fn a_pattern_that_is_wrong_or_without_effect_is_one_line() {
 }
 
 #[test]
+fn the_bytes_of_a_choice_are_those_of_its_rows() {
+    let (model, _folder) = model();
+    let choices = rules().choose(&model).unwrap();
+    let tensor = model.tensor("pooler.dense.weight").unwrap();
+    let at = model.tensors().iter().position(|other| other.name == tensor.name).unwrap();
+    // A row of two 4-bit codes, one scale, one zero point and the row's scale.
+    assert_eq!(choices[at].bytes_out(tensor), 2 * (1 + 1 + 1 + 4));
+    assert_eq!(Choice { options: None, note: String::new() }.bytes_out(tensor), 16);
+}
+
+#[test]
 fn the_table_has_a_row_for_every_tensor() {
     let (model, _folder) = model();
     let batch = choices_batch(&model, &rules().choose(&model).unwrap()).unwrap();

@@ -148,7 +148,6 @@ pub fn config_files(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 }
 
 fn is_config(name: &str) -> bool {
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     const NAMES: [&str; 8] = [
         "added_tokens.json",
         "chat_template.json",
@@ -159,6 +158,7 @@ fn is_config(name: &str) -> bool {
         "scheduler_config.json",
         "special_tokens_map.json",
     ];
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     let upper = name.to_ascii_uppercase();
     NAMES.contains(&name)
         || (name.ends_with("config.json") && !name.ends_with("adapter_config.json"))

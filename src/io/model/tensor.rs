@@ -31,7 +31,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    pub(super) fn new(entry: Entry, file: usize) -> Self {
+    pub(in crate::io) fn new(entry: Entry, file: usize) -> Self {
         let (layer, module) = layer_and_module(&entry.name);
         let module = module.to_owned();
         let (rows, row_length) = rows_and_length(entry.dtype, &entry.shape);

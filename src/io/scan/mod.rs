@@ -1,7 +1,6 @@
 //! A pass over rows of a model, as batches of the weights table.
 
 mod batch;
-mod floats;
 mod part;
 mod widen;
 
@@ -55,7 +54,10 @@ impl Scan {
             .project(&projection)
             .map(Arc::new)
             .map_err(|error| IoError::Request(format!("the columns of a scan: {error}")))?;
-        let fits = |run: &Run| model.tensors().get(run.tensor).is_some_and(|tensor| run.rows.end <= tensor.rows);
+        let fits = |run: &Run| {
+            let tensor = model.tensors().get(run.tensor);
+            tensor.is_some_and(|tensor| run.rows.start <= run.rows.end && run.rows.end <= tensor.rows)
+        };
         if !part.runs.iter().all(fits) {
             return Err(IoError::Request("the part of a scan is not one of its model".to_owned()));
         }

@@ -8,6 +8,7 @@ use arrow_array::{
     types::{Float32Type, Int64Type},
 };
 use half::{bf16, f16};
+use proptest::prelude::*;
 
 use super::*;
 use crate::io::{Dtype, model::tests::write};
@@ -37,6 +38,32 @@ fn scan(model: &Arc<Model>, batch_bytes: usize) -> Result<Rows, IoError> {
         }
     }
     Ok(rows)
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_is_refused_or_read_without_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..10), 0..4),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        write(&path, &[
+            ("a.weight", Dtype::F8_E4M3, &[4, 8], &[0x38; 32]),
+            ("a.weight_scale", Dtype::F32, &[4, 1], &[0; 16]),
+            ("b", Dtype::F4, &[2, 4], &[0; 4]),
+            ("c", Dtype::F16, &[0, 4], &[]),
+        ]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let digits: Vec<usize> = (8..bytes.len()).filter(|at| bytes[*at].is_ascii_digit()).collect();
+        for (index, digit) in edits {
+            bytes[digits[index.index(digits.len())]] = b'0' + digit;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        if let Ok(model) = Model::load(&path) {
+            model.tensors_batch().unwrap();
+            let _ = scan(&Arc::new(model), 16);
+        }
+    }
 }
 
 fn open(path: &Path) -> Arc<Model> {
@@ -126,6 +153,34 @@ fn without_columns_a_scan_counts_rows() {
     assert_eq!((rows(vec![]), rows(vec![2, 1])), (70_000, 70_000));
     let error = Scan::new(Arc::clone(&model), part.clone(), vec![8], BATCH_BYTES).unwrap_err().to_string();
     assert!(error.starts_with("the columns of a scan: "), "{error}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_pass_over_a_large_model_keeps_a_batch_resident() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let header = r#"{"w":{"dtype":"BF16","shape":[65536,4096],"data_offsets":[0,536870912]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::fs::write(file.path(), &bytes).unwrap();
+    file.as_file().set_len(bytes.len() as u64 + 536_870_912).unwrap();
+    let resident = || -> u64 {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let (_, map) = maps.split_once(file.path().to_str().unwrap()).unwrap();
+        let line = map.lines().find(|line| line.starts_with("Rss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let model = open(file.path());
+    let (mut rows, mut most) = (0, 0);
+    for part in model.parts(None, PART_BYTES) {
+        for (number, batch) in Scan::new(Arc::clone(&model), part, vec![6, 7], BATCH_BYTES).unwrap().enumerate() {
+            rows += batch.unwrap().num_rows();
+            if number % 16 == 0 {
+                most = most.max(resident());
+            }
+        }
+    }
+    assert_eq!(rows, 65_536);
+    assert!(most < 8 * 1024, "{most} kB were resident");
 }
 
 #[test]

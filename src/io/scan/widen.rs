@@ -1,11 +1,15 @@
 //! Rows as stored to f32, times the scale of an fp8 tensor.
 
-use crate::io::{
-    Dtype, IoError, Model, Tensor,
-    model::{Scale, blocks_of_row},
+use super::Run;
+use crate::{
+    io::{
+        Dtype, IoError, Model, Tensor,
+        model::{Scale, blocks_of_row},
+    },
+    kernels::widen::{
+        narrow_f64, widen_bf16, widen_f8_e4m3, widen_f8_e4m3fnuz, widen_f8_e5m2, widen_f8_e5m2fnuz, widen_f16,
+    },
 };
-
-use super::{Run, floats};
 
 /// Widens the rows of a run. `bytes` are the rows as stored, `out` has an f32 for each element.
 ///
@@ -68,13 +72,13 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
                 *out = f32::from_le_bytes(*bytes);
             }
         }
-        Dtype::BF16 => floats::widen_bf16(bytes, out),
-        Dtype::F16 => floats::widen_f16(bytes, out),
-        Dtype::F64 => floats::narrow_f64(bytes, out),
-        Dtype::F8_E4M3 => floats::widen_fp8(bytes, out, 3, 7, |byte| (byte & 0x7f == 0x7f).then_some(f32::NAN)),
-        Dtype::F8_E5M2 => floats::widen_f16(&bytes.iter().flat_map(|byte| [0, *byte]).collect::<Vec<_>>(), out),
-        Dtype::F8_E4M3FNUZ => floats::widen_fp8(bytes, out, 3, 8, |byte| (byte == 0x80).then_some(f32::NAN)),
-        Dtype::F8_E5M2FNUZ => floats::widen_fp8(bytes, out, 2, 16, |byte| (byte == 0x80).then_some(f32::NAN)),
+        Dtype::BF16 => widen_bf16(bytes, out),
+        Dtype::F16 => widen_f16(bytes, out),
+        Dtype::F64 => narrow_f64(bytes, out),
+        Dtype::F8_E4M3 => widen_f8_e4m3(bytes, out),
+        Dtype::F8_E5M2 => widen_f8_e5m2(bytes, out),
+        Dtype::F8_E4M3FNUZ => widen_f8_e4m3fnuz(bytes, out),
+        Dtype::F8_E5M2FNUZ => widen_f8_e5m2fnuz(bytes, out),
         // `is_float` is false for the others, and their weights are null.
         _ => {}
     }

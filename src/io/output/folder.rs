@@ -1,0 +1,278 @@
+//! An output folder in the making: written beside its place and renamed when complete.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use super::{MANIFEST, Manifest, TensorReport, digest_of, part::WrittenPart, part_reader::read_report};
+use crate::io::IoError;
+
+/// The file that a run holds a lock on while it writes a folder.
+const LOCK: &str = ".lock";
+
+/// What to do where the output, or an unfinished run of it, is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is an error.
+    Refuse,
+    /// Go on with the unfinished run. It is an error if that had other options or sources; without one, begin.
+    Resume,
+    /// Begin anew; what is there is replaced when the new output is complete. Only output folders are replaced.
+    Overwrite,
+}
+
+/// An output folder in the making.
+#[derive(Debug)]
+pub struct OutputFolder {
+    target: PathBuf,
+    partial: PathBuf,
+    overwrite: bool,
+    manifest: Manifest,
+    finished: Vec<Option<WrittenPart>>,
+    /// Held while the folder is written, so that two runs do not write the same one.
+    _lock: File,
+}
+
+impl OutputFolder {
+    /// Begins, or goes on with, the output that a manifest describes: makes the folder `TARGET.partial` and writes the
+    /// manifest into it.
+    ///
+    /// # Errors
+    /// The target exists (unless it is to be overwritten), an unfinished run is in the way or differs (the message says
+    /// in what), another run is writing it, or the folder above is missing or not writable.
+    pub fn create(target: &Path, existing: Existing, manifest: Manifest) -> Result<Self, IoError> {
+        let partial = beside(target, ".partial")?;
+        let overwrite = existing == Existing::Overwrite;
+        let began = exists(&partial)?;
+        if exists(target)? {
+            if overwrite {
+                check_ours(target)?;
+            } else if existing == Existing::Resume && !began && Manifest::read(target).is_ok() {
+                return Err(IoError::file(target, "is complete already; there is nothing to resume"));
+            } else {
+                return Err(IoError::file(
+                    target,
+                    "exists already; give another output, or ask for it to be overwritten",
+                ));
+            }
+        }
+        let resumes = began && existing == Existing::Resume && exists(&partial.join(MANIFEST))?;
+        if began && !resumes {
+            if existing == Existing::Refuse {
+                let problem = "was left by a run that did not finish; ask for it to be resumed, or overwritten";
+                return Err(IoError::file(&partial, problem));
+            }
+            check_ours(&partial)?;
+            drop(lock(&partial)?);
+            fs::remove_dir_all(&partial).map_err(IoError::system("remove", &partial))?;
+        }
+        if resumes {
+            let there = Manifest::read(&partial)?;
+            if let Some(difference) = there.difference(&manifest) {
+                return Err(IoError::file(&partial, format!("cannot be resumed: {difference}")));
+            }
+        } else {
+            fs::create_dir(&partial).map_err(IoError::system("create", &partial))?;
+            manifest.write(&partial)?;
+        }
+        let lock = lock(&partial)?;
+        let weights = partial.join("weights");
+        fs::create_dir_all(&weights).map_err(IoError::system("create", &weights))?;
+        let finished = vec![None; manifest.parts.len()];
+        let mut folder = Self { target: target.to_owned(), partial, overwrite, manifest, finished, _lock: lock };
+        if resumes {
+            folder.find_finished()?;
+        }
+        Ok(folder)
+    }
+
+    /// Takes up the parts that are whole; one that is not is written again.
+    fn find_finished(&mut self) -> Result<(), IoError> {
+        for (entry, finished) in self.manifest.parts.iter().zip(&mut self.finished) {
+            let path = self.partial.join(&entry.file);
+            if !exists(&path)? {
+                continue;
+            }
+            if let Ok(reports) = read_report(&path, self.manifest.output_format, entry) {
+                let (bytes, digest) = digest_of(&path)?;
+                *finished = Some(WrittenPart { bytes, digest, reports });
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder while it is written: where parts and the report go.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Where it will be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether there is room for what is still to be written.
+    ///
+    /// # Errors
+    /// The file system says that it has less than `bytes` free.
+    pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
+        match free_bytes(&self.partial).filter(|free| *free < bytes) {
+            None => Ok(()),
+            Some(free) => {
+                let problem = format!("needs about {bytes} bytes of space, and {free} are free");
+                Err(IoError::file(&self.partial, problem))
+            }
+        }
+    }
+
+    /// The numbers of the parts that are still to be written.
+    pub fn unfinished(&self) -> Vec<usize> {
+        (0..self.finished.len()).filter(|part| self.finished[*part].is_none()).collect()
+    }
+
+    /// Takes note of a written part.
+    ///
+    /// # Errors
+    /// There is no such part.
+    pub fn add(&mut self, number: usize, part: WrittenPart) -> Result<(), IoError> {
+        let parts = self.finished.len();
+        let slot = self.finished.get_mut(number);
+        *slot.ok_or_else(|| IoError::file(&self.partial, format!("has {parts} parts, no part {number}")))? = Some(part);
+        Ok(())
+    }
+
+    /// What all finished parts say of their tensors, in the order of the parts.
+    pub fn reports(&self) -> impl Iterator<Item = &TensorReport> {
+        self.finished.iter().flatten().flat_map(|part| &part.reports)
+    }
+
+    /// Copies a file of the model along.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn copy(&self, file: &Path) -> Result<(), IoError> {
+        let name = file.file_name().ok_or_else(|| IoError::file(file, "is not the path of a file"))?;
+        let to = self.partial.join(name);
+        fs::copy(file, &to).map(drop).map_err(IoError::system("copy to", &to))
+    }
+
+    /// Completes the manifest and renames the folder into place. What was there before is removed last.
+    ///
+    /// # Errors
+    /// A part is missing, or the system refuses to write or rename.
+    pub fn finish(mut self) -> Result<PathBuf, IoError> {
+        if let Some(missing) = self.unfinished().first() {
+            return Err(IoError::file(&self.partial, format!("is not complete: part {missing} is missing")));
+        }
+        let mut bytes: HashMap<&str, u64> = HashMap::new();
+        for report in self.finished.iter().flatten().flat_map(|part| &part.reports) {
+            let sum = bytes.entry(&report.name).or_default();
+            *sum = sum.saturating_add(report.bytes_out);
+        }
+        for tensor in &mut self.manifest.tensors {
+            tensor.bytes = bytes.get(tensor.name.as_str()).copied();
+        }
+        for (entry, part) in self.manifest.parts.iter_mut().zip(self.finished.iter().flatten()) {
+            entry.bytes = Some(part.bytes);
+            entry.digest = Some(part.digest.clone());
+        }
+        self.manifest.complete = true;
+        self.manifest.write(&self.partial)?;
+        let lock = self.partial.join(LOCK);
+        fs::remove_file(&lock).map_err(IoError::system("remove", &lock))?;
+        for folder in [&self.partial.join("weights"), &self.partial] {
+            sync(folder)?;
+        }
+        let old = beside(&self.target, ".replaced")?;
+        let replaces = self.overwrite && exists(&self.target)?;
+        if replaces {
+            remove_ours(&old)?;
+            fs::rename(&self.target, &old).map_err(IoError::system("rename", &self.target))?;
+        }
+        if let Err(error) = fs::rename(&self.partial, &self.target) {
+            if replaces {
+                // Back to where it was; if that fails too, the first error is the one to tell.
+                let _ = fs::rename(&old, &self.target);
+            }
+            return Err(IoError::system("rename into place", &self.target)(error));
+        }
+        if replaces {
+            remove_ours(&old)?;
+        }
+        if let Some(parent) = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync(parent)?;
+        }
+        Ok(self.target)
+    }
+}
+
+/// The path of a folder with something behind its name.
+fn beside(target: &Path, suffix: &str) -> Result<PathBuf, IoError> {
+    let name = target.file_name().ok_or_else(|| IoError::file(target, "is not a path that a folder can be made at"))?;
+    let mut name = name.to_owned();
+    name.push(suffix);
+    Ok(target.with_file_name(name))
+}
+
+fn exists(path: &Path) -> Result<bool, IoError> {
+    // A dangling link is something that is there.
+    Ok(path.is_symlink() || path.try_exists().map_err(IoError::system("look at", path))?)
+}
+
+/// Refuses to remove what is no output folder.
+fn check_ours(path: &Path) -> Result<(), IoError> {
+    let mut entries = fs::read_dir(path).map_err(IoError::system("list", path))?;
+    if !path.is_symlink() && (path.join(MANIFEST).is_file() || entries.next().is_none()) {
+        return Ok(());
+    }
+    Err(IoError::file(path, format!("is not overwritten: it has no {MANIFEST}, so it is no output folder")))
+}
+
+fn remove_ours(path: &Path) -> Result<(), IoError> {
+    if exists(path)? {
+        check_ours(path)?;
+        fs::remove_dir_all(path).map_err(IoError::system("remove", path))?;
+    }
+    Ok(())
+}
+
+/// Locks a folder against other runs until the file is closed.
+fn lock(partial: &Path) -> Result<File, IoError> {
+    let path = partial.join(LOCK);
+    let file = File::create(&path).map_err(IoError::system("create", &path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(IoError::file(partial, "is being written by another run")),
+        // A file system without locks: the run goes on without.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// What is free where a path lies, if the system says so.
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    rustix::fs::statvfs(path).ok().map(|space| space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_path: &Path) -> Option<u64> {
+    None
+}
+
+/// Makes the names in a folder durable.
+fn sync(folder: &Path) -> Result<(), IoError> {
+    if cfg!(unix) {
+        let file = File::open(folder).map_err(IoError::system("open", folder))?;
+        file.sync_all().map_err(IoError::system("write", folder))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Output folders made, interrupted, resumed and replaced.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::*;
+use crate::io::{
+    Model, Part,
+    output::{
+        OutputFormat, PartWriter,
+        part::tests::{manifest, model, output},
+    },
+};
+
+struct Run {
+    _source: tempfile::TempDir,
+    place: tempfile::TempDir,
+    model: Arc<Model>,
+    parts: Vec<Part>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let source = tempfile::tempdir().unwrap();
+        let (model, parts) = model(source.path(), 4096);
+        assert!(parts.len() > 2);
+        Self { _source: source, place: tempfile::tempdir().unwrap(), model, parts }
+    }
+
+    fn target(&self) -> PathBuf {
+        self.place.path().join("out")
+    }
+
+    fn manifest(&self) -> Manifest {
+        manifest(&self.model, &self.parts, OutputFormat::Parquet)
+    }
+
+    fn begin(&self, existing: Existing) -> Result<OutputFolder, IoError> {
+        OutputFolder::create(&self.target(), existing, self.manifest())
+    }
+
+    /// Writes up to `most` of the parts that are missing.
+    fn write(&self, folder: &mut OutputFolder, most: usize) {
+        for number in folder.unfinished().into_iter().take(most) {
+            let mut writer = PartWriter::create(folder.path(), folder.manifest(), number).unwrap();
+            for batch in output(&self.model, &self.parts[number], 1000) {
+                writer.write(&batch).unwrap();
+            }
+            folder.add(number, writer.finish(&HashMap::new()).unwrap()).unwrap();
+        }
+    }
+
+    fn whole(&self, existing: Existing) -> PathBuf {
+        let mut folder = self.begin(existing).unwrap();
+        self.write(&mut folder, usize::MAX);
+        folder.finish().unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.place.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_folder_appears_when_it_is_complete() {
+    let run = Run::new();
+    let mut folder = run.begin(Existing::Refuse).unwrap();
+    run.write(&mut folder, 1);
+    folder.copy(&run.model.files()[0].path).unwrap();
+    assert_eq!(run.names(), ["out.partial"]);
+    run.write(&mut folder, usize::MAX);
+    folder.finish().unwrap();
+    assert_eq!(run.names(), ["out"]);
+    let manifest = Manifest::read(&run.target()).unwrap();
+    assert!(manifest.complete && manifest.parts.iter().all(|part| part.bytes.is_some() && part.digest.is_some()));
+    assert!(manifest.tensors.iter().all(|tensor| tensor.bytes.is_some()));
+    assert!(run.target().join("model.safetensors").is_file());
+    assert!(!run.target().join(".lock").exists());
+}
+
+#[test]
+fn a_resumed_run_writes_what_is_missing_and_gives_the_same_bytes() {
+    let (run, other) = (Run::new(), Run::new());
+    let mut folder = run.begin(Existing::Refuse).unwrap();
+    run.write(&mut folder, 2);
+    // A part that was being written, and one that is cut off.
+    drop(PartWriter::create(folder.path(), folder.manifest(), 2).unwrap());
+    let cut = folder.path().join(&folder.manifest().parts[1].file);
+    let bytes = fs::read(&cut).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() - 9]).unwrap();
+    drop(folder);
+    let message = run.begin(Existing::Refuse).unwrap_err().to_string();
+    assert!(message.contains("out.partial: was left by a run that did not finish"), "{message}");
+
+    let mut folder = run.begin(Existing::Resume).unwrap();
+    assert_eq!(folder.unfinished(), (1..run.parts.len()).collect::<Vec<_>>());
+    run.write(&mut folder, usize::MAX);
+    assert_eq!(folder.reports().map(|report| report.rows).sum::<u64>(), 83);
+    let resumed = folder.finish().unwrap();
+    let whole = other.whole(Existing::Resume);
+    assert_eq!(Manifest::read(&resumed).unwrap(), Manifest::read(&whole).unwrap());
+    assert_eq!(fs::read_dir(resumed.join("weights")).unwrap().count(), run.parts.len());
+}
+
+#[test]
+fn a_run_with_other_options_is_not_resumed() {
+    let run = Run::new();
+    drop(run.begin(Existing::Refuse).unwrap());
+    let mut manifest = run.manifest();
+    manifest.options.insert("bits".into(), 4.into());
+    let message = OutputFolder::create(&run.target(), Existing::Resume, manifest).unwrap_err().to_string();
+    assert!(message.ends_with("out.partial: cannot be resumed: option bits was none, now it is 4"), "{message}");
+}
+
+#[test]
+fn what_is_there_is_refused_or_replaced_at_the_end() {
+    let run = Run::new();
+    run.whole(Existing::Refuse);
+    fs::write(run.target().join("old"), "").unwrap();
+    for (existing, expected) in [
+        (Existing::Refuse, "out: exists already; give another output, or ask for it to be overwritten"),
+        (Existing::Resume, "out: is complete already; there is nothing to resume"),
+    ] {
+        let message = run.begin(existing).unwrap_err().to_string();
+        assert!(message.ends_with(expected), "{message}");
+    }
+    drop(run.begin(Existing::Overwrite).unwrap());
+    let mut folder = run.begin(Existing::Overwrite).unwrap();
+    run.write(&mut folder, usize::MAX);
+    assert!(run.target().join("old").exists());
+    folder.finish().unwrap();
+    assert_eq!(run.names(), ["out"]);
+    assert!(!run.target().join("old").exists());
+}
+
+#[test]
+fn what_is_no_output_folder_is_never_removed() {
+    let run = Run::new();
+    fs::create_dir(run.target()).unwrap();
+    fs::write(run.target().join("thesis.tex"), "").unwrap();
+    let message = run.begin(Existing::Overwrite).unwrap_err().to_string();
+    assert!(message.ends_with("out: is not overwritten: it has no arrow_quant.json, so it is no output folder"));
+    let file = run.place.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(OutputFolder::create(&file, Existing::Overwrite, run.manifest()).is_err());
+    assert!(run.target().join("thesis.tex").exists() && file.exists());
+}
+
+#[test]
+fn two_runs_do_not_write_one_folder() {
+    let run = Run::new();
+    let first = run.begin(Existing::Refuse).unwrap();
+    for existing in [Existing::Resume, Existing::Overwrite] {
+        let message = run.begin(existing).unwrap_err().to_string();
+        assert!(message.ends_with("out.partial: is being written by another run"), "{message}");
+    }
+    drop(first);
+    run.begin(Existing::Resume).unwrap();
+}
+
+#[test]
+fn a_place_that_cannot_be_written_and_a_missing_part_are_errors() {
+    let run = Run::new();
+    let folder = run.begin(Existing::Refuse).unwrap();
+    folder.check_space(1).unwrap();
+    let message = folder.check_space(u64::MAX).unwrap_err().to_string();
+    assert!(message.contains("needs about 18446744073709551615 bytes of space, and "), "{message}");
+    let message = folder.finish().unwrap_err().to_string();
+    assert!(message.ends_with("is not complete: part 0 is missing"), "{message}");
+    for target in ["/no/such/folder/out", "/proc/out", "/"] {
+        let message =
+            OutputFolder::create(Path::new(target), Existing::Refuse, run.manifest()).unwrap_err().to_string();
+        assert!(message.starts_with(target) && !message.contains('\n'), "{message}");
+    }
+}

@@ -1,0 +1,292 @@
+//! `arrow_quant.json`: what an output folder holds and what it was made from.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::OutputFormat;
+use crate::io::{IoError, Model, Part};
+
+/// The name of the manifest in an output folder.
+pub const MANIFEST: &str = "arrow_quant.json";
+
+/// The layout of output folders that this version writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What an output folder holds and what it was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the program that wrote it.
+    pub format_version: u32,
+    /// The program's own version.
+    pub version: String,
+    /// Whether every part is there: false until the folder is renamed into place.
+    pub complete: bool,
+    /// The format of the parts.
+    pub output_format: OutputFormat,
+    /// The options that it was made with, as the command line knows them.
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// The SQL that made it.
+    pub sql: String,
+    /// The source files.
+    pub sources: Vec<Source>,
+    /// The tensors, in the order of the sources.
+    pub tensors: Vec<TensorEntry>,
+    /// The parts, in order.
+    pub parts: Vec<PartEntry>,
+}
+
+/// A source file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name in the model's folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The BLAKE3 digest of its header.
+    pub header_digest: String,
+}
+
+/// A tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorEntry {
+    /// Its name.
+    pub name: String,
+    /// Its dtype in the source.
+    pub dtype: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// The bytes that it takes in the output; known when the folder is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// A part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartEntry {
+    /// Its file, relative to the folder.
+    pub file: String,
+    /// Its rows: the number of a tensor in [`Manifest::tensors`], the first of its rows and the one after the last.
+    pub rows: Vec<(usize, usize, usize)>,
+    /// The length of its file; known when the folder is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The BLAKE3 digest of its file; known when the folder is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+impl PartEntry {
+    /// The number of its rows.
+    pub fn row_count(&self) -> usize {
+        self.rows.iter().map(|(_, start, end)| end.saturating_sub(*start)).fold(0, usize::saturating_add)
+    }
+}
+
+impl Manifest {
+    /// The manifest of a run that begins.
+    pub fn new(
+        model: &Model,
+        parts: &[Part],
+        output_format: OutputFormat,
+        options: BTreeMap<String, serde_json::Value>,
+        sql: String,
+    ) -> Self {
+        let sources = model.files().iter().map(|file| Source {
+            name: file.name.clone(),
+            bytes: file.bytes as u64,
+            header_digest: file.header_digest.clone(),
+        });
+        let tensors = model.tensors().iter().map(|tensor| TensorEntry {
+            name: tensor.name.clone(),
+            dtype: tensor.dtype.name().to_owned(),
+            shape: tensor.shape.clone(),
+            bytes: None,
+        });
+        let parts = parts.iter().enumerate().map(|(number, part)| PartEntry {
+            file: part_file(number, output_format),
+            rows: part.runs.iter().map(|run| (run.tensor, run.rows.start, run.rows.end)).collect(),
+            bytes: None,
+            digest: None,
+        });
+        Self {
+            format_version: FORMAT_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            complete: false,
+            output_format,
+            options,
+            sql,
+            sources: sources.collect(),
+            tensors: tensors.collect(),
+            parts: parts.collect(),
+        }
+    }
+
+    /// Reads the manifest of a folder.
+    ///
+    /// # Errors
+    /// It is missing, is not a manifest, or is one of another layout.
+    pub fn read(folder: &Path) -> Result<Self, IoError> {
+        /// The one field that every layout has.
+        #[derive(Deserialize)]
+        struct Layout {
+            format_version: u32,
+        }
+        let path = folder.join(MANIFEST);
+        let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
+        let broken = |error: serde_json::Error| IoError::file(&path, format!("is not a manifest: {error}"));
+        let layout: Layout = serde_json::from_slice(&text).map_err(broken)?;
+        if layout.format_version != FORMAT_VERSION {
+            let problem = format!("is of layout {}; this version reads {FORMAT_VERSION}", layout.format_version);
+            return Err(IoError::file(&path, problem));
+        }
+        let manifest: Self = serde_json::from_slice(&text).map_err(broken)?;
+        manifest.check().map_err(|problem| IoError::file(&path, problem))?;
+        Ok(manifest)
+    }
+
+    /// Whether its numbers and names refer to something inside the folder.
+    fn check(&self) -> Result<(), String> {
+        for (number, part) in self.parts.iter().enumerate() {
+            if part.file != part_file(number, self.output_format) {
+                return Err(format!(
+                    "part {number} is in '{}', not '{}'",
+                    part.file,
+                    part_file(number, self.output_format)
+                ));
+            }
+            if part.rows.iter().any(|(tensor, start, end)| *tensor >= self.tensors.len() || start > end) {
+                return Err(format!("part {number} has rows of no tensor"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest to a folder: beside, then renamed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), IoError> {
+        let path = folder.join(MANIFEST);
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| IoError::file(&path, format!("cannot be written: {error}")))?;
+        super::write_renamed(&path, text.as_bytes())
+    }
+
+    /// What differs in a run that wants to go on with this folder; none: it may.
+    pub fn difference(&self, run: &Self) -> Option<String> {
+        if self.version != run.version {
+            return Some(format!("it was begun by version {}, this is {}", self.version, run.version));
+        }
+        if self.output_format != run.output_format {
+            return Some(format!("its parts are {}, not {}", self.output_format, run.output_format));
+        }
+        let keys = self.options.keys().chain(run.options.keys());
+        for key in keys {
+            let (there, here) = (self.options.get(key), run.options.get(key));
+            if there != here {
+                let show = |value: Option<&serde_json::Value>| value.map_or("none".to_owned(), ToString::to_string);
+                return Some(format!("option {key} was {}, now it is {}", show(there), show(here)));
+            }
+        }
+        if self.sql != run.sql {
+            return Some("its SQL is another".to_owned());
+        }
+        if self.sources != run.sources {
+            let changed = run.sources.iter().find(|source| !self.sources.contains(source));
+            return Some(changed.map_or("source files are gone".to_owned(), |source| {
+                format!("the source {} has changed or is new", source.name)
+            }));
+        }
+        (self.tensors != run.tensors
+            || self.parts.len() != run.parts.len()
+            || self.parts.iter().zip(&run.parts).any(|(a, b)| a.rows != b.rows))
+        .then(|| "its parts are cut otherwise".to_owned())
+    }
+}
+
+/// The file of a part, relative to the folder.
+pub fn part_file(number: usize, format: OutputFormat) -> String {
+    format!("weights/part-{number:05}.{format}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            format_version: FORMAT_VERSION,
+            version: "2.0.0".into(),
+            complete: false,
+            output_format: OutputFormat::Parquet,
+            options: BTreeMap::from([("bits".into(), 2.into())]),
+            sql: "SELECT 1".into(),
+            sources: vec![Source { name: "a".into(), bytes: 1, header_digest: "00".into() }],
+            tensors: vec![TensorEntry { name: "w".into(), dtype: "F32".into(), shape: vec![2, 3], bytes: None }],
+            parts: vec![PartEntry {
+                file: "weights/part-00000.parquet".into(),
+                rows: vec![(0, 0, 2)],
+                bytes: None,
+                digest: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_back_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = manifest();
+        manifest.write(folder.path()).unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap(), manifest);
+        manifest.parts[0].bytes = Some(5);
+        manifest.write(folder.path()).unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap(), manifest);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = serde_json::to_string(&manifest()).unwrap();
+        for (text, expected) in [
+            (String::new(), "is not a manifest: EOF"),
+            ("{}".into(), "is not a manifest: missing field `format_version`"),
+            (good.replace("\"format_version\":1", "\"format_version\":2"), "is of layout 2; this version reads 1"),
+            (good.replace("[[0,0,2]]", "[[1,0,2]]"), "part 0 has rows of no tensor"),
+            (good.replace("[[0,0,2]]", "[[0,3,2]]"), "part 0 has rows of no tensor"),
+            (good.replace("weights/part-00000", "../../etc/passwd"), "part 0 is in '../../etc/passwd.parquet'"),
+        ] {
+            std::fs::write(folder.path().join(MANIFEST), text).unwrap();
+            let message = Manifest::read(folder.path()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let run = manifest();
+        let changed = |change: fn(&mut Manifest)| {
+            let mut there = manifest();
+            change(&mut there);
+            there.difference(&run)
+        };
+        assert_eq!(changed(|_| ()), None);
+        assert_eq!(changed(|there| there.version = "1".into()).unwrap(), "it was begun by version 1, this is 2.0.0");
+        assert_eq!(
+            changed(|there| drop(there.options.insert("bits".into(), 4.into()))).unwrap(),
+            "option bits was 4, now it is 2"
+        );
+        assert_eq!(
+            changed(|there| drop(there.options.insert("seed".into(), 4.into()))).unwrap(),
+            "option seed was 4, now it is none"
+        );
+        assert_eq!(changed(|there| there.sql.clear()).unwrap(), "its SQL is another");
+        assert_eq!(changed(|there| there.sources[0].bytes = 2).unwrap(), "the source a has changed or is new");
+        assert_eq!(changed(|there| there.parts[0].rows[0].2 = 1).unwrap(), "its parts are cut otherwise");
+    }
+}

@@ -1,0 +1,74 @@
+//! The output folder: parts, manifest and report, written beside and renamed.
+
+mod digest;
+mod folder;
+mod manifest;
+pub(in crate::io) mod part;
+mod part_reader;
+mod report;
+mod row_group;
+
+use std::{fmt, fs::File, io::Write, path::Path, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+pub use folder::{Existing, OutputFolder};
+pub use manifest::{FORMAT_VERSION, MANIFEST, Manifest, PartEntry, Source, TensorEntry, part_file};
+pub use part::{PartWriter, WrittenPart};
+pub use part_reader::{PartReader, read_report};
+pub use report::{ErrorSums, REPORT, TensorReport, Totals, merge, report_batch, totals, write_report};
+
+pub(in crate::io) use digest::digest_of;
+
+use super::IoError;
+
+/// The format of the parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// The Arrow IPC file format.
+    Arrow,
+}
+
+impl OutputFormat {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::Parquet, Self::Arrow];
+
+    /// The name, which is the extension of the files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+impl fmt::Display for OutputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for OutputFormat {
+    type Err = IoError;
+
+    fn from_str(text: &str) -> Result<Self, IoError> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == text)
+            .ok_or_else(|| IoError::Request(format!("the format must be 'parquet' or 'arrow', not '{text}'")))
+    }
+}
+
+/// Writes a small file so that it is there whole or not at all.
+fn write_renamed(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    let mut file = File::create(temporary).map_err(IoError::system("create", temporary))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IoError::system("write", temporary))?;
+    std::fs::rename(temporary, path).map_err(IoError::system("rename into place", path))
+}

@@ -1,0 +1,119 @@
+//! Reading a part back.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::FileReader;
+use arrow_schema::SchemaRef;
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
+
+use super::{OutputFormat, PartEntry, TensorReport, part::REPORT_KEY};
+use crate::{io::IoError, types::output::output_schema};
+
+/// Stored bytes of a batch, about.
+const BATCH_BYTES: u64 = 2 << 20;
+
+/// The rows of a part as batches of the output schema.
+pub struct PartReader {
+    path: PathBuf,
+    schema: SchemaRef,
+    batches: Batches,
+}
+
+enum Batches {
+    Parquet(Box<ParquetRecordBatchReader>),
+    Arrow(Box<FileReader<File>>),
+}
+
+impl PartReader {
+    /// Opens a part. `projection` gives columns of [`output_schema`] by number, in ascending order.
+    ///
+    /// # Errors
+    /// The file is missing, is no part, or there is no such column.
+    pub fn open(path: &Path, format: OutputFormat, projection: &[usize]) -> Result<Self, IoError> {
+        let schema = output_schema();
+        if !projection.is_sorted_by(|a, b| a < b) {
+            return Err(IoError::Request(format!("the columns {projection:?} of a part are not in ascending order")));
+        }
+        let schema = schema.project(projection).map_err(IoError::arrow(path))?.into();
+        let file = File::open(path).map_err(IoError::system("open", path))?;
+        let batches = match format {
+            OutputFormat::Parquet => Batches::Parquet(Box::new(parquet(file, path, projection)?)),
+            OutputFormat::Arrow => Batches::Arrow(Box::new(
+                FileReader::try_new(file, Some(projection.to_vec())).map_err(IoError::arrow(path))?,
+            )),
+        };
+        Ok(Self { path: path.to_owned(), schema, batches })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+}
+
+impl Iterator for PartReader {
+    type Item = Result<RecordBatch, IoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match &mut self.batches {
+            Batches::Parquet(batches) => batches.next()?,
+            Batches::Arrow(batches) => batches.next()?,
+        };
+        let same = batch.and_then(|batch| {
+            // The schema of a file has its own metadata.
+            let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(self.schema(), batch.columns().to_vec(), &options)
+        });
+        Some(same.map_err(IoError::arrow(&self.path)))
+    }
+}
+
+fn parquet(file: File, path: &Path, projection: &[usize]) -> Result<ParquetRecordBatchReader, IoError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
+    let groups = builder.metadata().row_groups();
+    let (rows, bytes) = groups.iter().fold((0u64, 0u64), |(rows, bytes), group| {
+        let (r, b) = (group.num_rows(), group.total_byte_size());
+        (rows.saturating_add(u64::try_from(r).unwrap_or(0)), bytes.saturating_add(u64::try_from(b).unwrap_or(0)))
+    });
+    let batch_rows = BATCH_BYTES.saturating_mul(rows) / bytes.max(1);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), projection.iter().copied());
+    builder
+        .with_projection(mask)
+        .with_batch_size(batch_rows.clamp(1, 8192) as usize)
+        .build()
+        .map_err(IoError::parquet(path))
+}
+
+/// What a finished part says of its tensors: from the footer, without reading rows.
+///
+/// # Errors
+/// The file is missing, is cut off or no part, or does not hold the rows of the entry given.
+pub fn read_report(path: &Path, format: OutputFormat, entry: &PartEntry) -> Result<Vec<TensorReport>, IoError> {
+    let file = File::open(path).map_err(IoError::system("open", path))?;
+    let json = match format {
+        OutputFormat::Parquet => {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
+            let pairs = builder.metadata().file_metadata().key_value_metadata();
+            pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == REPORT_KEY)?.value.clone())
+        }
+        OutputFormat::Arrow => {
+            let reader = FileReader::try_new(file, None).map_err(IoError::arrow(path))?;
+            reader.custom_metadata().get(REPORT_KEY).cloned()
+        }
+    };
+    let json = json.ok_or_else(|| IoError::file(path, format!("is not a part: its footer has no {REPORT_KEY}")))?;
+    let reports: Vec<TensorReport> = serde_json::from_str(&json)
+        .map_err(|error| IoError::file(path, format!("is not a part: {REPORT_KEY} of its footer: {error}")))?;
+    let rows = reports.iter().fold(0u64, |rows, report| rows.saturating_add(report.rows));
+    if rows != entry.row_count() as u64 {
+        return Err(IoError::file(path, format!("has {rows} rows where {} belong", entry.row_count())));
+    }
+    Ok(reports)
+}

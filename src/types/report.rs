@@ -1,0 +1,53 @@
+//! The report of a quantization: one row per tensor.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use super::{
+    quantized::{BITS, GROUP_SIZE},
+    weights::{DTYPE, NAME, SHAPE, shape_type},
+};
+
+/// `bits_per_weight`: every stored bit of the tensor by its elements; null where it has none.
+pub const BITS_PER_WEIGHT: &str = "bits_per_weight";
+/// `sqnr_db`: signal to quantization noise in dB; null for carried tensors, infinite where nothing was lost.
+pub const SQNR_DB: &str = "sqnr_db";
+/// `cosine`: the cosine similarity to the original; null for carried tensors and where one side is all zero.
+pub const COSINE: &str = "cosine";
+/// `mse`: the mean squared error; null for carried tensors.
+pub const MSE: &str = "mse";
+/// `max_abs_error`: the largest absolute error; null for carried tensors.
+pub const MAX_ABS_ERROR: &str = "max_abs_error";
+/// `bytes_in`: the tensor's bytes in the source.
+pub const BYTES_IN: &str = "bytes_in";
+/// `bytes_out`: the bytes that it takes in the output.
+pub const BYTES_OUT: &str = "bytes_out";
+/// `seconds`: time spent on it; null where it was not measured, as for parts that a resumed run found finished.
+pub const SECONDS: &str = "seconds";
+/// `note`: why it is carried, or where its bits come from; null where there is nothing to say.
+pub const NOTE: &str = "note";
+
+/// The schema of the report. `name` is its key; `bits` and `group_size` are null for tensors that are carried as stored.
+pub fn report_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let number = |name| Field::new(name, DataType::Float64, true);
+        Arc::new(Schema::new(vec![
+            Field::new(NAME, DataType::Utf8View, false),
+            Field::new(SHAPE, shape_type(), false),
+            Field::new(DTYPE, DataType::Utf8View, false),
+            Field::new(BITS, DataType::Int64, true),
+            Field::new(GROUP_SIZE, DataType::Int64, true),
+            number(BITS_PER_WEIGHT),
+            number(SQNR_DB),
+            number(COSINE),
+            number(MSE),
+            number(MAX_ABS_ERROR),
+            Field::new(BYTES_IN, DataType::Int64, false),
+            Field::new(BYTES_OUT, DataType::Int64, false),
+            number(SECONDS),
+            Field::new(NOTE, DataType::Utf8View, true),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
