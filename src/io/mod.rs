@@ -3,6 +3,7 @@
 pub mod choice;
 pub mod dtype;
 pub mod error;
+pub mod memory;
 pub mod mmap;
 pub mod model;
 pub mod name;
@@ -15,5 +16,6 @@ pub use choice::{Choice, Rules};
 pub use dtype::Dtype;
 pub use error::IoError;
 pub use model::{Model, Tensor};
+pub use output::{Existing, OutputFolder, OutputFormat};
 pub use quantized_model::QuantizedModel;
 pub use scan::{Part, Scan};

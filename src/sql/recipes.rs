@@ -19,7 +19,7 @@ impl Recipe {
 
 /// Quantizes the chosen tensors and carries the others over.
 pub const QUANTIZE: Recipe = Recipe { name: "quantize", sql: include_str!("../../sql/quantize.sql") };
-/// Tells what each tensor became.
+/// Shows what each tensor became.
 pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql/report.sql") };
 /// Measures how far two models lie apart.
 pub const COMPARE: Recipe = Recipe { name: "compare", sql: include_str!("../../sql/compare.sql") };

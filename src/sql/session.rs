@@ -83,12 +83,14 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     Ok(())
 }
 
+/// Rows of a batch. Every limit of DataFusion counts rows: the usual 8,192 would be 256 MiB of weights.
+const BATCH_ROWS: usize = 128;
+
 /// The settings that protect plans over rows of 4 to 110 KB.
 fn config(threads: usize) -> SessionConfig {
     let mut config = SessionConfig::new().with_information_schema(true).with_target_partitions(threads.max(1));
     let options = config.options_mut();
-    // Every limit of DataFusion counts rows: the usual 8,192 rows would be 256 MiB of weights in one batch.
-    options.execution.batch_size = 128;
+    options.execution.batch_size = BATCH_ROWS;
     // Partitions are contiguous runs of rows; dealing their batches out would mix the order of rows.
     options.optimizer.enable_round_robin_repartition = false;
     // A vector or a choice per tensor is the small side of every join: broadcast it, never hash the weights.

@@ -5,6 +5,8 @@ mod table;
 
 pub use table::{choices_batch, choices_schema};
 
+use std::collections::BTreeMap;
+
 use regex::{Regex, RegexSet};
 
 use super::{IoError, Model, Tensor};
@@ -79,6 +81,22 @@ impl Rules {
         let bits = bits.parse().map_err(|error| IoError::Request(format!("--bits-for '{rule}': {error}")))?;
         self.bits_for.push((regex("--bits-for", pattern)?, bits));
         Ok(self)
+    }
+
+    /// The rules by the names of their options, for a manifest to record.
+    pub fn describe(&self) -> BTreeMap<String, serde_json::Value> {
+        let patterns = |patterns: &[Regex]| patterns.iter().map(|pattern| pattern.as_str().into()).collect();
+        let bits_for = self.bits_for.iter().map(|(pattern, bits)| format!("{pattern}={bits}").into()).collect();
+        let options = [
+            ("bits", self.options.bits.get().into()),
+            ("group_size", self.options.group_size().into()),
+            ("method", self.method.map_or("default", Method::name).into()),
+            ("symmetric", self.options.symmetric.into()),
+            ("include", patterns(&self.include)),
+            ("exclude", patterns(&self.exclude)),
+            ("bits_for", serde_json::Value::Array(bits_for)),
+        ];
+        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The choice for every tensor of a model, in its order.

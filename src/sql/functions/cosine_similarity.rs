@@ -1,5 +1,7 @@
 //! `cosine_similarity`: how alike two rows point.
 
+use std::sync::Arc;
+
 use super::{
     argument::{Argument, Kind},
     scalar::ScalarFunction,
@@ -15,5 +17,5 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     ],
     returns: || arrow_schema::DataType::Float64,
     example: "SELECT cosine_similarity([1.0, 2.0], quantize([1.0, 2.0], 4)) AS cosine",
-    call: |arguments| compute::cosine_similarity(&arguments[0], &arguments[1]),
+    call: |arguments| Ok(Arc::new(compute::cosine_similarity(&arguments[0], &arguments[1])?)),
 };

@@ -1,5 +1,7 @@
 //! `mse`: the mean squared error of a row.
 
+use std::sync::Arc;
+
 use super::{
     argument::{Argument, Kind},
     scalar::ScalarFunction,
@@ -15,5 +17,5 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     ],
     returns: || arrow_schema::DataType::Float64,
     example: "SELECT mse([1.0, 2.0], [1.0, 2.5]) AS mse",
-    call: |arguments| compute::mse(&arguments[0], &arguments[1]),
+    call: |arguments| Ok(Arc::new(compute::mse(&arguments[0], &arguments[1])?)),
 };

@@ -1,5 +1,7 @@
 //! `sqnr`: the signal-to-quantization-noise ratio of a row.
 
+use std::sync::Arc;
+
 use super::{
     argument::{Argument, Kind},
     scalar::ScalarFunction,
@@ -15,5 +17,5 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     ],
     returns: || arrow_schema::DataType::Float64,
     example: "SELECT sqnr(w, quantize(w, 4)) AS db FROM (SELECT [0.1, -0.2, 0.35, 0.4] AS w)",
-    call: |arguments| compute::sqnr(&arguments[0], &arguments[1]),
+    call: |arguments| Ok(Arc::new(compute::sqnr(&arguments[0], &arguments[1])?)),
 };

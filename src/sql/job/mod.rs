@@ -2,7 +2,6 @@
 
 mod diagnose;
 mod plan;
-mod report;
 mod run;
 mod tally;
 

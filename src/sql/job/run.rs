@@ -1,21 +1,31 @@
 //! Threads take parts: each part is one partition of the plan, written beside its place and renamed when whole.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
 use arrow_array::RecordBatch;
-use datafusion::{catalog::MemTable, common::internal_datafusion_err, execution::TaskContext, physical_plan::ExecutionPlan};
+use datafusion::{
+    catalog::MemTable,
+    common::{DataFusionError, internal_datafusion_err},
+    execution::TaskContext,
+    physical_plan::ExecutionPlan,
+};
 use futures::StreamExt;
 use tokio::runtime::{Builder, Handle};
 
-use super::{Cancel, Destination, JobError, PlannedJob, Progress, diagnose::name_the_tensor, report, tally};
+use super::{Cancel, Destination, JobError, PlannedJob, Progress, diagnose::name_the_tensor, tally::Tally};
 use crate::{
-    io::{OutputFolder, PartWriter, TensorSums, Totals},
+    io::{
+        OutputFolder,
+        memory::peak_resident,
+        output::{Manifest, PartWriter, Totals, WrittenPart, merge, report_batch, totals, write_report},
+    },
     sql::{Session, recipes, tables::WeightsTable},
 };
 
@@ -30,9 +40,14 @@ pub struct Summary {
     pub seconds: f64,
     /// Parts that an interrupted run had already finished.
     pub resumed_parts: usize,
+    /// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
+    pub peak_memory: Option<u64>,
 }
 
-/// The plan of `sql/quantize.sql`, and what its partitions are written through.
+/// A part that one thread has finished, and the seconds it spent on each tensor.
+type Finished = (WrittenPart, HashMap<String, f64>);
+
+/// The plan of `sql/quantize.sql`, and where its partitions are written.
 struct Work<'a> {
     job: &'a PlannedJob,
     plan: Arc<dyn ExecutionPlan>,
@@ -57,38 +72,54 @@ impl PlannedJob {
         cancel: &Cancel,
     ) -> Result<Summary, JobError> {
         let started = Instant::now();
-        let folder = self.open_folder(destination)?;
-        let finished = folder.finished_parts()?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(external)?;
         let threads = destination.threads.max(1);
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;
         let plan = runtime.block_on(self.physical_plan(&session))?;
+        let mut folder = self.folder(destination)?;
 
-        progress.start(self.parts.iter().map(|part| part.bytes).sum());
-        let mut sums: Vec<Option<Vec<TensorSums>>> = Vec::new();
-        for (part, finished) in self.parts.iter().zip(&finished) {
-            if finished.is_some() {
-                progress.advance(part.bytes);
-            }
-            sums.push(finished.clone());
-        }
-        let resumed_parts = sums.iter().flatten().count();
-        let work = Work {
-            job: self,
-            plan,
-            context: session.context().task_ctx(),
-            folder: &folder,
-            progress,
-            cancel,
-            failed: AtomicBool::new(false),
-        };
-        let result = work.all_parts(threads, &mut sums, runtime.handle());
+        let open = folder.unfinished();
+        let resumed_parts = self.parts.len() - open.len();
+        let left: u64 = open.iter().map(|part| self.parts[*part].bytes).sum();
+        progress.start(self.model.total_bytes());
+        progress.advance(self.model.total_bytes() - left);
+        let context = session.context().task_ctx();
+        let work = Work { job: self, plan, context, folder: &folder, progress, cancel, failed: AtomicBool::new(false) };
+        let finished = work.parts(&open, threads, runtime.handle());
         progress.finish();
-        result?;
 
-        let (report, totals) = runtime.block_on(report::report(self, sums.into_iter().flatten().flatten()))?;
-        folder.finish(&report)?;
-        Ok(Summary { report, totals, seconds: started.elapsed().as_secs_f64(), resumed_parts })
+        let mut seconds: HashMap<String, f64> = HashMap::new();
+        for (part, (written, spent)) in finished? {
+            folder.add(part, written)?;
+            for (name, spent) in spent {
+                *seconds.entry(name).or_default() += spent;
+            }
+        }
+        let reports = merge(&self.model, folder.reports())?;
+        let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
+        let report = report_batch(&self.model, &self.choices, &reports, &seconds)?;
+        write_report(folder.path(), &report)?;
+        folder.finish()?;
+        Ok(Summary {
+            report,
+            totals: totals(&self.model, &self.choices, &reports),
+            seconds: started.elapsed().as_secs_f64(),
+            resumed_parts,
+            peak_memory: peak_resident(),
+        })
+    }
+
+    /// The folder to write, with the model's own files in it.
+    fn folder(&self, destination: &Destination) -> Result<OutputFolder, JobError> {
+        let sql = recipes::QUANTIZE.sql.to_owned();
+        let manifest = Manifest::new(&self.model, &self.parts, destination.format, self.job.rules.describe(), sql);
+        let folder = OutputFolder::create(&destination.output, destination.existing, manifest)?;
+        folder.check_space(self.bytes_out().sum())?;
+        for file in self.model.config_files()? {
+            folder.copy(&file)?;
+        }
+        Ok(folder)
     }
 
     /// One partition per part, in their order.
@@ -101,24 +132,18 @@ impl PlannedJob {
         let plan = session.sql(recipes::QUANTIZE.sql).await?.create_physical_plan().await?;
         let partitions = plan.properties().partitioning.partition_count();
         if partitions != self.parts.len() {
-            let message = internal_datafusion_err!("the plan has {partitions} partitions for {} parts", self.parts.len());
-            return Err(message.into());
+            let parts = self.parts.len();
+            return Err(internal_datafusion_err!("the plan has {partitions} partitions for {parts} parts").into());
         }
         Ok(plan)
     }
 }
 
 impl Work<'_> {
-    /// Fills the gaps in `sums`. Parts are taken in order by whichever thread is free.
-    fn all_parts(
-        &self,
-        threads: usize,
-        sums: &mut [Option<Vec<TensorSums>>],
-        runtime: &Handle,
-    ) -> Result<(), JobError> {
-        let open: Vec<usize> = (0..sums.len()).filter(|part| sums[*part].is_none()).collect();
+    /// Runs the parts given. They are taken in order by whichever thread is free.
+    fn parts(&self, open: &[usize], threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
         let next = AtomicUsize::new(0);
-        let results: Mutex<Vec<(usize, Result<Vec<TensorSums>, JobError>)>> = Mutex::new(Vec::new());
+        let results: Mutex<Vec<(usize, Result<Finished, JobError>)>> = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..threads.min(open.len()) {
                 scope.spawn(|| {
@@ -126,7 +151,7 @@ impl Work<'_> {
                         let result = runtime.block_on(self.part(part));
                         let stop = result.is_err();
                         self.failed.fetch_or(stop, Ordering::Relaxed);
-                        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((part, result));
+                        results.lock().unwrap_or_else(PoisonError::into_inner).push((part, result));
                         if stop {
                             break;
                         }
@@ -134,43 +159,31 @@ impl Work<'_> {
                 });
             }
         });
-        let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         // The first part that failed by itself, not one that was stopped, is what the user reads.
         results.sort_by_key(|(part, result)| (matches!(result, Err(JobError::Cancelled(_))), *part));
-        for (part, result) in results {
-            sums[part] = Some(result?);
-        }
-        if sums.iter().any(Option::is_none) { Err(self.cancelled()) } else { Ok(()) }
+        results.into_iter().map(|(part, result)| Ok((part, result?))).collect()
     }
 
-    async fn part(&self, part: usize) -> Result<Vec<TensorSums>, JobError> {
+    async fn part(&self, part: usize) -> Result<Finished, JobError> {
         let mut stream = self.plan.execute(part, Arc::clone(&self.context))?;
-        let mut writer: PartWriter = self.folder.part_writer(part)?;
-        let mut sums = Vec::new();
-        let source = self.job.parts[part].bytes;
+        let mut writer = PartWriter::create(self.folder.path(), self.folder.manifest(), part)?;
+        let mut tally = Tally::default();
+        let source = &self.job.parts[part];
+        let bytes = |rows: usize| source.bytes * rows as u64 / source.rows().max(1) as u64;
         let mut rows = 0;
         loop {
             if self.cancel.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
-                return Err(self.cancelled());
+                return Err(JobError::Cancelled(self.folder.path().to_owned()));
             }
             let started = Instant::now();
             let Some(batch) = stream.next().await else { break };
             let batch = batch.map_err(|error| name_the_tensor(self.job, part, error))?;
             writer.write(&batch)?;
-            tally::add(&mut sums, &batch, started.elapsed().as_secs_f64())?;
-            let share = |rows: usize| source * rows as u64 / self.job.parts[part].rows().max(1) as u64;
-            self.progress.advance(share(rows + batch.num_rows()) - share(rows));
+            tally.add(&batch, started.elapsed().as_secs_f64())?;
+            self.progress.advance(bytes(rows + batch.num_rows()) - bytes(rows));
             rows += batch.num_rows();
         }
-        writer.finish(&sums)?;
-        Ok(sums)
+        Ok((writer.finish(&tally.errors)?, tally.seconds))
     }
-
-    fn cancelled(&self) -> JobError {
-        JobError::Cancelled(self.folder.partial().to_owned())
-    }
-}
-
-fn external(error: std::io::Error) -> JobError {
-    JobError::Query(datafusion::common::DataFusionError::IoError(error))
 }
