@@ -24,7 +24,7 @@ pub(super) fn zero<const BITS: usize>(code: u8, symmetric: bool) -> f32 {
 /// The scale code of a group: rounded up, or to the nearest where that promises the smaller error.
 ///
 /// Rounding leaves `s^2 / 12` on each of `n` weights; a scale that falls short by `d` clips `d * codes / 2` off the
-/// weight at either end. Comparing the two costs nothing beside measuring both on the weights, and is within 0.01 dB of it.
+/// weight at either end. Comparing the two costs nothing beside measuring both on the weights, and loses 0.03 dB at 4 bits, 0.004 dB at 2.
 #[inline(always)]
 fn scale_code<const BITS: usize>(ratio: f32, n: f32, clip: bool) -> u8 {
     let (up, nearest) = (scale_code_up(ratio), scale_code_nearest(ratio));
