@@ -49,7 +49,10 @@ fn main() {
     print("streaming_vs_batch", "mem-svb batch", &batch);
     let share = streaming.peak as f64 / batch.peak as f64;
     let verdict = if share < 0.5 { "met" } else { "missed" };
-    println!("streaming_vs_batch   streaming takes {:.0} % of batch; under 50 % was promised: {verdict}", 100.0 * share);
+    println!(
+        "streaming_vs_batch   streaming takes {:.0} % of batch; under 50 % was promised: {verdict}",
+        100.0 * share
+    );
     for model in ["100M", "par-100M", "600M"] {
         print("model_sizes", model, &run(model, &[]));
     }

@@ -31,6 +31,7 @@ fn quantize(model: &Path, options: QuantizeOptions, threads: usize) {
         format: OutputFormat::Parquet,
         existing: Existing::Overwrite,
         threads,
+        memory_limit: None,
     };
     let result = job.plan().and_then(|planned| planned.run(&destination, &Silent, &Cancel::new(false)));
     result.unwrap_or_else(|error| panic!("{}: {error}", model.display()));

@@ -140,10 +140,8 @@ fn write_file(path: &Path, tensors: &[(usize, &(String, Vec<usize>))]) -> std::i
     for (_, (name, shape)) in tensors {
         let begin = end;
         end += 2 * shape.iter().product::<usize>();
-        header.insert(
-            name.clone(),
-            serde_json::json!({ "dtype": "BF16", "shape": shape, "data_offsets": [begin, end] }),
-        );
+        header
+            .insert(name.clone(), serde_json::json!({ "dtype": "BF16", "shape": shape, "data_offsets": [begin, end] }));
     }
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');

@@ -7,7 +7,7 @@ use std::{
 
 use super::{CliError, options};
 use crate::{
-    io::TensorSums,
+    io::output::ErrorSums,
     sql::{
         Session,
         compare::{Difference, compare},
@@ -28,6 +28,9 @@ pub struct Arguments {
     threads: Option<usize>,
 }
 
+/// What the line of sums is called.
+const TOTAL: &str = "all that differ";
+
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let threads = arguments.threads.unwrap_or_else(options::cores);
     let runtime = options::runtime(arguments.threads)?;
@@ -42,14 +45,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         Difference::Error(sums) => Some(sums),
         _ => None,
     });
-    let total = errors.fold(TensorSums::new("all that differ"), |total, sums| total + sums);
+    let total = errors.copied().reduce(ErrorSums::merge);
     let mut out = stdout().lock();
     if arguments.json {
         let tensors: Vec<_> = differences.iter().map(|(name, difference)| json(name, difference)).collect();
-        let document = serde_json::json!({ "tensors": tensors, "total": figures(&total) });
+        let document = serde_json::json!({ "tensors": tensors, "total": total.as_ref().map(figures) });
         return Ok(writeln!(out, "{document}")?);
     }
-    let width = differences.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(total.name.len());
+    let width = differences.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(TOTAL.len());
     writeln!(out, "{:<width$}  {:>9} {:>10} {:>12} {:>12}", "tensor", "SQNR dB", "cosine", "mse", "max error")?;
     for (name, difference) in &differences {
         match difference {
@@ -57,14 +60,15 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             other => writeln!(out, "{name:<width$}  {}", words(other))?,
         }
     }
-    if total.n > 0 {
-        writeln!(out, "{:<width$}  {}", total.name, line(&total))?;
+    if let Some(total) = &total {
+        writeln!(out, "{TOTAL:<width$}  {}", line(total))?;
     }
     Ok(())
 }
 
-fn line(sums: &TensorSums) -> String {
-    format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", sums.sqnr_db(), sums.cosine(), sums.mse(), sums.max_abs)
+fn line(sums: &ErrorSums) -> String {
+    let stats = sums.stats();
+    format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", stats.sqnr(), stats.cosine_similarity(), stats.mse(), sums.max_abs)
 }
 
 fn words(difference: &Difference) -> &'static str {
@@ -87,10 +91,11 @@ fn json(name: &str, difference: &Difference) -> serde_json::Value {
     object
 }
 
-fn figures(sums: &TensorSums) -> serde_json::Value {
+fn figures(sums: &ErrorSums) -> serde_json::Value {
+    let stats = sums.stats();
     // JSON has no infinity: equal weights have no noise, and no ratio.
-    let sqnr = Some(sums.sqnr_db()).filter(|db| db.is_finite());
+    let sqnr = Some(stats.sqnr()).filter(|db| db.is_finite());
     serde_json::json!({
-        "sqnr_db": sqnr, "cosine": sums.cosine(), "mse": sums.mse(), "max_abs_error": sums.max_abs, "n": sums.n,
+        "sqnr_db": sqnr, "cosine": stats.cosine_similarity(), "mse": stats.mse(), "max_abs_error": sums.max_abs, "n": sums.n,
     })
 }

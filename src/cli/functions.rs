@@ -27,8 +27,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         return Ok(());
     };
-    let entry = entries.iter().find(|entry| entry.name == *name).ok_or_else(|| {
-        CliError::Usage(format!("there is no function '{name}'; 'arrow-quant functions' lists them"))
-    })?;
+    let entry = entries
+        .iter()
+        .find(|entry| entry.name == *name)
+        .ok_or_else(|| CliError::Usage(format!("there is no function '{name}'; 'arrow-quant functions' lists them")))?;
     Ok(write!(out, "{}", entry.text())?)
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use rustyline::{
-    Completer, Editor, Helper, Highlighter, Hinter, Validator,
+    Completer, Editor, Helper, Highlighter, Hinter,
     error::ReadlineError,
     history::DefaultHistory,
     validate::{ValidationContext, ValidationResult, Validator},

@@ -9,10 +9,12 @@ use std::{
 
 use arrow_array::{RecordBatch, cast::AsArray, types::Float64Type};
 
+use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
+
 use super::{CliError, options, progress::Reporter, table};
 use crate::{
-    io::{Existing, OutputFormat, Rules},
-    sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Summary, recipes},
+    io::{Existing, OutputFormat, Rules, output::REPORT},
+    sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
 
@@ -48,6 +50,9 @@ pub struct Arguments {
     /// Threads to use [default: all cores]
     #[arg(long, value_parser = options::threads)]
     threads: Option<usize>,
+    /// Resident memory that the run must not pass, such as 800MB: fewer threads take parts when it is near
+    #[arg(long, value_name = "SIZE", value_parser = options::bytes)]
+    memory_limit: Option<u64>,
     /// Read the whole model to memory first
     #[arg(long)]
     batch: bool,
@@ -60,9 +65,9 @@ pub struct Arguments {
     /// Say what would happen to each tensor; read no weights, write nothing
     #[arg(long, conflicts_with_all = ["resume", "overwrite", "report"])]
     dry_run: bool,
-    /// Files the weights are written to
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Files the weights are written to: parquet or arrow
+    #[arg(long, default_value = "parquet")]
+    format: OutputFormat,
     /// Print the report, one line per tensor
     #[arg(long)]
     report: bool,
@@ -77,21 +82,12 @@ pub struct Arguments {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Format {
-    /// Parquet
-    #[default]
-    Parquet,
-    /// Arrow IPC files
-    Arrow,
-}
-
 impl From<JobError> for CliError {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Io(error) => error.into(),
             JobError::Query(error) => error.into(),
-            cancelled @ JobError::Cancelled(_) => Self::Failed(cancelled.to_string()),
+            other @ (JobError::MemoryLimit { .. } | JobError::Cancelled(_)) => Self::Failed(other.to_string()),
         }
     }
 }
@@ -110,21 +106,18 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let destination = Destination {
         output: output.clone(),
-        format: match arguments.format {
-            Format::Parquet => OutputFormat::Parquet,
-            Format::Arrow => OutputFormat::Arrow,
-        },
+        format: arguments.format,
         existing: match (arguments.resume, arguments.overwrite) {
             (true, _) => Existing::Resume,
             (_, true) => Existing::Overwrite,
             _ => Existing::Refuse,
         },
         threads: arguments.threads.unwrap_or_else(options::cores),
+        memory_limit: arguments.memory_limit,
     };
     let summary = run_until_interrupted(&planned, &destination, &Reporter::new(arguments.json))?;
     if arguments.report {
-        let text = table::as_text(&summary.report).and_then(|batch| table::pretty(&[batch]));
-        writeln!(out, "{}", text.map_err(datafusion::common::DataFusionError::from)?)?;
+        writeln!(out, "{}", report_table(output)?)?;
     }
     if arguments.json {
         writeln!(out, "{}", json(&summary, output))?;
@@ -170,13 +163,29 @@ fn run_until_interrupted(
     Ok(result?)
 }
 
+/// `report.parquet` through `sql/report.sql`.
+fn report_table(output: &Path) -> Result<String, CliError> {
+    let runtime = options::runtime(Some(1))?;
+    let session = Session::new(1)?;
+    runtime.block_on(async {
+        let file = output.join(REPORT);
+        let file = file.to_str().ok_or_else(|| CliError::Failed(format!("{}: is not UTF-8", file.display())))?;
+        session.context().register_parquet("report", file, ParquetReadOptions::default()).await?;
+        let batches = session.sql(recipes::REPORT.sql).await?.collect().await?;
+        let text =
+            batches.iter().map(table::as_text).collect::<Result<Vec<_>, _>>().and_then(|rows| table::pretty(&rows));
+        Ok(text.map_err(DataFusionError::from)?)
+    })
+}
+
 /// What would happen to each tensor, and the sums.
 fn plan_table(planned: &PlannedJob) -> Result<String, CliError> {
     use std::fmt::Write;
 
     let tensors = planned.model().tensors();
     let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
-    let mut text = format!("{:<width$}  {:<18} {:<7} {:>10} {:>10}  what\n", "tensor", "shape", "dtype", "bytes in", "bytes out");
+    let mut text =
+        format!("{:<width$}  {:<18} {:<7} {:>10} {:>10}  what\n", "tensor", "shape", "dtype", "bytes in", "bytes out");
     let (mut total_in, mut total_out) = (0, 0);
     for ((tensor, choice), bytes_out) in tensors.iter().zip(planned.choices()).zip(planned.bytes_out()) {
         let what = match &choice.options {
@@ -215,19 +224,23 @@ fn plan_table(planned: &PlannedJob) -> Result<String, CliError> {
 
 fn text(summary: &Summary, output: &Path) -> String {
     let totals = &summary.totals;
-    let rate = table::quantity((totals.quantized_parameters as f64 / summary.seconds) as u64);
+    let quality = match (totals.bits_per_weight, &totals.errors) {
+        (Some(bits), Some(errors)) => {
+            let stats = errors.stats();
+            format!(" at {bits:.3} bits, {:.2} dB SQNR, cosine {:.6}", stats.sqnr(), stats.cosine_similarity())
+        }
+        _ => String::new(),
+    };
     format!(
-        "{} of {} tensors quantized, {} weights at {:.3} bits, {:.2} dB SQNR, cosine {:.6}\n\
-         {} to {} in {:.1} s ({rate} weights/s), peak memory {}\n{}",
+        "{} of {} tensors quantized: {} weights{quality}\n\
+         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{}",
         totals.quantized_tensors,
         totals.tensors,
-        table::quantity(totals.quantized_parameters),
-        totals.bits_per_weight,
-        totals.sqnr_db,
-        totals.cosine,
+        table::quantity(totals.weights),
         table::bytes(totals.bytes_in),
         table::bytes(totals.bytes_out),
         summary.seconds,
+        table::quantity((totals.weights as f64 / summary.seconds) as u64),
         summary.peak_memory.map_or_else(|| "unknown".into(), table::bytes),
         output.display(),
     )
@@ -235,16 +248,18 @@ fn text(summary: &Summary, output: &Path) -> String {
 
 fn json(summary: &Summary, output: &Path) -> serde_json::Value {
     let totals = &summary.totals;
+    let stats = totals.errors.map(|errors| errors.stats());
     serde_json::json!({
         "output": output,
         "tensors": totals.tensors,
         "quantized_tensors": totals.quantized_tensors,
-        "quantized_parameters": totals.quantized_parameters,
+        "quantized_weights": totals.weights,
         "bits_per_weight": totals.bits_per_weight,
-        "sqnr_db": totals.sqnr_db,
-        "cosine": totals.cosine,
-        "mse": totals.mse,
-        "max_abs_error": totals.max_abs_error,
+        // JSON has no infinity: weights that lost nothing have no ratio.
+        "sqnr_db": stats.map(|stats| stats.sqnr()).filter(|db| db.is_finite()),
+        "cosine": stats.map(|stats| stats.cosine_similarity()),
+        "mse": stats.map(|stats| stats.mse()),
+        "max_abs_error": stats.map(|stats| stats.max_abs),
         "bytes_in": totals.bytes_in,
         "bytes_out": totals.bytes_out,
         "seconds": summary.seconds,
@@ -258,15 +273,18 @@ fn check_sqnr(report: &RecordBatch, limit: f64) -> Result<(), CliError> {
     let missing = || CliError::Failed("the report has no figures".into());
     let names = report.column_by_name("name").ok_or_else(missing)?.as_string_view();
     let figures = report.column_by_name("sqnr_db").ok_or_else(missing)?.as_primitive::<Float64Type>();
-    let below: Vec<_> = (0..report.num_rows()).filter(|row| figures.iter().nth(*row).flatten() < Some(limit)).collect();
-    let below: Vec<_> = below.into_iter().filter(|row| arrow_array::Array::is_valid(figures, *row)).collect();
-    match below.iter().min_by(|a, b| figures.value(**a).total_cmp(&figures.value(**b))) {
+    let below: Vec<_> = names
+        .iter()
+        .flatten()
+        .zip(figures)
+        .filter_map(|(name, db)| Some((name, db?)))
+        .filter(|(_, db)| *db < limit)
+        .collect();
+    match below.iter().min_by(|(_, a), (_, b)| a.total_cmp(b)) {
         None => Ok(()),
-        Some(worst) => Err(CliError::Failed(format!(
-            "{} tensors are below {limit} dB, the worst {} with {:.2} dB",
-            below.len(),
-            names.value(*worst),
-            figures.value(*worst)
+        Some((name, db)) => Err(CliError::Failed(format!(
+            "{} tensors are below {limit} dB, the worst {name} with {db:.2} dB",
+            below.len()
         ))),
     }
 }

@@ -9,8 +9,14 @@ use datafusion::{
     datasource::file_format::options::{ArrowReadOptions, ParquetReadOptions},
 };
 
-use super::{Session, recipes, tables::{WeightsTable, external}};
-use crate::io::{IoError, Model, OutputFormat, QuantizedModel, TensorSums};
+use super::{
+    Session, recipes,
+    tables::{WeightsTable, external},
+};
+use crate::io::{
+    IoError, Model, OutputFormat, QuantizedModel,
+    output::{ErrorSums, MANIFEST},
+};
 
 /// What became of one tensor of the reference.
 #[derive(Debug, Clone)]
@@ -25,7 +31,7 @@ pub enum Difference {
     /// The stored bytes differ, and the tensor is not one of floats.
     Bytes,
     /// The error sums over all rows.
-    Error(TensorSums),
+    Error(ErrorSums),
 }
 
 /// Compares every tensor of the two models, in the order of the reference. Each is a model or the folder that a run
@@ -66,12 +72,13 @@ struct Side {
 
 /// Makes a model, or a folder that a run made, the table `name`.
 async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
-    let order: Vec<String> = if QuantizedModel::is_at(path) {
+    let order: Vec<String> = if path.join(MANIFEST).is_file() {
         let model = QuantizedModel::open(path).map_err(external)?;
         let files = format!("{name}_parts");
-        let location = text(&path.join("weights"))?;
+        let location = path.join("weights");
+        let location = text(&location)?;
         let context = session.context();
-        match model.format() {
+        match model.manifest().output_format {
             OutputFormat::Parquet => {
                 context.register_parquet(&files, location, ParquetReadOptions::default()).await?;
             }
@@ -111,9 +118,14 @@ async fn one_tensor(session: &Session, name: &str) -> Result<Difference> {
         return Ok(Difference::Bytes);
     }
     let value = |name: &str| Ok::<_, DataFusionError>(figure(name)?.value(0));
-    let mut sums = TensorSums::new(name);
-    (sums.dot, sums.a2, sums.b2, sums.err2) = (value("dot")?, value("a2")?, value("b2")?, err2.value(0));
-    (sums.max_abs, sums.n) = (value("max_abs")?, value("n")? as u64);
+    let sums = ErrorSums {
+        dot: value("dot")?,
+        a2: value("a2")?,
+        b2: value("b2")?,
+        err2: err2.value(0),
+        max_abs: value("max_abs")?,
+        n: value("n")? as u64,
+    };
     Ok(Difference::Error(sums))
 }
 

@@ -46,7 +46,10 @@ impl Entry {
             section: "Table functions",
             syntax: format!("{name}(path)"),
             description: description.into(),
-            arguments: vec![("path".into(), "a file, a folder of shards or a diffusers folder, in single quotes".into())],
+            arguments: vec![(
+                "path".into(),
+                "a file, a folder of shards or a diffusers folder, in single quotes".into(),
+            )],
             example: String::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use datafusion::{
-    common::Result,
+    common::{Result, config::ConfigNonZeroUsize},
     dataframe::DataFrame,
     execution::{context::SessionContext, session_state::SessionStateBuilder},
     prelude::SessionConfig,
@@ -36,7 +36,7 @@ impl Session {
     /// # Errors
     /// When a function cannot be registered.
     pub fn new(threads: usize) -> Result<Self> {
-        let state = SessionStateBuilder::new().with_config(config(threads)).with_default_features().build();
+        let state = SessionStateBuilder::new().with_config(config(threads)?).with_default_features().build();
         let context = SessionContext::new_with_state(state);
         register_all(&context)?;
         Ok(Self { context })
@@ -87,15 +87,15 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
 const BATCH_ROWS: usize = 128;
 
 /// The settings that protect plans over rows of 4 to 110 KB.
-fn config(threads: usize) -> SessionConfig {
+fn config(threads: usize) -> Result<SessionConfig> {
     let mut config = SessionConfig::new().with_information_schema(true).with_target_partitions(threads.max(1));
     let options = config.options_mut();
-    options.execution.batch_size = BATCH_ROWS;
+    options.execution.batch_size = ConfigNonZeroUsize::try_new(BATCH_ROWS)?;
     // Partitions are contiguous runs of rows; dealing their batches out would mix the order of rows.
     options.optimizer.enable_round_robin_repartition = false;
     // A vector or a choice per tensor is the small side of every join: broadcast it, never hash the weights.
     // The default limits of 1 MiB and 131,072 rows are below the per-channel vectors of one large model.
     options.optimizer.hash_join_single_partition_threshold = 1 << 30;
     options.optimizer.hash_join_single_partition_threshold_rows = 1 << 26;
-    config
+    Ok(config)
 }

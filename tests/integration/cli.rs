@@ -11,13 +11,13 @@ use safetensors::Dtype;
 
 use crate::model::{f32_bytes, noise, small, write};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_arrow-quant");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_arrow-quant");
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().unwrap()
 }
 
-fn succeed(arguments: &[&str]) -> String {
+pub fn succeed(arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{arguments:?}: {stderr}");
@@ -25,7 +25,7 @@ fn succeed(arguments: &[&str]) -> String {
 }
 
 /// Fails with `code`, nothing on stdout, and one line on stderr, which is given back.
-fn fail(code: i32, arguments: &[&str]) -> String {
+pub fn fail(code: i32, arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
@@ -35,12 +35,12 @@ fn fail(code: i32, arguments: &[&str]) -> String {
     stderr
 }
 
-struct Place {
+pub struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
@@ -50,11 +50,11 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_string()
     }
 
@@ -68,7 +68,7 @@ impl Place {
 }
 
 /// Every file below `folder` with its bytes; the report is left out, for it holds seconds.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
@@ -90,7 +90,9 @@ fn the_same_bytes_whatever_the_number_of_threads_or_the_mode() {
         let place = Place::with_small_model();
         let model = place.text("model.safetensors");
         let mut results = Vec::new();
-        for (name, more) in [("one", ["--threads", "1"].as_slice()), ("two", &["--threads", "2"]), ("batch", &["--batch"])] {
+        for (name, more) in
+            [("one", ["--threads", "1"].as_slice()), ("two", &["--threads", "2"]), ("batch", &["--batch"])]
+        {
             let out = place.text(name);
             let mut arguments = vec!["quantize", &model, "--output", &out, "--bits", "4", "--format", format];
             arguments.extend(more);
@@ -106,7 +108,9 @@ fn the_same_bytes_whatever_the_number_of_threads_or_the_mode() {
 fn wrong_usage_is_one_line_and_writes_nothing() {
     let place = Place::with_small_model();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
-    let quantize = |more: &[&str]| [&["quantize", &model, "--output", &out], more].concat().iter().map(|s| s.to_string()).collect::<Vec<_>>();
+    let quantize = |more: &[&str]| {
+        [&["quantize", &model, "--output", &out], more].concat().iter().map(|s| s.to_string()).collect::<Vec<_>>()
+    };
     for (more, message) in [
         (["--bits", "5"].as_slice(), "bits must be 2, 3, 4 or 8, not 5"),
         (&["--bitz", "4"], "--bitz"),
@@ -130,7 +134,8 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
 fn what_cannot_be_read_or_written_is_one_line_and_leaves_nothing() {
     let place = Place::with_small_model();
     fs::create_dir(place.path("empty")).unwrap();
-    fs::write(place.path("truncated.safetensors"), &fs::read(place.path("model.safetensors")).unwrap()[..2000]).unwrap();
+    fs::write(place.path("truncated.safetensors"), &fs::read(place.path("model.safetensors")).unwrap()[..2000])
+        .unwrap();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
     let before = place.names();
     for (model, out, message) in [
@@ -156,7 +161,8 @@ fn a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole() {
     let values = f32_bytes(&noise(1024 * 1024, 7));
     write(&place.path("model.safetensors"), &[("blocks.0.w.weight", Dtype::F32, vec![1024, 1024], values)]);
     // A limit on the size of a file, its signal ignored, fails a write as a full disk does.
-    let script = format!("trap '' XFSZ; ulimit -f 100; exec {PROGRAM} quantize model.safetensors --output out --bits 8");
+    let script =
+        format!("trap '' XFSZ; ulimit -f 100; exec {PROGRAM} quantize model.safetensors --output out --bits 8");
     let output = Command::new("bash").args(["-c", &script]).current_dir(place.folder.path()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -171,10 +177,10 @@ fn weights_that_are_not_finite_are_named_and_stop_the_run() {
         let mut values = noise(64 * 48, 3);
         values[17 * 48 + 5] = value;
         let (good, bad) = (f32_bytes(&noise(64 * 48, 4)), f32_bytes(&values));
-        write(&place.path("m.safetensors"), &[
-            ("a.weight", Dtype::F32, vec![64, 48], good),
-            ("b.weight", Dtype::F32, vec![64, 48], bad.clone()),
-        ]);
+        write(
+            &place.path("m.safetensors"),
+            &[("a.weight", Dtype::F32, vec![64, 48], good), ("b.weight", Dtype::F32, vec![64, 48], bad.clone())],
+        );
         let (model, out) = (place.text("m.safetensors"), place.text("out"));
         let error = fail(1, &["quantize", &model, "--output", &out]);
         for part in ["m.safetensors", "'b.weight'", "row 17, element 5", word] {
@@ -192,25 +198,27 @@ fn every_tensor_is_reported_and_what_is_not_quantized_says_why() {
     let constant = f32_bytes(&[0.25; 8 * 40]);
     let denormal = f32_bytes(&[1.0e-40; 8 * 40]);
     let half = |count: usize| noise(count, 9).iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
-    write(&place.path("m.safetensors"), &[
-        ("a.empty.weight", Dtype::F32, vec![0, 4], vec![]),
-        ("a.hollow.weight", Dtype::F32, vec![4, 0], vec![]),
-        ("a.scalar", Dtype::F32, vec![], f32_bytes(&[1.0])),
-        ("a.vector", Dtype::BF16, vec![7], half(7)),
-        ("a.integers", Dtype::I64, vec![2, 3], vec![1; 48]),
-        ("a.bools", Dtype::BOOL, vec![2, 3], vec![1; 6]),
-        ("a.ragged.weight", Dtype::BF16, vec![5, 33], half(165)),
-        ("a.column.weight", Dtype::F32, vec![6, 1], f32_bytes(&noise(6, 2))),
-        ("a.constant.weight", Dtype::F32, vec![8, 40], constant),
-        ("a.denormal.weight", Dtype::F32, vec![8, 40], denormal),
-        ("a.zeros.weight", Dtype::F32, vec![8, 40], vec![0; 8 * 40 * 4]),
-        ("a.conv.weight", Dtype::F32, vec![4, 3, 3, 3], f32_bytes(&noise(108, 5))),
-    ]);
+    write(
+        &place.path("m.safetensors"),
+        &[
+            ("a.empty.weight", Dtype::F32, vec![0, 4], vec![]),
+            ("a.hollow.weight", Dtype::F32, vec![4, 0], vec![]),
+            ("a.scalar", Dtype::F32, vec![], f32_bytes(&[1.0])),
+            ("a.vector", Dtype::BF16, vec![7], half(7)),
+            ("a.integers", Dtype::I64, vec![2, 3], vec![1; 48]),
+            ("a.bools", Dtype::BOOL, vec![2, 3], vec![1; 6]),
+            ("a.ragged.weight", Dtype::BF16, vec![5, 33], half(165)),
+            ("a.column.weight", Dtype::F32, vec![6, 1], f32_bytes(&noise(6, 2))),
+            ("a.constant.weight", Dtype::F32, vec![8, 40], constant),
+            ("a.denormal.weight", Dtype::F32, vec![8, 40], denormal),
+            ("a.zeros.weight", Dtype::F32, vec![8, 40], vec![0; 8 * 40 * 4]),
+            ("a.conv.weight", Dtype::F32, vec![4, 3, 3, 3], f32_bytes(&noise(108, 5))),
+        ],
+    );
     let (model, out) = (place.text("m.safetensors"), place.text("out"));
     for bits in ["2", "3", "4", "8"] {
         succeed(&["quantize", &model, "--output", &out, "--bits", bits, "--overwrite"]);
-        let compared: serde_json::Value =
-            serde_json::from_str(&succeed(&["compare", &model, &out, "--json"])).unwrap();
+        let compared: serde_json::Value = serde_json::from_str(&succeed(&["compare", &model, &out, "--json"])).unwrap();
         let tensors: BTreeMap<_, _> = compared["tensors"]
             .as_array()
             .unwrap()
@@ -223,7 +231,11 @@ fn every_tensor_is_reported_and_what_is_not_quantized_says_why() {
         }
         assert_eq!(tensors["a.zeros.weight"]["max_abs_error"], 0.0, "{bits} bits");
         for name in ["a.constant.weight", "a.column.weight"] {
-            assert!(tensors[name]["max_abs_error"].as_f64().unwrap() < 1e-7, "{name} at {bits} bits: {}", tensors[name]);
+            assert!(
+                tensors[name]["max_abs_error"].as_f64().unwrap() < 1e-7,
+                "{name} at {bits} bits: {}",
+                tensors[name]
+            );
         }
         let denormal = tensors["a.denormal.weight"]["max_abs_error"].as_f64().unwrap();
         assert!(denormal < 1e-42, "{bits} bits: {denormal}");
@@ -252,7 +264,8 @@ fn an_output_that_is_there_is_refused_unless_it_may_be_replaced() {
 fn a_dry_run_says_what_a_run_makes_and_writes_nothing() {
     let place = Place::with_small_model();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
-    let plan = succeed(&["quantize", &model, "--bits", "4", "--bits-for", "mlp=2", "--exclude", "layers.1.self", "--dry-run"]);
+    let plan =
+        succeed(&["quantize", &model, "--bits", "4", "--bits-for", "mlp=2", "--exclude", "layers.1.self", "--dry-run"]);
     assert!(plan.contains("2 bits, groups of 32, search") && plan.contains("4 bits, groups of 32, search"), "{plan}");
     assert!(plan.contains("3 of 9 tensors would be quantized"), "{plan}");
     assert_eq!(place.names(), ["model.safetensors"]);

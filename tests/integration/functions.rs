@@ -83,7 +83,8 @@ async fn a_constant_gives_what_a_column_gives_and_nothing_panics() {
             let constants: Vec<_> = list.iter().map(|at| LITERALS[*at].to_string()).collect();
             let columns: Vec<_> = list.iter().map(|at| format!("c{at}")).collect();
             let constant = values(&session, &format!("SELECT {}({})", entry.name, constants.join(", "))).await;
-            let column = values(&session, &format!("SELECT {}({}) FROM literals", entry.name, columns.join(", "))).await;
+            let column =
+                values(&session, &format!("SELECT {}({}) FROM literals", entry.name, columns.join(", "))).await;
             assert_eq!(constant.map(|value| value.repeat(3)), column, "{}({})", entry.name, constants.join(", "));
             equal += 1;
         }

@@ -120,11 +120,10 @@ fn no_layer_names_a_crate_that_belongs_above_it() {
 
 #[test]
 fn the_search_sees_through_groups() {
-    assert_eq!(named_modules("use crate::{io::{A, B}, types::Bits};\ncrate::sql::x()"), [
-        "io::{A, B}",
-        "types::Bits",
-        "sql::x"
-    ]);
+    assert_eq!(
+        named_modules("use crate::{io::{A, B}, types::Bits};\ncrate::sql::x()"),
+        ["io::{A, B}", "types::Bits", "sql::x"]
+    );
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod layers;
 mod model;
 mod reference;
 mod slt;
+mod streaming;

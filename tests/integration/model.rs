@@ -34,17 +34,25 @@ pub fn write(path: &Path, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) {
 /// Two layers with a norm each, an embedding, and tensors that no one quantizes.
 pub fn small(path: &Path) {
     let matrix = |rows: usize, length: usize, seed| f32_bytes(&noise(rows * length, seed));
-    write(path, &[
-        ("model.embed_tokens.weight", Dtype::F32, vec![20, 48], matrix(20, 48, 1)),
-        ("model.layers.0.self_attn.q_proj.weight", Dtype::F32, vec![48, 48], matrix(48, 48, 2)),
-        ("model.layers.0.mlp.up_proj.weight", Dtype::F32, vec![96, 48], matrix(96, 48, 3)),
-        ("model.layers.0.input_layernorm.weight", Dtype::F32, vec![48], matrix(1, 48, 4)),
-        ("model.layers.1.self_attn.q_proj.weight", Dtype::F32, vec![48, 48], matrix(48, 48, 5)),
-        ("model.layers.1.mlp.up_proj.weight", Dtype::F32, vec![96, 48], matrix(96, 48, 6)),
-        ("position_ids", Dtype::I64, vec![4], [0i64, 1, 2, 3].iter().flat_map(|value| value.to_le_bytes()).collect()),
-        ("scalar", Dtype::F32, vec![], f32_bytes(&[0.5])),
-        ("empty", Dtype::F32, vec![0, 4], vec![]),
-    ]);
+    write(
+        path,
+        &[
+            ("model.embed_tokens.weight", Dtype::F32, vec![20, 48], matrix(20, 48, 1)),
+            ("model.layers.0.self_attn.q_proj.weight", Dtype::F32, vec![48, 48], matrix(48, 48, 2)),
+            ("model.layers.0.mlp.up_proj.weight", Dtype::F32, vec![96, 48], matrix(96, 48, 3)),
+            ("model.layers.0.input_layernorm.weight", Dtype::F32, vec![48], matrix(1, 48, 4)),
+            ("model.layers.1.self_attn.q_proj.weight", Dtype::F32, vec![48, 48], matrix(48, 48, 5)),
+            ("model.layers.1.mlp.up_proj.weight", Dtype::F32, vec![96, 48], matrix(96, 48, 6)),
+            (
+                "position_ids",
+                Dtype::I64,
+                vec![4],
+                [0i64, 1, 2, 3].iter().flat_map(|value| value.to_le_bytes()).collect(),
+            ),
+            ("scalar", Dtype::F32, vec![], f32_bytes(&[0.5])),
+            ("empty", Dtype::F32, vec![0, 4], vec![]),
+        ],
+    );
 }
 
 async fn table(session: &Session, query: &str) -> String {
@@ -73,16 +81,28 @@ async fn the_query_of_the_readme_works_as_it_stands() {
 #[tokio::test]
 async fn grouping_joins_columns_of_bits_and_names_work_in_sql() {
     let (_folder, session) = session().await;
-    insta::assert_snapshot!(table(&session, "
+    insta::assert_snapshot!(
+        table(
+            &session,
+            "
         SELECT layer, count(*) AS rows, min(sqnr(weights, quantize(weights, bits => 4, group_size => 16))) > 15 AS good
-        FROM layers WHERE layer IS NOT NULL GROUP BY layer ORDER BY layer").await);
+        FROM layers WHERE layer IS NOT NULL GROUP BY layer ORDER BY layer"
+        )
+        .await
+    );
     insta::assert_snapshot!(table(&session, "
         SELECT l.module, quantize(l.weights, b.bits)['bits'] AS bits, count(*) AS rows
         FROM layers l JOIN (VALUES ('self_attn.q_proj', 8), ('mlp.up_proj', 2)) AS b(module, bits) ON l.module = b.module
         GROUP BY 1, 2 ORDER BY 1").await);
-    insta::assert_snapshot!(table(&session, "
+    insta::assert_snapshot!(
+        table(
+            &session,
+            "
         SELECT name, dtype, shape, count(*) AS rows, count(weights) AS floats, sum(length(data)) AS bytes
-        FROM layers GROUP BY name, dtype, shape ORDER BY name").await);
+        FROM layers GROUP BY name, dtype, shape ORDER BY name"
+        )
+        .await
+    );
 }
 
 #[tokio::test]
@@ -93,7 +113,10 @@ async fn the_order_of_rows_does_not_depend_on_the_number_of_threads() {
     let mut results = Vec::new();
     for threads in [1, 3, 8] {
         let session = Session::new(threads).unwrap();
-        let query = format!("SELECT name, channel, codes(quantize(weights, 4)) AS codes FROM safetensors('{}') WHERE weights IS NOT NULL", path.display());
+        let query = format!(
+            "SELECT name, channel, codes(quantize(weights, 4)) AS codes FROM safetensors('{}') WHERE weights IS NOT NULL",
+            path.display()
+        );
         let partitions = session.sql(&query).await.unwrap().collect_partitioned().await.unwrap();
         let batches: Vec<_> = partitions.into_iter().flatten().collect();
         results.push(pretty_format_batches(&batches).unwrap().to_string());

@@ -85,16 +85,17 @@ impl Rules {
 
     /// The rules by the names of their options, for a manifest to record.
     pub fn describe(&self) -> BTreeMap<String, serde_json::Value> {
-        let patterns = |patterns: &[Regex]| patterns.iter().map(|pattern| pattern.as_str().into()).collect();
-        let bits_for = self.bits_for.iter().map(|(pattern, bits)| format!("{pattern}={bits}").into()).collect();
+        let patterns =
+            |patterns: &[Regex]| patterns.iter().map(Regex::as_str).map(serde_json::Value::from).collect::<Vec<_>>();
+        let bits_for: Vec<_> = self.bits_for.iter().map(|(pattern, bits)| format!("{pattern}={bits}")).collect();
         let options = [
             ("bits", self.options.bits.get().into()),
             ("group_size", self.options.group_size().into()),
             ("method", self.method.map_or("default", Method::name).into()),
             ("symmetric", self.options.symmetric.into()),
-            ("include", patterns(&self.include)),
-            ("exclude", patterns(&self.exclude)),
-            ("bits_for", serde_json::Value::Array(bits_for)),
+            ("include", patterns(&self.include).into()),
+            ("exclude", patterns(&self.exclude).into()),
+            ("bits_for", bits_for.into()),
         ];
         options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

@@ -54,14 +54,14 @@ impl OutputFolder {
             } else {
                 return Err(IoError::file(
                     target,
-                    "exists already; give another output, or ask for it to be overwritten",
+                    "exists already; give another output, or replace it with --overwrite",
                 ));
             }
         }
         let resumes = began && existing == Existing::Resume && exists(&partial.join(MANIFEST))?;
         if began && !resumes {
             if existing == Existing::Refuse {
-                let problem = "was left by a run that did not finish; ask for it to be resumed, or overwritten";
+                let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
                 return Err(IoError::file(&partial, problem));
             }
             check_ours(&partial)?;

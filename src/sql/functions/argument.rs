@@ -98,9 +98,7 @@ impl Kind {
             Self::Params => struct_type(given, params_type()),
             Self::Bits | Self::GroupSize => (given.is_integer() || given.is_null()).then_some(DataType::Int64),
             Self::Method => (given.is_string() || given.is_null()).then_some(DataType::Utf8),
-            Self::Symmetric => {
-                (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean)
-            }
+            Self::Symmetric => (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean),
             Self::Fraction => (given.is_numeric() || given.is_null()).then_some(DataType::Float64),
         }
     }
@@ -165,7 +163,11 @@ pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Res
     let required = arguments.iter().take_while(|argument| !argument.optional).count();
     if given.len() < required || given.len() > arguments.len() {
         let names: Vec<_> = arguments.iter().map(|argument| argument.name).collect();
-        let count = if required == arguments.len() { required.to_string() } else { format!("{required} to {}", arguments.len()) };
+        let count = if required == arguments.len() {
+            required.to_string()
+        } else {
+            format!("{required} to {}", arguments.len())
+        };
         return plan_err!("{function} takes {count} arguments ({}), not {}", names.join(", "), given.len());
     }
     arguments

@@ -20,7 +20,7 @@ use super::{
     argument::{WEIGHTS, coerce},
     scalar::documentation,
 };
-use crate::compute::{ComputeError, ChannelAccumulator, ChannelStatistic as Statistic};
+use crate::compute::{ChannelAccumulator, ChannelStatistic as Statistic, ComputeError};
 
 /// What an aggregate over channels is, as data.
 pub struct ChannelFunction {

@@ -7,8 +7,11 @@ use super::{
 };
 use crate::{compute, types::quantized::quantized_type};
 
-const PARAMS: Argument =
-    Argument::new("params", Kind::Params, "scales and zero points, as quant_params or an estimator of your own gives them");
+const PARAMS: Argument = Argument::new(
+    "params",
+    Kind::Params,
+    "scales and zero points, as quant_params or an estimator of your own gives them",
+);
 
 pub const FUNCTION: ScalarFunction = ScalarFunction {
     name: "quantize_with",

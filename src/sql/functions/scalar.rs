@@ -59,7 +59,10 @@ pub fn documentation(
     }
     syntax.push(')');
     let builder = Documentation::builder(section, description, syntax).with_sql_example(example);
-    arguments.iter().fold(builder, |builder, argument| builder.with_argument(argument.name, argument.description)).build()
+    arguments
+        .iter()
+        .fold(builder, |builder, argument| builder.with_argument(argument.name, argument.description))
+        .build()
 }
 
 struct Adapter {
@@ -118,7 +121,11 @@ impl ScalarUDFImpl for Adapter {
         let result =
             (self.function.call)(&arrays).map_err(|error| exec_datafusion_err!("{}: {error}", self.function.name))?;
         debug_assert_eq!(result.len(), rows);
-        if constant { Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)) } else { Ok(ColumnarValue::Array(result)) }
+        if constant {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        } else {
+            Ok(ColumnarValue::Array(result))
+        }
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, cast::AsArray, types::{Float32Type, Int64Type}};
+use arrow_array::{
+    Array,
+    cast::AsArray,
+    types::{Float32Type, Int64Type},
+};
 use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};

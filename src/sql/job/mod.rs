@@ -36,6 +36,8 @@ pub struct Destination {
     pub existing: Existing,
     /// Threads that take parts.
     pub threads: usize,
+    /// Resident bytes that the run must not pass; fewer threads take parts when it is near.
+    pub memory_limit: Option<u64>,
 }
 
 /// Is told how far a run is, in bytes of the source, from any thread.
@@ -46,6 +48,27 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// Nothing more will come.
     fn finish(&self);
+}
+
+impl Destination {
+    /// Resident bytes of a run besides what each thread needs: the program, the plan, the headers.
+    const BASE_MEMORY: u64 = 128 << 20;
+    /// Resident bytes of a thread: the window of the source, its widened rows, the row group being written.
+    const THREAD_MEMORY: u64 = 96 << 20;
+
+    /// The threads that may take parts of a model of which `loaded` bytes are in memory already.
+    ///
+    /// # Errors
+    /// When the limit is too small for one thread.
+    fn threads_within_limit(&self, loaded: u64) -> Result<usize, JobError> {
+        let Some(limit) = self.memory_limit else { return Ok(self.threads.max(1)) };
+        let base = Self::BASE_MEMORY + loaded;
+        let threads = limit.saturating_sub(base) / Self::THREAD_MEMORY;
+        if threads == 0 {
+            return Err(JobError::MemoryLimit { limit, least: base + Self::THREAD_MEMORY });
+        }
+        Ok(self.threads.clamp(1, usize::try_from(threads).unwrap_or(usize::MAX)))
+    }
 }
 
 /// Set it, from any thread or signal handler, and a run stops within a batch.
@@ -60,6 +83,14 @@ pub enum JobError {
     /// The query.
     #[error(transparent)]
     Query(#[from] DataFusionError),
+    /// The run cannot be held below it.
+    #[error("a memory limit of {limit} bytes is too small for this run; it needs at least {least}")]
+    MemoryLimit {
+        /// What was asked for.
+        limit: u64,
+        /// What one thread needs.
+        least: u64,
+    },
     /// It was told to stop.
     #[error("interrupted; what was finished stands in {}: --resume goes on, --overwrite begins again", .0.display())]
     Cancelled(PathBuf),

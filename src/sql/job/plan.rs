@@ -5,11 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::{Job, JobError};
-use crate::io::{
-    Choice, Model, Part,
-    choice::choices_batch,
-    scan::PART_BYTES,
-};
+use crate::io::{Choice, Model, Part, choice::choices_batch, scan::PART_BYTES};
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
 #[derive(Debug)]

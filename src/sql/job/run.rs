@@ -72,7 +72,8 @@ impl PlannedJob {
         cancel: &Cancel,
     ) -> Result<Summary, JobError> {
         let started = Instant::now();
-        let threads = destination.threads.max(1);
+        let loaded = if self.job.batch { self.model.total_bytes() } else { 0 };
+        let threads = destination.threads_within_limit(loaded)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;

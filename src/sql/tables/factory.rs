@@ -28,7 +28,10 @@ impl TableProviderFactory for ModelTableFactory {
         if let Some(option) = command.options.keys().next() {
             return plan_err!("a safetensors table takes no options, not '{option}'");
         }
-        let model = Model::open(Path::new(&command.location)).map_err(external)?;
+        let [location] = command.locations.as_slice() else {
+            return plan_err!("a safetensors table takes one LOCATION: a file or a folder of shards");
+        };
+        let model = Model::open(Path::new(location)).map_err(external)?;
         Ok(Arc::new(WeightsTable::new(Arc::new(model))))
     }
 }

@@ -116,7 +116,8 @@ impl ExecutionPlan for WeightsScan {
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         assert_or_internal_err!(partition < self.parts.len(), "partition {partition} of {}", self.parts.len());
         let part = self.parts[partition].clone();
-        let mut scan = Scan::new(Arc::clone(&self.model), part, self.projection.clone(), BATCH_BYTES).map_err(external)?;
+        let mut scan =
+            Scan::new(Arc::clone(&self.model), part, self.projection.clone(), BATCH_BYTES).map_err(external)?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let batches = std::iter::from_fn(move || {
             if left == 0 {

@@ -120,7 +120,7 @@ fn what_is_there_is_refused_or_replaced_at_the_end() {
     run.whole(Existing::Refuse);
     fs::write(run.target().join("old"), "").unwrap();
     for (existing, expected) in [
-        (Existing::Refuse, "out: exists already; give another output, or ask for it to be overwritten"),
+        (Existing::Refuse, "out: exists already; give another output, or replace it with --overwrite"),
         (Existing::Resume, "out: is complete already; there is nothing to resume"),
     ] {
         let message = run.begin(existing).unwrap_err().to_string();

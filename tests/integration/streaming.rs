@@ -1,0 +1,149 @@
+//! Bounded memory, interruption and resuming, on models of several parts.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cli::{PROGRAM, Place, contents, fail, succeed},
+    model::{f32_bytes, noise},
+};
+
+/// Writes the header of a model of `count` f32 matrices of 64 MiB, and gives the open file.
+fn begin(path: &Path, count: usize) -> File {
+    const BYTES: usize = 64 << 20;
+    let tensors: Vec<_> = (0..count)
+        .map(|i| {
+            let (begin, end) = (i * BYTES, (i + 1) * BYTES);
+            format!(r#""layers.{i}.w.weight":{{"dtype":"F32","shape":[4096,4096],"data_offsets":[{begin},{end}]}}"#)
+        })
+        .collect();
+    let mut header = format!("{{{}}}", tensors.join(",")).into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = File::create(path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(&header).unwrap();
+    file
+}
+
+/// A model of zeros that takes no room on disk.
+fn sparse(path: &Path, count: usize) {
+    let file = begin(path, count);
+    let header = file.metadata().unwrap().len();
+    file.set_len(header + count as u64 * (64 << 20)).unwrap();
+}
+
+/// A model of 10 matrices, 640 MiB: five parts.
+fn five_parts(path: &Path) {
+    let mut file = begin(path, 10);
+    let block = f32_bytes(&noise(1 << 20, 11));
+    for _ in 0..160 {
+        file.write_all(&block).unwrap();
+    }
+}
+
+fn peak_memory(summary: &str) -> u64 {
+    let summary: serde_json::Value = serde_json::from_str(summary).unwrap();
+    summary["peak_memory"].as_u64().unwrap()
+}
+
+#[test]
+fn peak_memory_does_not_depend_on_the_size_of_the_model() {
+    let place = Place::new();
+    let out = place.text("out");
+    let peaks: Vec<u64> = [32, 128]
+        .into_iter()
+        .map(|count| {
+            let model = place.text("model.safetensors");
+            sparse(&place.path("model.safetensors"), count);
+            let options = ["--bits", "2", "--method", "minmax", "--threads", "2", "--overwrite", "--json"];
+            peak_memory(&succeed(&[&["quantize", &model, "--output", &out], options.as_slice()].concat()))
+        })
+        .collect();
+    let (two, eight) = (peaks[0], peaks[1]);
+    assert!(eight < 1_000_000_000, "{eight}");
+    assert!(eight.abs_diff(two) < 64 << 20, "2 GiB peak at {two}, 8 GiB at {eight}");
+}
+
+#[test]
+fn a_memory_limit_is_kept_or_refused() {
+    let place = Place::new();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    sparse(&place.path("model.safetensors"), 16);
+    let run = ["quantize", &model, "--output", &out, "--bits", "2", "--method", "minmax", "--threads", "8", "--json"];
+    let peak = peak_memory(&succeed(&[run.as_slice(), &["--memory-limit", "300MB"]].concat()));
+    assert!(peak < 300_000_000, "{peak}");
+    let error = fail(1, &[run.as_slice(), &["--overwrite", "--memory-limit", "10MB"]].concat());
+    assert!(error.contains("memory limit of 10000000 bytes is too small"), "{error}");
+}
+
+fn start(model: &str, out: &str) -> Child {
+    Command::new(PROGRAM)
+        .args(["quantize", model, "--output", out, "--threads", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until `count` parts are whole.
+fn wait_for_parts(partial: &Path, count: usize) {
+    let started = Instant::now();
+    loop {
+        let entries = fs::read_dir(partial.join("weights")).into_iter().flatten();
+        let whole = entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "parquet"));
+        if whole.count() >= count {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(120), "no part was finished");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let place = Place::new();
+    five_parts(&place.path("model.safetensors"));
+    let (model, whole, out) = (place.text("model.safetensors"), place.text("whole"), place.text("out"));
+    succeed(&["quantize", &model, "--output", &whole]);
+    for parts in [0, 1, 3] {
+        let mut child = start(&model, &out);
+        wait_for_parts(&place.path("out.partial"), parts);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!place.path("out").exists());
+        let error = fail(1, &["quantize", &model, "--output", &out]);
+        assert!(error.contains("out.partial") && error.contains("resume"), "{error}");
+        let error = fail(1, &["quantize", &model, "--output", &out, "--bits", "8", "--resume"]);
+        assert!(error.contains("cannot be resumed"), "{error}");
+        let summary = succeed(&["quantize", &model, "--output", &out, "--resume", "--json"]);
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        assert!(summary["resumed_parts"].as_u64().unwrap() >= parts as u64);
+        assert!(contents(&place.path("out")) == contents(&place.path("whole")), "killed after {parts} parts");
+        fs::remove_dir_all(place.path("out")).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_stops_within_a_second_and_leaves_nothing_whole() {
+    let place = Place::new();
+    five_parts(&place.path("model.safetensors"));
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    let child = start(&model, &out);
+    wait_for_parts(&place.path("out.partial"), 1);
+    let interrupted = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    // Other tests run beside this one: the bound is looser than the second that an idle machine keeps.
+    assert!(interrupted.elapsed() < Duration::from_secs(5), "{:?}", interrupted.elapsed());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("interrupted") && stderr.contains("--resume"), "{stderr}");
+    assert!(!place.path("out").exists());
+    succeed(&["quantize", &model, "--output", &out, "--resume"]);
+}
