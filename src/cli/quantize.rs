@@ -172,8 +172,11 @@ fn report_table(output: &Path) -> Result<String, CliError> {
         let file = file.to_str().ok_or_else(|| CliError::Failed(format!("{}: is not UTF-8", file.display())))?;
         session.context().register_parquet("report", file, ParquetReadOptions::default()).await?;
         let batches = session.sql(recipes::REPORT.sql).await?.collect().await?;
-        let text =
-            batches.iter().map(table::as_text).collect::<Result<Vec<_>, _>>().and_then(|rows| table::pretty(&rows));
+        let text = batches
+            .iter()
+            .map(|batch| table::as_text(batch, ""))
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|rows| table::pretty(&rows));
         Ok(text.map_err(DataFusionError::from)?)
     })
 }

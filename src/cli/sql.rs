@@ -119,8 +119,9 @@ async fn first_rows(
     mut stream: SendableRecordBatchStream,
     limit: usize,
 ) -> Result<(Vec<arrow_array::RecordBatch>, bool), CliError> {
-    let text =
-        |batch: &arrow_array::RecordBatch| table::as_text(batch).map_err(datafusion::common::DataFusionError::from);
+    let text = |batch: &arrow_array::RecordBatch| {
+        table::as_text(batch, "NULL").map_err(datafusion::common::DataFusionError::from)
+    };
     let mut shown = vec![text(&arrow_array::RecordBatch::new_empty(stream.schema()))?];
     let mut left = limit;
     while let Some(batch) = stream.next().await {

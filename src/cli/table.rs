@@ -14,12 +14,12 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 /// Longest text of a cell that holds a list, a struct or bytes.
 const CELL: usize = 48;
 
-/// Every cell as text; lists, structs and bytes cut to a bearable width.
+/// Every cell as text, `null` for what is not there; lists, structs and bytes cut to a bearable width.
 ///
 /// # Errors
 /// When a value has no text.
-pub fn as_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let options = FormatOptions::new().with_null("NULL");
+pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowError> {
+    let options = FormatOptions::new().with_null(null);
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {

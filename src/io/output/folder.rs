@@ -61,7 +61,8 @@ impl OutputFolder {
         let resumes = began && existing == Existing::Resume && exists(&partial.join(MANIFEST))?;
         if began && !resumes {
             if existing == Existing::Refuse {
-                let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
+                let problem =
+                    "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
                 return Err(IoError::file(&partial, problem));
             }
             check_ours(&partial)?;

@@ -1,0 +1,74 @@
+//! Spatial (per-group) quantization and channel equalization: the array functions on one core.
+
+mod workloads;
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float32Array, ListArray};
+use arrow_buffer::OffsetBuffer;
+use arrow_quant::{
+    compute::{ChannelAccumulator, ChannelStatistic, RowOptions, equalization_factors, equalize, quantize},
+    types::{Bits, Method, QuantizeOptions, weights::weights_type},
+};
+use arrow_schema::DataType;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use workloads::NormalTable;
+
+fn list(values: Vec<f32>, length: usize) -> ArrayRef {
+    let DataType::List(element) = weights_type() else { unreachable!("weights are lists") };
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(length, values.len() / length));
+    Arc::new(ListArray::new(element, offsets, Arc::new(Float32Array::from(values)), None))
+}
+
+fn normal(rows: usize, length: usize, seed: u64) -> ArrayRef {
+    list(NormalTable::new().draw(rows * length, seed).map(|z| 0.02 * z).collect(), length)
+}
+
+/// One row of x[i] = 0.01 i at eight bits, and rows of 4096 by group size and method.
+fn spatial(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("spatial");
+    for n in [64, 256, 1024, 4096, 16_384] {
+        let row = list((0..n).map(|i| 0.01 * i as f32).collect(), n);
+        let options = RowOptions::Same(QuantizeOptions::new(Bits::Eight));
+        group.throughput(Throughput::Elements(n as u64));
+        group.bench_function(BenchmarkId::new("8 bits", n), |bencher| bencher.iter(|| quantize(&row, &options)));
+    }
+    let rows = normal(64, 4096, 1);
+    group.throughput(Throughput::Elements(64 * 4096));
+    for size in [32, 64, 128, 4096] {
+        for method in Method::ALL {
+            let options = QuantizeOptions::new(Bits::Four).with_group_size(size);
+            let options = RowOptions::Same(options.unwrap_or_else(|error| panic!("{error}")).with_method(method));
+            let name = format!("4 bits, {method}, groups of {size}");
+            group.bench_function(name, |bencher| bencher.iter(|| quantize(&rows, &options)));
+        }
+    }
+    group.finish();
+}
+
+/// Absmax per input channel, the factors, and the rows times the factors.
+fn channel_equalization(criterion: &mut Criterion) {
+    let weights = normal(64, 4096, 2);
+    let activations = normal(1, 4096, 3);
+    let absmax = || {
+        let mut channels = ChannelAccumulator::new(ChannelStatistic::Absmax);
+        channels.update(&weights)?;
+        channels.finish()
+    };
+    let weight_absmax = absmax().unwrap_or_else(|error| panic!("{error}"));
+    let factors = equalization_factors(&activations, &weight_absmax, 0.5).unwrap_or_else(|error| panic!("{error}"));
+    let repeated = arrow::compute::take(&factors, &arrow_array::UInt32Array::from(vec![0; 64]), None);
+    let repeated = repeated.unwrap_or_else(|error| panic!("{error}"));
+    let mut group = criterion.benchmark_group("channel_equalization");
+    group.throughput(Throughput::Elements(64 * 4096));
+    group.bench_function("channel_absmax", |bencher| bencher.iter(absmax));
+    group.bench_function("equalize", |bencher| bencher.iter(|| equalize(&weights, &repeated)));
+    group.throughput(Throughput::Elements(4096));
+    group.bench_function("equalization_factors", |bencher| {
+        bencher.iter(|| equalization_factors(&activations, &weight_absmax, 0.5));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, spatial, channel_equalization);
+criterion_main!(benches);
