@@ -119,6 +119,13 @@ def test_symmetric_row_is_centred_on_half_the_codes():
     assert oracle.decode_row(value).tolist() == [-12.0, 0.0, 10.5]
 
 
+def test_row_scale_times_group_scale_rounds_before_the_code_multiplies():
+    # (1 + 3*2^-23) * 1.9375 rounds to 1.9375 + 6*2^-23; times 15 is 29.0625 + 90*2^-23, which rounds to 6*2^-19.
+    # Rounded only at the end it would be 29.0625 + 87.1875*2^-23, and so 5*2^-19.
+    value = quantized(4, 32, 1, 1 + 3 * 2.0**-23, [15], [255], [0])
+    assert oracle.decode_row(value).tolist() == [29.0625 + 6 * 2.0**-19]
+
+
 def test_wrong_counts_are_errors():
     with pytest.raises(ValueError, match="2 scales, not 1"):
         oracle.decode_row(quantized(2, 4, 6, 1.0, [0, 0], [240], None))
