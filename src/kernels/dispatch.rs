@@ -1,25 +1,60 @@
 //! One body, compiled once for each instruction set; the best one that the CPU has is called.
 //!
-//! The clones of the `multiversion` crate are nested inside its dispatcher, where neither a test nor a
-//! bench can call them one by one. Here `kernel::on(target, ..)` runs the very code that `kernel(..)`
-//! would run on a CPU of that kind, so bit equality is tested on what ships.
+//! `multiversion` makes the clones and chooses among them. Those inside its dispatcher cannot be called one by
+//! one; so they only pass on to clones of our own, which tests and benches name: `kernel::on(target, ..)` runs the very
+//! code that `kernel(..)` runs on a CPU of that kind, and bit equality is tested on what ships.
+
+/// The list of targets, the best first, for a macro to walk: name, architecture, and what `multiversion` takes.
+///
+/// With AVX-512 `multiversion` asks for all that Ice Lake has: the CPUs before it slow down where it is used.
+macro_rules! with_targets {
+    ([$($macro:tt)*] $($arguments:tt)*) => {
+        $($macro)*! {
+            [
+                Avx512 avx512 "x86_64" "x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+bmi1+bmi2+popcnt";
+                Avx2 avx2 "x86_64" "x86_64+avx2";
+                Neon neon "aarch64" "aarch64+neon";
+            ]
+            $($arguments)*
+        }
+    };
+}
+pub(super) use with_targets;
+
+macro_rules! levels {
+    ([$($level:ident $name:ident $arch:tt $features:tt;)*]) => {
+        /// What [`Target`] wraps: kept apart so that no value can be made outside of this file.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(dead_code, reason = "each architecture has some")]
+        pub(super) enum Level {
+            $($level,)*
+            /// What the compiler's target has: SSE2 on x86-64, NEON on 64-bit Arm.
+            Baseline,
+        }
+
+        impl Level {
+            /// Those of this architecture, the best first.
+            const ALL: &[Self] = &[$(#[cfg(target_arch = $arch)] Self::$level,)* Self::Baseline];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$level => stringify!($name),)*
+                    Self::Baseline => "baseline",
+                }
+            }
+        }
+
+        #[multiversion::multiversion(targets($($features),*))]
+        fn best_level() -> Level {
+            multiversion::target::match_target! { $($features => Level::$level,)* _ => Level::Baseline }
+        }
+    };
+}
+with_targets! { [levels] }
 
 /// An instruction set that kernels are compiled for. A value exists only for one that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target(pub(super) Level);
-
-/// What [`Target`] wraps: kept apart so that no value can be made outside of this file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    /// What the compiler's target has: SSE2 on x86-64, NEON on 64-bit Arm.
-    Baseline,
-    /// AVX2.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// AVX-512 F, BW, CD, DQ and VL.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
 
 impl Target {
     /// The narrowest: what every CPU of this architecture has.
@@ -27,49 +62,25 @@ impl Target {
 
     /// Every target that this CPU can run, the narrowest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        let mut targets = vec![Self::BASELINE];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") {
-                targets.push(Self(Level::Avx2));
-            }
-            if Self::best().0 == Level::Avx512 {
-                targets.push(Self(Level::Avx512));
-            }
-        }
-        targets.into_iter()
+        let best = best_level();
+        Level::ALL
+            .iter()
+            .copied()
+            .skip_while(move |level| *level != best)
+            .map(Self)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
     }
 
-    /// The widest that this CPU can run.
-    #[inline]
+    /// The widest that this CPU can run: what a kernel runs on when it is called by name.
     pub fn best() -> Self {
-        // The standard library caches what it detects: these are loads and bit tests.
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512cd")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                return Self(Level::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") {
-                return Self(Level::Avx2);
-            }
-        }
-        Self::BASELINE
+        Self(best_level())
     }
 
-    /// The name that benches print: `baseline`, `avx2` or `avx512`.
+    /// The name that benches print: `baseline`, `avx2`, `avx512` or `neon`.
     pub fn name(self) -> &'static str {
-        match self.0 {
-            Level::Baseline => "baseline",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => "avx512",
-        }
+        self.0.name()
     }
 }
 
@@ -81,11 +92,31 @@ impl Target {
 ///
 /// Rust never contracts `a * b + c`, so that every target computes the same bits.
 macro_rules! kernel {
-    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
-        $(#[$meta])*
-        #[inline]
-        pub fn $name($($arg: $type),*) $(-> $ret)? {
-            $name::on($crate::kernels::dispatch::Target::best() $(, $arg)*)
+    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+        $crate::kernels::dispatch::kernel! { $(#[$meta])* pub fn $name($($arg: $type),*) -> () $body }
+    };
+    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $ret:ty $body:block) => {
+        $crate::kernels::dispatch::with_targets! {
+            [$crate::kernels::dispatch::clones]
+            [$(#[$meta])*] $name ($($arg: $type),*) ($($arg),*) [$(, $arg: $type)*] [$ret] $body
+        }
+    };
+}
+pub(super) use kernel;
+
+/// What [`kernel`] expands to: `$args` and `$call` are its parameters and their names, in parentheses.
+macro_rules! clones {
+    (
+        [$($level:ident $target:ident $arch:tt $features:tt;)*]
+        [$($meta:tt)*] $name:ident $args:tt $call:tt [$($more_args:tt)*] [$ret:ty] $body:block
+    ) => {
+        $($meta)*
+        #[multiversion::multiversion(targets($($features),*))]
+        pub fn $name $args -> $ret {
+            multiversion::target::match_target! {
+                $($features => $name::$target $call,)*
+                _ => $name::baseline $call,
+            }
         }
 
         #[doc = concat!("[`", stringify!($name), "`](fn@", stringify!($name), ") on a target of choice.")]
@@ -96,42 +127,37 @@ macro_rules! kernel {
 
             #[inline(always)]
             #[allow(clippy::inline_always, reason = "inlining is what compiles it for the target")]
-            fn body($($arg: $type),*) $(-> $ret)? $body
+            fn body $args -> $ret $body
 
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
-            fn avx512($($arg: $type),*) $(-> $ret)? {
-                body($($arg),*)
-            }
+            $(
+                #[multiversion::target($features)]
+                pub(super) fn $target $args -> $ret {
+                    body $call
+                }
+            )*
 
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
-            fn avx2($($arg: $type),*) $(-> $ret)? {
-                body($($arg),*)
-            }
-
-            fn baseline($($arg: $type),*) $(-> $ret)? {
-                body($($arg),*)
+            #[allow(dead_code, reason = "on some architectures only `on` calls it")]
+            pub(super) fn baseline $args -> $ret {
+                body $call
             }
 
             /// The kernel on `target`.
             #[allow(clippy::too_many_arguments, reason = "one more than the kernel")]
             #[inline]
-            pub fn on(target: Target $(, $arg: $type)*) $(-> $ret)? {
+            pub fn on(target: Target $($more_args)*) -> $ret {
                 match target.0 {
-                    Level::Baseline => baseline($($arg),*),
-                    // SAFETY: a `Target` of this level exists only where the CPU has its features.
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx2 => unsafe { avx2($($arg),*) },
-                    // SAFETY: as above.
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx512 => unsafe { avx512($($arg),*) },
+                    $(
+                        // SAFETY: a `Target` of this level exists only where the CPU has its features.
+                        #[cfg(target_arch = $arch)]
+                        Level::$level => unsafe { $target $call },
+                    )*
+                    _ => baseline $call,
                 }
             }
         }
     };
 }
-pub(super) use kernel;
+pub(super) use clones;
 
 #[cfg(test)]
 mod tests {

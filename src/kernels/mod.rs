@@ -10,6 +10,8 @@
 pub mod channel;
 pub mod cosine_similarity;
 pub mod dequantize;
+#[cfg(test)]
+mod digest;
 pub mod dispatch;
 pub mod error_stats;
 pub mod extreme;

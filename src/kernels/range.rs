@@ -2,7 +2,7 @@
 
 use super::{
     dispatch::kernel,
-    lanes::{each, fold, fold_rows, max, min},
+    lanes::{each, fold, fold_to, max, min},
     params::{max_code, middle},
 };
 
@@ -28,40 +28,60 @@ pub(super) fn covering_scale<const BITS: usize>(low: f32, high: f32, symmetric: 
     }
 }
 
+/// Groups whose ranges are folded together.
+const BATCH: usize = 64;
+
+/// Lanes that a group is folded to by itself: below four, folding would need shuffles in registers.
+const PARTS: usize = 4;
+
+/// The least and the largest of each of [`PARTS`] parts of a group, zero included; `rest` is the end of a group that does
+/// not fill all lanes.
+#[inline(always)]
+fn partial_range(group: &[[f32; 32]], rest: &[f32]) -> ([f32; PARTS], [f32; PARTS]) {
+    let (mut low, mut high) = ([0f32; 32], [0f32; 32]);
+    for chunk in group {
+        for i in 0..32 {
+            low[i] = min(chunk[i], low[i]);
+            high[i] = max(chunk[i], high[i]);
+        }
+    }
+    let (mut low, mut high): ([_; PARTS], [_; PARTS]) = (fold_to(low, min), fold_to(high, max));
+    each::<_, PARTS>(rest, |lane, x| {
+        low[lane] = min(x, low[lane]);
+        high[lane] = max(x, high[lane]);
+    });
+    (low, high)
+}
+
+#[inline(always)]
+fn batch_ranges(weights: &[f32], group_size: usize, lows: &mut [f32], highs: &mut [f32]) {
+    let (mut low, mut high) = ([[0f32; PARTS]; BATCH], [[0f32; PARTS]; BATCH]);
+    if group_size.is_multiple_of(32) && weights.len().is_multiple_of(group_size) {
+        // Apart, so that accumulators that nothing indexes stay in registers.
+        for ((group, low), high) in weights.chunks_exact(group_size).zip(&mut low).zip(&mut high) {
+            (*low, *high) = partial_range(group.as_chunks().0, &[]);
+        }
+    } else {
+        for ((group, low), high) in weights.chunks(group_size).zip(&mut low).zip(&mut high) {
+            let (group, rest) = group.as_chunks();
+            (*low, *high) = partial_range(group, rest);
+        }
+    }
+    for (out, parts) in lows.iter_mut().zip(&low) {
+        *out = min(min(parts[0], parts[2]), min(parts[1], parts[3]));
+    }
+    for (out, parts) in highs.iter_mut().zip(&high) {
+        *out = max(max(parts[0], parts[2]), max(parts[1], parts[3]));
+    }
+}
+
 /// Fills `lows` and `highs` with the range of each group.
 #[inline(always)]
 pub(super) fn ranges(weights: &[f32], group_size: usize, lows: &mut [f32], highs: &mut [f32]) {
-    const N: usize = 8;
     let group_size = group_size.max(1);
-    let mut done = 0;
-    // Eight groups at a time are folded together: for groups of 32 that is four times as fast.
-    if group_size.is_multiple_of(2 * N) && group_size <= 512 {
-        let (low_parts, high_parts) = (lows.as_chunks_mut::<N>().0, highs.as_chunks_mut::<N>().0);
-        for ((part, low_part), high_part) in weights.chunks_exact(N * group_size).zip(low_parts).zip(high_parts) {
-            let (mut low, mut high) = ([[0f32; N]; N], [[0f32; N]; N]);
-            for ((group, low), high) in part.chunks_exact(group_size).zip(&mut low).zip(&mut high) {
-                // Two registers in flight, against the latency of min and max.
-                let (mut second_low, mut second_high) = ([0f32; N], [0f32; N]);
-                for row in group.as_chunks::<{ 2 * N }>().0 {
-                    for i in 0..N {
-                        low[i] = min(row[i], low[i]);
-                        high[i] = max(row[i], high[i]);
-                        second_low[i] = min(row[i + N], second_low[i]);
-                        second_high[i] = max(row[i + N], second_high[i]);
-                    }
-                }
-                for i in 0..N {
-                    low[i] = min(second_low[i], low[i]);
-                    high[i] = max(second_high[i], high[i]);
-                }
-            }
-            *low_part = fold_rows(low, min);
-            *high_part = fold_rows(high, max);
-            done += N;
-        }
-    }
-    for ((group, low), high) in weights.chunks(group_size).zip(lows).zip(highs).skip(done) {
-        (*low, *high) = group_range(group);
+    let batches = weights.chunks(group_size.saturating_mul(BATCH));
+    for ((batch, lows), highs) in batches.zip(lows.chunks_mut(BATCH)).zip(highs.chunks_mut(BATCH)) {
+        batch_ranges(batch, group_size, lows, highs);
     }
 }
 
