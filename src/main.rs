@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+
 fn main() -> ExitCode {
     arrow_quant::cli::main()
 }

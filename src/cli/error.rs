@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use clap::error::ErrorKind;
 use datafusion::common::DataFusionError;
 
 use crate::io::IoError;
@@ -40,7 +41,7 @@ impl CliError {
 
 /// Prints what clap found wrong as one line; help and version as they are.
 pub fn report_usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         error.exit();
     }
     let text = error.to_string();

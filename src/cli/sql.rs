@@ -96,12 +96,15 @@ impl Console {
     }
 
     async fn fetch(&self, statement: &str) -> Result<String, CliError> {
-        let stream = self.session.sql(statement).await?.execute_stream().await?;
-        let silent = stream.schema().fields().is_empty();
-        let (batches, more) = first_rows(stream, self.max_rows).await?;
-        if silent {
+        let mut stream = self.session.sql(statement).await?.execute_stream().await?;
+        if stream.schema().fields().is_empty() {
+            // A statement that gives no table: CREATE, DROP, SET.
+            while let Some(batch) = stream.next().await {
+                batch?;
+            }
             return Ok(String::new());
         }
+        let (batches, more) = first_rows(stream, self.max_rows).await?;
         let rows: usize = batches.iter().map(arrow_array::RecordBatch::num_rows).sum();
         let rows_are = if rows == 1 { "row" } else { "rows" };
         let count = if more {

@@ -45,7 +45,6 @@ impl<'a> Side<'a> {
                 }
             },
         };
-        finite_absmax(values, row)?;
         Ok(Some(values))
     }
 }
@@ -58,7 +57,6 @@ impl<'a> Side<'a> {
 pub(super) fn for_each_pair(
     a: &dyn Array,
     b: &dyn Array,
-
     mut measure: impl FnMut(Option<(&[f32], &[f32])>),
 ) -> Result<(), ComputeError> {
     let (a, b) = (Side::try_new(a, "the first argument")?, Side::try_new(b, "the second argument")?);
@@ -79,6 +77,8 @@ pub(super) fn for_each_pair(
             let (what, got, expected) = ("the second argument", b.len(), a.len());
             return Err(ComputeError::Length { row, what, got, expected });
         }
+        finite_absmax(a, row)?;
+        finite_absmax(b, row)?;
         measure(Some((a, b)));
     }
     Ok(())

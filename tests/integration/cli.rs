@@ -126,7 +126,6 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         assert!(error.contains(message), "{error}");
     }
     fail(2, &["quantize", &model]);
-    fail(2, &[]);
     assert_eq!(place.names(), ["model.safetensors"]);
 }
 

@@ -98,7 +98,7 @@ async fn grouping_joins_columns_of_bits_and_names_work_in_sql() {
         table(
             &session,
             "
-        SELECT name, dtype, shape, count(*) AS rows, count(weights) AS floats, sum(length(data)) AS bytes
+        SELECT name, dtype, shape, count(*) AS rows, count(weights) AS floats, count(data) AS stored
         FROM layers GROUP BY name, dtype, shape ORDER BY name"
         )
         .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
-use arrow_array::{Array, ArrayRef, RecordBatch, cast::AsArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, cast::AsArray, new_null_array};
 use arrow_schema::ArrowError;
 
 use crate::types::{
@@ -13,7 +13,7 @@ use crate::types::{
 };
 
 /// Stored bytes of a row group, so that a part being written holds a few times this in memory.
-const ROW_GROUP_BYTES: usize = 16 << 20;
+const ROW_GROUP_BYTES: usize = 8 << 20;
 
 /// What a row counts for beside its stored bytes: the other columns, and a bound on the number of rows.
 const ROW_OVERHEAD: usize = 64;
@@ -68,7 +68,10 @@ pub fn conform(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let column = batch
             .column_by_name(field.name())
             .ok_or_else(|| ArrowError::SchemaError(format!("the column {} is missing", field.name())))?;
-        if column.data_type() == field.data_type() {
+        if column.null_count() == column.len() && field.is_nullable() {
+            // A column of nulls may keep alive what it hides: CASE gives the data of every quantized row that way.
+            Ok(new_null_array(field.data_type(), column.len()))
+        } else if column.data_type() == field.data_type() {
             Ok(Arc::clone(column))
         } else {
             arrow::compute::cast(column, field.data_type())

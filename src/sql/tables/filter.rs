@@ -1,7 +1,7 @@
 //! Which filters the scan answers itself: those over columns that are the same for a whole tensor.
 
 use arrow::compute::{and, prep_null_mask_filter};
-use arrow_array::{BooleanArray, RecordBatch, cast::AsArray};
+use arrow_array::{Array, BooleanArray, RecordBatch, cast::AsArray};
 use datafusion::{
     catalog::Session,
     common::{DFSchema, Result},
@@ -33,8 +33,10 @@ pub fn passing(session: &dyn Session, tensors: &RecordBatch, filters: &[Expr]) -
     for filter in filters {
         let filter = session.create_physical_expr(filter.clone(), &schema)?;
         let mask = filter.evaluate(tensors)?.into_array(tensors.num_rows())?;
+        let mask = mask.as_boolean();
         // A null does not pass.
-        passes = and(&passes, &prep_null_mask_filter(mask.as_boolean()))?;
+        let mask = if mask.null_count() == 0 { mask.clone() } else { prep_null_mask_filter(mask) };
+        passes = and(&passes, &mask)?;
     }
     Ok(passes.values().set_indices().collect())
 }
