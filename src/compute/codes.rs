@@ -20,3 +20,23 @@ pub fn codes(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     }
     builder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+
+    use super::{
+        super::quantized::tests::{array, symmetric, two_groups},
+        *,
+    };
+    use crate::types::quantized::codes_type;
+
+    #[test]
+    fn codes_are_unpacked_row_by_row() {
+        let codes = codes(&array(&[Some(two_groups()), None, Some(symmetric())])).unwrap();
+        assert_eq!(codes.data_type(), &codes_type());
+        let row = |i| codes.as_list::<i32>().value(i).as_primitive::<UInt8Type>().values().to_vec();
+        assert_eq!([row(0), row(2)], [vec![0, 1, 2, 3, 0, 1, 2, 3], vec![0, 2, 4, 6, 4]]);
+        assert!(codes.is_null(1));
+    }
+}

@@ -29,3 +29,23 @@ pub fn dequantize(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     }
     builder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            quantized::tests::{SYMMETRIC, TWO_GROUPS, array, symmetric, two_groups},
+            rows::tests::list,
+        },
+        *,
+    };
+
+    #[test]
+    fn values_decode_by_the_formula_and_null_to_null() {
+        let quantized = array(&[Some(two_groups()), None, Some(symmetric())]);
+        let want = list(&[Some(&TWO_GROUPS), None, Some(&SYMMETRIC)]);
+        assert_eq!(&dequantize(&quantized).unwrap(), &want);
+        assert_eq!(&dequantize(&quantized.slice(1, 2)).unwrap(), &want.slice(1, 2));
+        assert_eq!(dequantize(&quantized.slice(0, 0)).unwrap().len(), 0);
+    }
+}

@@ -83,3 +83,62 @@ pub(super) fn for_each_pair(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            cosine_similarity, dequantize, error_stats, mse,
+            quantized::tests::{TWO_GROUPS, array, two_groups},
+            rows::tests::list,
+            sqnr,
+        },
+        *,
+    };
+    use crate::{
+        compute::quantize,
+        kernels::samples,
+        types::{Bits, QuantizeOptions},
+    };
+
+    #[test]
+    fn either_side_may_be_floats_or_quantized() {
+        let row = samples::heavy(300, 4);
+        let weights = list(&[Some(&row), None, Some(&row[..7]), Some(&[])]);
+        let quantized = quantize(&weights, &QuantizeOptions::new(Bits::Three).into()).unwrap();
+        let decoded = dequantize(&quantized).unwrap();
+        for measure in [cosine_similarity, mse, sqnr] {
+            let want = measure(&weights, &decoded).unwrap();
+            assert!(want.is_null(1) && want.is_valid(3));
+            assert_eq!(&measure(&weights, &quantized).unwrap(), &want);
+            assert_eq!(&measure(&quantized, &weights).unwrap(), &measure(&decoded, &weights).unwrap());
+            assert_eq!(&measure(&quantized, &quantized).unwrap(), &measure(&decoded, &decoded).unwrap());
+        }
+        let stats = error_stats(&weights, &quantized).unwrap();
+        assert_eq!(&stats, &error_stats(&weights, &decoded).unwrap());
+        assert_eq!(mse(&quantized, &weights).unwrap(), mse(&weights, &quantized).unwrap());
+    }
+
+    #[test]
+    fn values_by_hand() {
+        let shifted = list(&[Some(&TWO_GROUPS.map(|w| w + 0.5))]);
+        let quantized = array(&[Some(two_groups())]);
+        assert_eq!(mse(&quantized, &shifted).unwrap().value(0), 0.25);
+        assert_eq!(mse(&shifted, &quantized).unwrap().value(0), 0.25);
+        // The squares of the quantized value add up to 3.875.
+        assert_eq!(sqnr(&quantized, &shifted).unwrap().value(0), 10.0 * (3.875f64 / 2.0).log10());
+        assert_eq!(sqnr(&quantized, &quantized).unwrap().value(0), f64::INFINITY);
+    }
+
+    #[test]
+    fn sides_that_do_not_match_are_refused() {
+        let quantized = array(&[Some(two_groups()), Some(two_groups())]);
+        let error = |a: &dyn Array, b: &dyn Array| mse(a, b).unwrap_err().to_string();
+        let weights = list(&[Some(&TWO_GROUPS), Some(&TWO_GROUPS[..3])]);
+        assert_eq!(error(&quantized, &weights), "row 1: the second argument has 3 elements where 8 are expected");
+        assert!(error(&quantized, &weights.slice(0, 1)).contains("the first argument has 2 rows, the second 1"));
+        let nan = list(&[Some(&[f32::NAN; 8]), None]);
+        assert!(error(&nan, &quantized).contains("row 0, element 0 is NaN"));
+        assert!(error(&quantized, &arrow_array::StringArray::from(vec!["x", "y"])).starts_with("the second argument"));
+    }
+}

@@ -65,3 +65,30 @@ fn run(weights: &dyn Array, importance: Option<&dyn Array>, options: &RowOptions
     }
     builder.finish_params()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{StructArray, cast::AsArray};
+
+    use super::{
+        super::{
+            quantized::tests::{SYMMETRIC, TWO_GROUPS, array, symmetric, two_groups},
+            rows::tests::list,
+        },
+        *,
+    };
+    use crate::types::{Bits, Method, QuantizeOptions, quantized::params_fields};
+
+    #[test]
+    fn parameters_are_the_quantized_value_without_bits_and_codes() {
+        let two = QuantizeOptions::new(Bits::Two).with_group_size(4).unwrap().with_method(Method::Minmax);
+        let three = QuantizeOptions::new(Bits::Three).with_method(Method::Minmax).with_symmetric(true);
+        let weights = list(&[Some(&TWO_GROUPS), None, Some(&SYMMETRIC)]);
+        let got = quant_params(&weights, &RowOptions::PerRow(vec![Some(two), Some(two), Some(three)])).unwrap();
+        let whole = array(&[Some(two_groups()), None, Some(symmetric())]);
+        let whole = whole.as_struct();
+        let columns = params_fields().iter().map(|field| whole.column_by_name(field.name()).unwrap().clone()).collect();
+        let want: ArrayRef = std::sync::Arc::new(StructArray::new(params_fields(), columns, whole.nulls().cloned()));
+        assert_eq!(&got, &want);
+    }
+}

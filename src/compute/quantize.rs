@@ -73,3 +73,80 @@ fn run(weights: &dyn Array, importance: Option<&dyn Array>, options: &RowOptions
     }
     builder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Float32Array;
+
+    use super::{
+        super::{
+            dequantize,
+            quantized::tests::{SYMMETRIC, TWO_GROUPS, array, symmetric, two_groups},
+            rows::tests::list,
+        },
+        *,
+    };
+    use crate::{
+        compute::{error_stats, sqnr},
+        kernels::samples,
+        types::{Bits, Method, QuantizeOptions},
+    };
+
+    fn options(bits: Bits, group_size: i64) -> QuantizeOptions {
+        QuantizeOptions::new(bits).with_group_size(group_size).unwrap()
+    }
+
+    #[test]
+    fn values_are_those_of_the_formula() {
+        let weights = list(&[Some(&TWO_GROUPS), None, Some(&SYMMETRIC)]);
+        let per_row = vec![Some(options(Bits::Two, 4)), Some(options(Bits::Two, 4)), None];
+        // What the codes hit exactly, both methods find.
+        for method in Method::ALL {
+            let two = options(Bits::Two, 4).with_method(method);
+            let three = options(Bits::Three, 32).with_method(method).with_symmetric(true);
+            let got = quantize(&weights, &RowOptions::PerRow(vec![Some(two), Some(two), Some(three)])).unwrap();
+            assert_eq!(&got, &array(&[Some(two_groups()), None, Some(symmetric())]), "{method}");
+        }
+        let got = quantize(&weights, &RowOptions::PerRow(per_row)).unwrap();
+        assert_eq!(&got, &array(&[Some(two_groups()), None, None]));
+    }
+
+    #[test]
+    fn options_for_another_number_of_rows_are_refused() {
+        let weights = list(&[Some(&TWO_GROUPS)]);
+        let error = quantize(&weights, &RowOptions::PerRow(vec![])).unwrap_err().to_string();
+        assert_eq!(error, "options are given for 0 rows where there are 1");
+    }
+
+    #[test]
+    fn bad_weights_are_named_and_other_arrays_refused() {
+        let run = |weights: &dyn Array| quantize(weights, &options(Bits::Four, 32).into()).unwrap_err().to_string();
+        let message = run(&list(&[Some(&[1.0]), Some(&[1.0, f32::NEG_INFINITY])]));
+        assert_eq!(message, "row 1, element 1 is -inf; only finite values are accepted");
+        assert!(run(&Float32Array::from(vec![1.0])).starts_with("weights must be a list"));
+    }
+
+    #[test]
+    fn eight_bits_keep_normal_rows_within_45_8_decibels() {
+        let row = samples::normal(1 << 16, 77);
+        let weights = list(&[Some(&row)]);
+        let quantized = quantize(&weights, &options(Bits::Eight, 32).with_method(Method::Minmax).into()).unwrap();
+        let sqnr = sqnr(&weights, &quantized).unwrap().value(0);
+        assert!(sqnr >= 45.8, "{sqnr} dB");
+    }
+
+    #[test]
+    fn rows_do_not_see_each_other() {
+        let rows: Vec<_> = (0..9).map(|i| samples::heavy(i * 13, i as u64)).collect();
+        let weights = list(&rows.iter().map(|row| Some(&row[..])).collect::<Vec<_>>());
+        for bits in Bits::ALL {
+            let options = options(bits, 32).into();
+            let all = quantize(&weights, &options).unwrap();
+            for i in 0..rows.len() {
+                assert_eq!(&all.slice(i, 1), &quantize(&weights.slice(i, 1), &options).unwrap());
+            }
+            let decoded = dequantize(&all).unwrap();
+            assert_eq!(&error_stats(&weights, &all).unwrap(), &error_stats(&weights, &decoded).unwrap());
+        }
+    }
+}

@@ -228,3 +228,268 @@ fn value<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize, name: &s
     }
     Ok(column.value(row))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use arrow::compute::cast;
+    use arrow_array::{ArrayRef, BinaryArray, Float32Array, UInt8Array, UInt32Array};
+    use arrow_buffer::NullBuffer;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{compute, types::quantized::quantized_fields};
+
+    /// The fields of one quantized value, each of which may be null or wrong.
+    #[derive(Debug, Clone)]
+    pub(in super::super) struct Parts {
+        pub bits: Option<u8>,
+        pub group_size: Option<u32>,
+        pub length: Option<u32>,
+        pub row_scale: Option<f32>,
+        pub codes: Option<Vec<u8>>,
+        pub scales: Option<Vec<u8>>,
+        pub zero_points: Option<Vec<u8>>,
+    }
+
+    /// The weights 0, 0.5, 1, 1.5 and -0.25, 0, 0.25, 0.5, at 2 bits in groups of four: scales 0.5 and 0.25, zero points 0
+    /// and 1.
+    pub(in super::super) fn two_groups() -> Parts {
+        Parts {
+            bits: Some(2),
+            group_size: Some(4),
+            length: Some(8),
+            row_scale: Some(0.5),
+            codes: Some(vec![0b1110_0100, 0b1110_0100]),
+            scales: Some(vec![240, 224]),
+            zero_points: Some(vec![0, 85]),
+        }
+    }
+
+    pub(in super::super) const TWO_GROUPS: [f32; 8] = [0.0, 0.5, 1.0, 1.5, -0.25, 0.0, 0.25, 0.5];
+
+    /// The weights -2, -1, 0, 1, 0 at 3 bits, symmetric: the scale 0.5 reaches from -2 to 1.5.
+    pub(in super::super) fn symmetric() -> Parts {
+        Parts {
+            bits: Some(3),
+            group_size: Some(32),
+            length: Some(5),
+            row_scale: Some(0.5),
+            // Codes 0, 2, 4, 6, 4, three bits each.
+            codes: Some(vec![0b0001_0000, 0b0100_1101]),
+            scales: Some(vec![240]),
+            zero_points: None,
+        }
+    }
+
+    pub(in super::super) const SYMMETRIC: [f32; 5] = [-2.0, -1.0, 0.0, 1.0, 0.0];
+
+    /// An array of these values, `None` for null.
+    pub(in super::super) fn array(rows: &[Option<Parts>]) -> ArrayRef {
+        let parts = || rows.iter().map(Option::as_ref);
+        let bytes = |field: fn(&Parts) -> Option<&[u8]>| -> ArrayRef {
+            Arc::new(BinaryArray::from_iter(parts().map(|parts| parts.and_then(field))))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt8Array::from_iter(parts().map(|parts| parts?.bits))),
+            Arc::new(UInt32Array::from_iter(parts().map(|parts| parts?.group_size))),
+            Arc::new(UInt32Array::from_iter(parts().map(|parts| parts?.length))),
+            Arc::new(Float32Array::from_iter(parts().map(|parts| parts?.row_scale))),
+            bytes(|parts| parts.codes.as_deref()),
+            bytes(|parts| parts.scales.as_deref()),
+            bytes(|parts| parts.zero_points.as_deref()),
+        ];
+        let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
+        Arc::new(StructArray::new(quantized_fields(), columns, Some(nulls)))
+    }
+
+    type Decode = fn(&dyn Array) -> Result<ArrayRef, ComputeError>;
+
+    /// Every function that reads codes.
+    const DECODERS: [(&str, Decode); 6] = [
+        ("dequantize", compute::dequantize),
+        ("codes", compute::codes),
+        ("scales", compute::scales),
+        ("zero_points", compute::zero_points),
+        ("error_stats", |array| compute::error_stats(array, array)),
+        ("sqnr", |array| Ok(Arc::new(compute::sqnr(array, array)?))),
+    ];
+
+    /// `quantize_with`, which reads parameters alone, on rows of as many zeros.
+    fn encode(array: &dyn Array, lengths: &[usize]) -> Result<ArrayRef, ComputeError> {
+        let rows: Vec<Vec<f32>> = lengths.iter().map(|length| vec![0.0; *length]).collect();
+        let rows: Vec<Option<&[f32]>> = rows.iter().map(|row| Some(&row[..])).collect();
+        compute::quantize_with(&super::super::rows::tests::list(&rows), &[Some(Bits::Four)], array)
+    }
+
+    /// A part of a message, and what brings it about.
+    type Fault = (&'static str, fn(&mut Parts));
+
+    #[test]
+    fn every_field_that_does_not_fit_is_named_with_its_row() {
+        let params: &[Fault] = &[
+            ("group_size is 0", |parts| parts.group_size = Some(0)),
+            ("group_size is null", |parts| parts.group_size = None),
+            ("length is null", |parts| parts.length = None),
+            ("row_scale is null", |parts| parts.row_scale = None),
+            ("row_scale is NaN", |parts| parts.row_scale = Some(f32::NAN)),
+            ("row_scale is inf", |parts| parts.row_scale = Some(f32::INFINITY)),
+            ("row_scale is -1", |parts| parts.row_scale = Some(-1.0)),
+            ("scales is null", |parts| parts.scales = None),
+            ("scales has 1 bytes where 8 weights in groups of 4 need 2", |parts| parts.scales = Some(vec![240])),
+            ("scales has 2 bytes where 8 weights in groups of 3 need 3", |parts| parts.group_size = Some(3)),
+            ("zero_points has 3 bytes", |parts| parts.zero_points = Some(vec![0; 3])),
+            ("zero_points has 0 bytes", |parts| parts.zero_points = Some(vec![])),
+        ];
+        let codes: &[Fault] = &[
+            ("bits is null", |parts| parts.bits = None),
+            ("bits must be 2, 3, 4 or 8, not 5", |parts| parts.bits = Some(5)),
+            ("bits must be 2, 3, 4 or 8, not 0", |parts| parts.bits = Some(0)),
+            ("codes is null", |parts| parts.codes = None),
+            ("codes has 1 bytes where 8 weights of 2 bits need 2", |parts| parts.codes = Some(vec![0])),
+            ("codes has 3 bytes", |parts| parts.codes = Some(vec![0; 3])),
+            ("codes has 2 bytes where 8 weights of 8 bits need 8", |parts| parts.bits = Some(8)),
+            ("codes has 2 bytes where 5 weights of 4 bits need 3", |parts| {
+                (parts.bits, parts.length) = (Some(4), Some(5));
+            }),
+        ];
+        for (i, (reason, spoil)) in params.iter().chain(codes).enumerate() {
+            let mut spoiled = two_groups();
+            spoil(&mut spoiled);
+            let array = array(&[Some(two_groups()), None, Some(spoiled), Some(two_groups())]);
+            let check = |name: &str, result: Result<ArrayRef, ComputeError>| {
+                let error = result.expect_err(reason);
+                assert!(matches!(error, ComputeError::Corrupt { row: 2, .. }), "{name}: {error}");
+                assert!(error.to_string().contains(reason), "{name}: {error}");
+            };
+            for (name, function) in DECODERS {
+                check(name, function(&array));
+                // What is sliced away does no harm.
+                function(&array.slice(3, 1)).unwrap();
+            }
+            if i < params.len() {
+                check("quantize_with", encode(&array, &[8; 4]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_struct_without_a_field_or_with_one_of_another_type_is_refused() {
+        let good = array(&[Some(two_groups())]);
+        let good = good.as_struct();
+        for (index, field) in good.fields().iter().enumerate() {
+            let without: Vec<_> = (0..7).filter(|i| *i != index).collect();
+            let fields = |keep: &[usize]| keep.iter().map(|i| Arc::clone(&good.fields()[*i])).collect();
+            let columns = |keep: &[usize]| keep.iter().map(|i| Arc::clone(good.column(*i))).collect::<Vec<_>>();
+            let missing = StructArray::new(fields(&without), columns(&without), None);
+            let mut other = columns(&[0, 1, 2, 3, 4, 5, 6]);
+            other[index] = Arc::new(arrow_array::BooleanArray::from(vec![true]));
+            let other = StructArray::from(
+                good.fields()
+                    .iter()
+                    .zip(&other)
+                    .map(|(field, column)| {
+                        let field = field.as_ref().clone().with_data_type(column.data_type().clone());
+                        (Arc::new(field), Arc::clone(column))
+                    })
+                    .collect::<Vec<_>>(),
+            );
+            for (name, function) in DECODERS {
+                for spoiled in [&missing, &other] {
+                    let error = function(spoiled).unwrap_err();
+                    assert!(matches!(error, ComputeError::InvalidArgument(_)), "{name}: {error}");
+                    assert!(error.to_string().contains(&format!("'{}'", field.name())), "{name}: {error}");
+                }
+            }
+        }
+        for (name, function) in &DECODERS[..4] {
+            let error = function(good.column(0)).unwrap_err().to_string();
+            assert_eq!(error, "a quantized value must be a struct, not UInt8", "{name}");
+        }
+    }
+
+    #[test]
+    fn every_layout_of_bytes_is_read() {
+        let good = array(&[Some(two_groups()), None, Some(symmetric())]);
+        for kind in [DataType::LargeBinary, DataType::BinaryView] {
+            let good = good.as_struct();
+            let columns = good.fields().iter().zip(good.columns()).map(|(field, column)| {
+                let kind =
+                    if column.data_type() == &DataType::Binary { kind.clone() } else { column.data_type().clone() };
+                (Arc::new(field.as_ref().clone().with_data_type(kind.clone())), cast(column, &kind).unwrap())
+            });
+            let (fields, columns): (Vec<_>, Vec<_>) = columns.unzip();
+            let array = StructArray::new(fields.into(), columns, good.nulls().cloned());
+            assert_eq!(&compute::dequantize(&array).unwrap(), &compute::dequantize(good).unwrap());
+        }
+    }
+
+    /// Values that are right, nearly right, and wrong in every way.
+    fn any_parts() -> impl Strategy<Value = Parts> {
+        let bits = prop_oneof![4 => prop::sample::select(vec![2u8, 3, 4, 8]), 1 => any::<u8>()];
+        let group_size = prop_oneof![4 => 1u32..9, 1 => prop::sample::select(vec![0, u32::MAX, 1 << 31])];
+        let length = prop_oneof![6 => 0u32..40, 1 => prop::sample::select(vec![u32::MAX, u32::MAX - 7, 1 << 31])];
+        let row_scale = prop_oneof![3 => 0.0f32..2.0, 1 => any::<f32>()];
+        let off_by = || prop_oneof![6 => Just(0i64), 1 => -2i64..3];
+        let present = || prop::bool::weighted(0.97);
+        (
+            (bits, group_size, length, row_scale, any::<bool>(), any::<u8>()),
+            (off_by(), off_by(), off_by()),
+            (present(), present(), present(), present(), present(), present()),
+        )
+            .prop_map(|((bits, group_size, length, row_scale, symmetric, fill), off_by, present)| {
+                let groups = i64::from(length.div_ceil(group_size.max(1)));
+                let bytes = |len: i64, off_by: i64| vec![fill; (len.min(50) + off_by).max(0) as usize];
+                Parts {
+                    bits: present.0.then_some(bits),
+                    group_size: present.1.then_some(group_size),
+                    length: present.2.then_some(length),
+                    row_scale: present.3.then_some(row_scale),
+                    codes: present.4.then(|| bytes((i64::from(length) * i64::from(bits) + 7) / 8, off_by.0)),
+                    scales: present.5.then(|| bytes(groups, off_by.1)),
+                    zero_points: (!symmetric).then(|| bytes(groups, off_by.2)),
+                }
+            })
+    }
+
+    /// Whether the fields fit together, and those of the parameters alone.
+    fn fits(parts: &Parts) -> (bool, bool) {
+        let whole = || {
+            let (group_size, length, row_scale) = (parts.group_size?, parts.length?, parts.row_scale?);
+            let groups = u64::from(length).div_ceil(u64::from(Some(group_size).filter(|size| *size > 0)?));
+            let is = |bytes: &[u8], len: u64| bytes.len() as u64 == len;
+            let fits = row_scale >= 0.0
+                && row_scale.is_finite()
+                && is(parts.scales.as_ref()?, groups)
+                && parts.zero_points.as_ref().is_none_or(|bytes| is(bytes, groups));
+            let bits = parts.bits.filter(|bits| [2, 3, 4, 8].contains(bits)).map(u64::from);
+            let bytes = bits.map(|bits| (u64::from(length) * bits).div_ceil(8));
+            let codes = parts.codes.as_ref().zip(bytes).is_some_and(|(codes, bytes)| is(codes, bytes));
+            Some((fits && codes, fits))
+        };
+        whole().unwrap_or_default()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_struct_brings_about_a_panic(parts in any_parts()) {
+            let (fits, params_fit) = fits(&parts);
+            let length = parts.length.unwrap_or(0).min(40) as usize;
+            let array = array(&[Some(parts)]);
+            for (name, function) in &DECODERS[..4] {
+                prop_assert_eq!(function(&array).is_ok(), fits, "{}", name);
+            }
+            // Weights may decode to infinity, which the measures refuse.
+            for (name, function) in &DECODERS[4..] {
+                prop_assert!(fits || function(&array).is_err(), "{}", name);
+            }
+            let encoded = encode(&array, &[length]);
+            let corrupt = matches!(encoded, Err(ComputeError::Corrupt { .. }));
+            prop_assert!(params_fit != corrupt);
+            prop_assert!(!fits || encoded.is_ok());
+        }
+    }
+}

@@ -25,3 +25,20 @@ pub fn scales(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     }
     builder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            quantized::tests::{array, symmetric, two_groups},
+            rows::tests::list,
+        },
+        *,
+    };
+
+    #[test]
+    fn scales_are_in_units_of_weights() {
+        let scales = scales(&array(&[Some(two_groups()), None, Some(symmetric())])).unwrap();
+        assert_eq!(&scales, &list(&[Some(&[0.5, 0.25]), None, Some(&[0.5])]));
+    }
+}

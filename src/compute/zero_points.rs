@@ -26,3 +26,20 @@ pub fn zero_points(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     }
     builder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            quantized::tests::{array, symmetric, two_groups},
+            rows::tests::list,
+        },
+        *,
+    };
+
+    #[test]
+    fn zero_points_are_in_units_of_codes() {
+        let zero_points = zero_points(&array(&[Some(two_groups()), None, Some(symmetric())])).unwrap();
+        assert_eq!(&zero_points, &list(&[Some(&[0.0, 1.0]), None, Some(&[4.0])]));
+    }
+}

@@ -102,7 +102,7 @@ fn quantized(target: Option<Target>, row: &[f32], digest: &mut Digest) {
             let mut decoded = vec![0.0; row.len()];
             call!(target, dequantize(&packed, &params, &mut decoded));
             digest.f32s(&[row_scale]);
-            [&scales[..], &zeros, &packed].map(|bytes| digest.bytes(bytes));
+            [&scales[..], &zeros, &packed].into_iter().for_each(|bytes| digest.bytes(bytes));
             digest.f32s(&decoded);
             measures(target, row, &decoded, digest);
         }
@@ -127,7 +127,7 @@ fn channels(target: Option<Target>, rows: &[Vec<f32>], digest: &mut Digest) {
         call!(target, channel_max(row, &mut high));
         call!(target, channel_sum_squares(row, &mut squares));
     }
-    [absmax, low, high].map(|values| digest.f32s(&values));
+    [absmax, low, high].iter().for_each(|values| digest.f32s(values));
     digest.f64s(&squares);
 }
 

@@ -111,10 +111,12 @@ macro_rules! clones {
         [$($meta:tt)*] $name:ident $args:tt $call:tt [$($more_args:tt)*] [$ret:ty] $body:block
     ) => {
         $($meta)*
+        #[allow(unused_unsafe, reason = "not where multiversion's own clone has the features, as against the whole program")]
         #[multiversion::multiversion(targets($($features),*))]
         pub fn $name $args -> $ret {
             multiversion::target::match_target! {
-                $($features => $name::$target $call,)*
+                // SAFETY: this arm is compiled only where the features are enabled.
+                $($features => unsafe { $name::$target $call },)*
                 _ => $name::baseline $call,
             }
         }

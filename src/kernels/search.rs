@@ -226,12 +226,12 @@ mod tests {
 
     #[test]
     fn it_comes_within_a_tenth_of_a_decibel_of_all_pairs_of_codes() {
-        // 2,500 groups of each kind, against every pair that could be the best.
-        for bits in [2, 4] {
+        // 5,000 groups of each kind, of seeds that the schedule was not tuned on, against every pair that could be the best.
+        for bits in [2, 3, 4] {
             for kind in [samples::normal, samples::heavy] {
                 let (mut found_error, mut best_error) = (0.0, 0.0);
-                for seed in 0..20 {
-                    let x = kind(4000, seed + 1);
+                for seed in 0..40 {
+                    let x = kind(4000, seed + 7001);
                     let found = find(&x, None, bits, 32, false, "search");
                     for (k, group) in x.chunks(32).enumerate() {
                         let most = f32::from((1u16 << bits) - 1);
@@ -240,8 +240,8 @@ mod tests {
                         let cover = (high - low) / most;
                         let scales = (0..=255u8).map(|code| found.row_scale * scale_factor(code));
                         let scales: Vec<f32> = scales.filter(|s| (cover * 0.3..cover * 1.1).contains(s)).collect();
-                        // Every third zero point: the error is smooth at that distance (1/28 of a code at 2 bits).
-                        let step = if bits == 2 { 3 } else { 1 };
+                        // Not every zero point: the error is smooth at this distance (1/28 of a code at 2 bits).
+                        let step = 5 - usize::from(bits);
                         let zeros = (0..=255u8).step_by(step).map(|code| decoded_zero(bits, code, false));
                         let near = |z: &f32| {
                             let middle = (most - (low + high) / cover) / 2.0;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs, from Debian's packages, a compiler for 64-bit Arm and an emulator of it.
 set -euo pipefail
-if command -v qemu-aarch64 aarch64-linux-gnu-gcc >/dev/null && [ -d /usr/lib/rustlib/aarch64-unknown-linux-gnu ]; then
+if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null \
+  && [ -d /usr/lib/rustlib/aarch64-unknown-linux-gnu ]; then
   exit 0
 fi
 dpkg --add-architecture arm64
