@@ -15,16 +15,18 @@ build: ## Build the arrow-quant program
 	$(CARGO) build --release --locked
 
 demo: build ## Quantize the digits diffusion transformer and show the report
+	@mkdir -p out
 	$(BINARY) quantize $(DEMO) --output out/digits_dit_4bit --bits 4 --overwrite --report
 
 test: test-rust test-python ## Set up what the tests need and run every test
 
-test-rust: build
+# The tests build the program too; building it first, without what the tests need, would compile DataFusion twice.
+test-rust:
 	$(CARGO) fmt --check
 	$(CARGO) test --release --locked
 	$(CARGO) test --release --locked --no-default-features --lib
 
-test-python: build $(VENV)/.ready
+test-python: test-rust $(VENV)/.ready
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q tests/python
 
 $(VENV)/.ready: tests/python/requirements.txt

@@ -1,5 +1,7 @@
 //! Peak resident memory of the program, a fresh process per case: streaming and batch, models, bit widths.
 
+#![allow(clippy::print_stdout, missing_docs, reason = "it is what a benchmark does")]
+
 mod workloads;
 
 use std::{path::Path, process::Command};

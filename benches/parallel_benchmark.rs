@@ -1,5 +1,7 @@
 //! Threads 1, 2, 4, 8, 16, up to the cores there are: the array functions in memory.
 
+#![allow(missing_docs, reason = "the macros of criterion make public functions")]
+
 mod workloads;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Spatial (per-group) quantization and channel equalization: the array functions on one core.
 
+#![allow(missing_docs, reason = "the macros of criterion make public functions")]
+
 mod workloads;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! File to file: what the program does, through the library, on real safetensors files.
 
+#![allow(missing_docs, reason = "the macros of criterion make public functions")]
+
 mod workloads;
 
 use std::{path::Path, time::Duration};

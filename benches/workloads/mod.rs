@@ -2,6 +2,8 @@
 //!
 //! Weights are N(0, 0.02) times a factor per input channel, lognormal with sigma 0.3, in bf16.
 
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},

@@ -71,13 +71,14 @@ fn line(sums: &ErrorSums) -> String {
     format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", stats.sqnr(), stats.cosine_similarity(), stats.mse(), sums.max_abs)
 }
 
-fn words(difference: &Difference) -> &'static str {
+fn words(difference: &Difference) -> String {
     match difference {
-        Difference::Missing { in_candidate: true } => "missing in the candidate",
-        Difference::Missing { in_candidate: false } => "missing in the reference",
-        Difference::Identical => "identical",
-        Difference::Bytes => "the stored bytes differ",
-        Difference::Error(_) => "differs",
+        Difference::Missing { in_candidate: true } => "missing in the candidate".into(),
+        Difference::Missing { in_candidate: false } => "missing in the reference".into(),
+        Difference::Shape(shape, other) => format!("shape {shape:?}, in the candidate {other:?}"),
+        Difference::Identical => "identical".into(),
+        Difference::Bytes => "the stored bytes differ".into(),
+        Difference::Error(_) => "differs".into(),
     }
 }
 

@@ -63,9 +63,15 @@ fn query_message(error: &DataFusionError) -> String {
         },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => query_message(inner),
         DataFusionError::Shared(inner) => query_message(inner),
-        DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => innermost(text),
         other => other.strip_backtrace(),
     }
+}
+
+/// What a function said of its arguments, without what the planner put around it.
+fn innermost(text: &str) -> String {
+    let text = text.rsplit("coercion failed with: Error during planning: ").next().unwrap_or(text);
+    text.split(" No function matches").next().unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]

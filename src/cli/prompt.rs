@@ -1,6 +1,9 @@
 //! The SQL prompt: history across sessions, statements over several lines.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rustyline::{
     Completer, Editor, Helper, Highlighter, Hinter,
@@ -40,7 +43,7 @@ pub fn run(console: &Console) -> Result<(), CliError> {
     editor.set_helper(Some(Statements));
     let history = history_file();
     if let Some(file) = history.as_ref().filter(|file| file.exists()) {
-        editor.load_history(file).map_err(failed)?;
+        warn(file, editor.load_history(file));
     }
     eprintln!("arrow-quant {}; 'help' helps", env!("CARGO_PKG_VERSION"));
     loop {
@@ -63,12 +66,17 @@ pub fn run(console: &Console) -> Result<(), CliError> {
         }
     }
     if let Some(file) = history {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        editor.save_history(&file).map_err(failed)?;
+        let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
+        warn(&file, folder.map_err(ReadlineError::from).and_then(|()| editor.save_history(&file)));
     }
     Ok(())
+}
+
+/// A history that cannot be read or written does not keep anyone from asking.
+fn warn(file: &Path, result: rustyline::Result<()>) {
+    if let Err(error) = result {
+        eprintln!("warning: {}: {error}", file.display());
+    }
 }
 
 /// `$XDG_STATE_HOME/arrow-quant/history`, under `~/.local/state` by default; none without a home.

@@ -19,6 +19,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Arguments {
     /// A safetensors file, a folder of shards, or a diffusers folder
     #[arg(required_unless_present = "print_sql")]
@@ -50,7 +51,7 @@ pub struct Arguments {
     /// Threads to use [default: all cores]
     #[arg(long, value_parser = options::threads)]
     threads: Option<usize>,
-    /// Resident memory that the run must not pass, such as 800MB: fewer threads take parts when it is near
+    /// Resident memory to stay below, such as 800MB: as many threads as fit by estimate take parts
     #[arg(long, value_name = "SIZE", value_parser = options::bytes)]
     memory_limit: Option<u64>,
     /// Read the whole model to memory first
@@ -75,10 +76,10 @@ pub struct Arguments {
     #[arg(long)]
     print_sql: bool,
     /// Fail when a quantized tensor has a lower signal-to-noise ratio than this, in dB
-    #[arg(long, value_name = "DB")]
+    #[arg(long, value_name = "DB", value_parser = options::finite)]
     min_sqnr: Option<f64>,
     /// Print the summary as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["report", "dry_run"])]
     json: bool,
 }
 

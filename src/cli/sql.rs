@@ -1,12 +1,18 @@
 //! `arrow-quant sql`: one query, a script on standard input, or a prompt.
 
 use std::{
+    collections::VecDeque,
     io::{IsTerminal, Read, Write, stdin, stdout},
     path::PathBuf,
     str::FromStr,
 };
 
-use datafusion::physical_plan::SendableRecordBatchStream;
+use arrow_array::RecordBatch;
+use datafusion::{
+    common::DataFusionError,
+    execution::SendableRecordBatchStream,
+    sql::parser::{DFParserBuilder, Statement},
+};
 use futures::StreamExt;
 use tokio::runtime::Runtime;
 
@@ -76,15 +82,13 @@ pub struct Console {
 impl Console {
     /// Runs statements that semicolons part, and stops at the first that fails.
     pub fn run_script(&self, script: &str) -> Result<(), CliError> {
-        let state = self.session.context().state();
-        let dialect = state.config_options().sql_parser.dialect;
-        for statement in statements(script, dialect)? {
-            self.run_statement(&statement)?;
+        for statement in statements(script)? {
+            self.run_statement(statement)?;
         }
         Ok(())
     }
 
-    fn run_statement(&self, statement: &str) -> Result<(), CliError> {
+    fn run_statement(&self, statement: Statement) -> Result<(), CliError> {
         let shown = self.runtime.block_on(async {
             tokio::select! {
                 result = self.fetch(statement) => result,
@@ -95,8 +99,10 @@ impl Console {
         Ok(out.write_all(shown.as_bytes())?)
     }
 
-    async fn fetch(&self, statement: &str) -> Result<String, CliError> {
-        let mut stream = self.session.sql(statement).await?.execute_stream().await?;
+    async fn fetch(&self, statement: Statement) -> Result<String, CliError> {
+        let context = self.session.context();
+        let plan = context.state().statement_to_plan(statement).await?;
+        let mut stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
         if stream.schema().fields().is_empty() {
             // A statement that gives no table: CREATE, DROP, SET.
             while let Some(batch) = stream.next().await {
@@ -105,27 +111,22 @@ impl Console {
             return Ok(String::new());
         }
         let (batches, more) = first_rows(stream, self.max_rows).await?;
-        let rows: usize = batches.iter().map(arrow_array::RecordBatch::num_rows).sum();
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let rows_are = if rows == 1 { "row" } else { "rows" };
         let count = if more {
             format!("the first {rows} rows; --max-rows shows more\n")
         } else {
             format!("{rows} {rows_are}\n")
         };
-        let table = table::pretty(&batches).map_err(datafusion::common::DataFusionError::from)?;
+        let table = table::pretty(&batches).map_err(DataFusionError::from)?;
         Ok(format!("{table}\n{count}"))
     }
 }
 
 /// The first `limit` rows as text, and whether there are more. The rest of the query is not run.
-async fn first_rows(
-    mut stream: SendableRecordBatchStream,
-    limit: usize,
-) -> Result<(Vec<arrow_array::RecordBatch>, bool), CliError> {
-    let text = |batch: &arrow_array::RecordBatch| {
-        table::as_text(batch, "NULL").map_err(datafusion::common::DataFusionError::from)
-    };
-    let mut shown = vec![text(&arrow_array::RecordBatch::new_empty(stream.schema()))?];
+async fn first_rows(mut stream: SendableRecordBatchStream, limit: usize) -> Result<(Vec<RecordBatch>, bool), CliError> {
+    let text = |batch: &RecordBatch| table::as_text(batch, "NULL").map_err(DataFusionError::from);
+    let mut shown = vec![text(&RecordBatch::new_empty(stream.schema()))?];
     let mut left = limit;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -139,12 +140,7 @@ async fn first_rows(
     Ok((shown, false))
 }
 
-/// The statements of a script, each as text.
-fn statements(script: &str, dialect: datafusion::config::Dialect) -> Result<Vec<String>, CliError> {
-    use datafusion::sql::{parser::DFParserBuilder, sqlparser::dialect::dialect_from_str};
-
-    let dialect = dialect_from_str(dialect)
-        .ok_or_else(|| CliError::Failed("the session's SQL dialect is not one the parser knows".into()))?;
-    let parsed = DFParserBuilder::new(script).with_dialect(dialect.as_ref()).build()?.parse_statements()?;
-    Ok(parsed.iter().map(ToString::to_string).collect())
+/// The statements of a script.
+fn statements(script: &str) -> Result<VecDeque<Statement>, CliError> {
+    Ok(DFParserBuilder::new(script).build()?.parse_statements()?)
 }

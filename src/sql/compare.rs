@@ -1,6 +1,6 @@
 //! How far two models lie apart, tensor by tensor, through `sql/compare.sql`.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow::compute::concat_batches;
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
@@ -14,7 +14,7 @@ use super::{
     tables::{WeightsTable, external},
 };
 use crate::io::{
-    IoError, Model, OutputFormat, QuantizedModel,
+    IoError, Model, OutputFormat, QuantizedModel, Tensor,
     output::{ErrorSums, MANIFEST},
 };
 
@@ -26,6 +26,8 @@ pub enum Difference {
         /// Whether the one that lacks it is the candidate.
         in_candidate: bool,
     },
+    /// The two have different shapes, this one and that of the candidate.
+    Shape(Vec<usize>, Vec<usize>),
     /// The stored bytes are the same.
     Identical,
     /// The stored bytes differ, and the tensor is not one of floats.
@@ -38,7 +40,7 @@ pub enum Difference {
 /// made. `each` is called as tensors are done.
 ///
 /// # Errors
-/// When a file cannot be read, or two tensors of one name have different rows.
+/// When a file cannot be read.
 pub async fn compare(
     session: &Session,
     reference: &Path,
@@ -49,15 +51,15 @@ pub async fn compare(
     let right = register(session, "candidate", candidate).await?;
     let mut differences = Vec::new();
     for name in &left.order {
-        let difference = if right.names.contains(name) {
-            one_tensor(session, name).await?
-        } else {
-            Difference::Missing { in_candidate: true }
+        let difference = match (&left.shapes[name], right.shapes.get(name)) {
+            (_, None) => Difference::Missing { in_candidate: true },
+            (shape, Some(other)) if shape != other => Difference::Shape(shape.clone(), other.clone()),
+            _ => one_tensor(session, name).await?,
         };
         each(name, &difference);
         differences.push((name.clone(), difference));
     }
-    for name in right.order.into_iter().filter(|name| !left.names.contains(name)) {
+    for name in right.order.into_iter().filter(|name| !left.shapes.contains_key(name)) {
         let difference = Difference::Missing { in_candidate: false };
         each(&name, &difference);
         differences.push((name, difference));
@@ -67,12 +69,12 @@ pub async fn compare(
 
 struct Side {
     order: Vec<String>,
-    names: BTreeSet<String>,
+    shapes: BTreeMap<String, Vec<usize>>,
 }
 
 /// Makes a model, or a folder that a run made, the table `name`.
 async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
-    let order: Vec<String> = if path.join(MANIFEST).is_file() {
+    let tensors: Vec<(String, Vec<usize>)> = if path.join(MANIFEST).is_file() {
         let model = QuantizedModel::open(path).map_err(external)?;
         let files = format!("{name}_parts");
         let location = path.join("weights");
@@ -87,13 +89,18 @@ async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
         let view = format!("SELECT name, channel, quantized AS weights, data FROM {files}");
         let view = context.sql(&view).await?.into_view();
         context.register_table(name, view)?;
-        model.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+        named(model.tensors())
     } else {
         let model = Arc::new(Model::open(path).map_err(external)?);
         session.context().register_table(name, Arc::new(WeightsTable::new(Arc::clone(&model))))?;
-        model.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+        named(model.tensors())
     };
-    Ok(Side { names: order.iter().cloned().collect(), order })
+    let order = tensors.iter().map(|(name, _)| name.clone()).collect();
+    Ok(Side { order, shapes: tensors.into_iter().collect() })
+}
+
+fn named(tensors: &[Tensor]) -> Vec<(String, Vec<usize>)> {
+    tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
 }
 
 fn text(path: &Path) -> Result<&str> {

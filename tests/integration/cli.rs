@@ -307,3 +307,40 @@ fn the_other_commands_answer() {
     let error = fail(1, &["sql", "SELECT quantize(weights, 5) FROM layers", "--table", &format!("layers={model}")]);
     assert!(error.contains("bits must be 2, 3, 4 or 8, not 5"), "{error}");
 }
+
+#[test]
+fn tensors_of_other_shapes_are_not_identical() {
+    let place = Place::new();
+    let values = noise(24, 8);
+    write(&place.path("a.safetensors"), &[("w.weight", Dtype::F32, vec![2, 4], f32_bytes(&values[..8]))]);
+    write(&place.path("b.safetensors"), &[("w.weight", Dtype::F32, vec![6, 4], f32_bytes(&values))]);
+    let compared = succeed(&["compare", &place.text("a.safetensors"), &place.text("b.safetensors")]);
+    assert!(compared.contains("shape [2, 4], in the candidate [6, 4]"), "{compared}");
+}
+
+#[test]
+fn a_statement_is_run_whole() {
+    let place = Place::with_small_model();
+    let model = place.text("model.safetensors");
+    let create = |words: &str, options: &str| {
+        format!("CREATE {words} TABLE l STORED AS SAFETENSORS LOCATION '{model}' {options};")
+    };
+    let error = fail(1, &["sql", &create("EXTERNAL", "OPTIONS ('a' 'b')")]);
+    assert!(error.contains("takes no options"), "{error}");
+    let twice = create("EXTERNAL", "") + &create("OR REPLACE EXTERNAL", "") + "SELECT count(*) FROM l";
+    assert!(succeed(&["sql", &twice]).contains("| 312      |"));
+}
+
+#[test]
+fn a_changed_checkpoint_is_not_resumed() {
+    let place = Place::with_small_model();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    succeed(&["quantize", &model, "--output", &out]);
+    fs::rename(place.path("out"), place.path("out.partial")).unwrap();
+    let mut bytes = fs::read(place.path("model.safetensors")).unwrap();
+    let at = bytes.len() - 4000;
+    bytes[at..].fill(0);
+    fs::write(place.path("model.safetensors"), bytes).unwrap();
+    let error = fail(1, &["quantize", &model, "--output", &out, "--resume"]);
+    assert!(error.contains("cannot be resumed"), "{error}");
+}

@@ -1,4 +1,5 @@
 //! What needs a session, a file or a process.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod cli;
 mod explain;

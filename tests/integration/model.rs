@@ -149,3 +149,17 @@ async fn a_wrong_path_or_option_is_one_clear_error() {
         assert!(error.contains(message), "{query}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_filter_that_no_tensor_passes_gives_no_rows() {
+    let (_folder, session) = session().await;
+    for query in [
+        "SELECT DISTINCT name FROM layers WHERE name = 'nope'",
+        "SELECT name FROM layers WHERE name = 'nope' ORDER BY channel",
+        "SELECT name, channel_absmax(weights) FROM layers WHERE name = 'nope' GROUP BY name",
+        "SELECT a.name FROM layers a JOIN layers b ON a.name = b.name AND a.channel = b.channel WHERE a.name = 'nope'",
+    ] {
+        let batches = session.sql(query).await.unwrap().collect().await.unwrap();
+        assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 0, "{query}");
+    }
+}

@@ -40,8 +40,9 @@ pub struct ModelFile {
     pub name: String,
     /// Its length in bytes.
     pub bytes: usize,
-    /// The BLAKE3 digest of its header, in hex. The header holds every name, dtype, shape and offset.
-    pub header_digest: String,
+    /// The BLAKE3 digest of its header and of samples of its data, in hex: it tells another checkpoint of the same
+    /// shapes, not every single byte that was changed.
+    pub source_digest: String,
     /// The pairs of its `__metadata__`.
     pub metadata: Vec<(String, String)>,
     contents: Contents,
@@ -91,11 +92,9 @@ impl Model {
                 }
                 tensors.push(Tensor::new(entry, files.len()));
             }
-            let header_digest = blake3::hash(&contents.bytes()[..header.data_start]).to_hex().to_string();
-            // The pages of the header are not needed any more.
-            drop(contents.buffer(0..header.data_start));
+            let source_digest = source_digest(&contents, header.data_start);
             let bytes = contents.bytes().len();
-            files.push(ModelFile { path, name, bytes, header_digest, metadata: header.metadata, contents });
+            files.push(ModelFile { path, name, bytes, source_digest, metadata: header.metadata, contents });
         }
         if let Some(index) = &found.index {
             index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file].name.as_str()))?;
@@ -159,6 +158,29 @@ impl Model {
     pub(in crate::io) fn prefetch(&self, file: usize, range: Range<usize>) {
         self.files[file].contents.prefetch(range);
     }
+}
+
+/// Places that are sampled of a file, and the bytes taken at each.
+const SAMPLES: usize = 64;
+const SAMPLE_BYTES: usize = 4096;
+
+/// The digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
+/// quantizing it.
+fn source_digest(contents: &Contents, data_start: usize) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let length = contents.bytes().len();
+    let mut take = |range: Range<usize>| {
+        // The pages are released with the buffer.
+        if let Some(bytes) = contents.buffer(range) {
+            hasher.update(&bytes);
+        }
+    };
+    take(0..data_start);
+    let step = ((length - data_start) / SAMPLES).max(SAMPLE_BYTES);
+    for start in (data_start..length).step_by(step) {
+        take(start..length.min(start + SAMPLE_BYTES));
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 #[cfg(test)]

@@ -92,13 +92,15 @@ fn a_path_that_is_no_model_is_one_clear_line() {
 }
 
 #[test]
-fn a_header_changes_its_digest() {
+fn names_and_values_change_the_digest() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
     let mut digests = Vec::new();
-    for name in ["a", "b"] {
-        write(&path, &[(name, Dtype::U8, &[1], &[1])]);
-        digests.push(Model::load(&path).unwrap().files()[0].header_digest.clone());
+    for (name, value) in [("a", 1), ("b", 1), ("a", 2)] {
+        write(&path, &[(name, Dtype::U8, &[300_000], &[value; 300_000])]);
+        let digest = Model::load(&path).unwrap().files()[0].source_digest.clone();
+        assert_eq!(digest, Model::open(&path).unwrap().files()[0].source_digest);
+        digests.push(digest);
     }
-    assert_ne!(digests[0], digests[1]);
+    assert!(digests[0] != digests[1] && digests[0] != digests[2]);
 }

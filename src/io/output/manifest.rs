@@ -45,8 +45,8 @@ pub struct Source {
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// The BLAKE3 digest of its header.
-    pub header_digest: String,
+    /// The BLAKE3 digest of its header and of samples of its data.
+    pub source_digest: String,
 }
 
 /// A tensor.
@@ -99,7 +99,7 @@ impl Manifest {
         let sources = model.files().iter().map(|file| Source {
             name: file.name.clone(),
             bytes: file.bytes as u64,
-            header_digest: file.header_digest.clone(),
+            source_digest: file.source_digest.clone(),
         });
         let tensors = model.tensors().iter().map(|tensor| TensorEntry {
             name: tensor.name.clone(),
@@ -226,7 +226,7 @@ mod tests {
             output_format: OutputFormat::Parquet,
             options: BTreeMap::from([("bits".into(), 2.into())]),
             sql: "SELECT 1".into(),
-            sources: vec![Source { name: "a".into(), bytes: 1, header_digest: "00".into() }],
+            sources: vec![Source { name: "a".into(), bytes: 1, source_digest: "00".into() }],
             tensors: vec![TensorEntry { name: "w".into(), dtype: "F32".into(), shape: vec![2, 3], bytes: None }],
             parts: vec![PartEntry {
                 file: "weights/part-00000.parquet".into(),

@@ -1,7 +1,7 @@
 //! An array function as a `DataFusion` scalar function: names, types, documentation, and the call.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     hash::{Hash, Hasher},
 };
 
@@ -55,7 +55,8 @@ pub fn documentation(
     for (i, argument) in arguments.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
         let (open, close) = if argument.optional { ("[", "]") } else { ("", "") };
-        syntax.push_str(&format!("{open}{comma}{}{close}", argument.name));
+        // Writing to a string does not fail.
+        let _ = write!(syntax, "{open}{comma}{}{close}", argument.name);
     }
     syntax.push(')');
     let builder = Documentation::builder(section, description, syntax).with_sql_example(example);

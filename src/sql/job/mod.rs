@@ -36,7 +36,7 @@ pub struct Destination {
     pub existing: Existing,
     /// Threads that take parts.
     pub threads: usize,
-    /// Resident bytes that the run must not pass; fewer threads take parts when it is near.
+    /// Resident bytes to stay below: as many threads as fit by estimate take parts.
     pub memory_limit: Option<u64>,
 }
 

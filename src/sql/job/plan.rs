@@ -50,9 +50,6 @@ impl PlannedJob {
 
     /// Bytes that each tensor will take, in the order of the model.
     pub fn bytes_out(&self) -> impl Iterator<Item = u64> {
-        self.model.tensors().iter().zip(&self.choices).map(|(tensor, choice)| match &choice.options {
-            Some(options) => tensor.rows as u64 * options.row_bytes(tensor.row_length) as u64,
-            None => tensor.bytes() as u64,
-        })
+        self.model.tensors().iter().zip(&self.choices).map(|(tensor, choice)| choice.bytes_out(tensor))
     }
 }

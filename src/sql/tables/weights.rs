@@ -69,7 +69,9 @@ impl TableProvider for WeightsTable {
                 let passing = filter::passing(session, &tensors, filters)?;
                 let threads = session.config_options().execution.target_partitions;
                 let bytes: u64 = passing.iter().map(|tensor| self.model.tensors()[*tensor].bytes() as u64).sum();
-                self.model.parts(Some(&passing), bytes.div_ceil(threads as u64))
+                let parts = self.model.parts(Some(&passing), bytes.div_ceil(threads as u64));
+                // A plan without partitions is not one that DataFusion can finish.
+                if parts.is_empty() { vec![Part::default()] } else { parts }
             }
         };
         let projection = projection.cloned().unwrap_or_else(|| (0..weights_schema().fields().len()).collect());
