@@ -50,5 +50,5 @@ test-arm: ## Run the kernel and array tests for 64-bit Arm under qemu (needs roo
 	tests/arm/install.sh
 	RUSTC=/usr/bin/rustc \
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64 \
 	$(CARGO) test --release --locked --no-default-features --lib --target aarch64-unknown-linux-gnu -- --skip all_pairs_of_codes

@@ -289,13 +289,13 @@ pub(super) mod tests {
     pub(in super::super) fn array(rows: &[Option<Parts>]) -> ArrayRef {
         let parts = || rows.iter().map(Option::as_ref);
         let bytes = |field: fn(&Parts) -> Option<&[u8]>| -> ArrayRef {
-            Arc::new(BinaryArray::from_iter(parts().map(|parts| parts.and_then(field))))
+            Arc::new(parts().map(|parts| parts.and_then(field)).collect::<BinaryArray>())
         };
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt8Array::from_iter(parts().map(|parts| parts?.bits))),
-            Arc::new(UInt32Array::from_iter(parts().map(|parts| parts?.group_size))),
-            Arc::new(UInt32Array::from_iter(parts().map(|parts| parts?.length))),
-            Arc::new(Float32Array::from_iter(parts().map(|parts| parts?.row_scale))),
+            Arc::new(parts().map(|parts| parts?.bits).collect::<UInt8Array>()),
+            Arc::new(parts().map(|parts| parts?.group_size).collect::<UInt32Array>()),
+            Arc::new(parts().map(|parts| parts?.length).collect::<UInt32Array>()),
+            Arc::new(parts().map(|parts| parts?.row_scale).collect::<Float32Array>()),
             bytes(|parts| parts.codes.as_deref()),
             bytes(|parts| parts.scales.as_deref()),
             bytes(|parts| parts.zero_points.as_deref()),

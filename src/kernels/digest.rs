@@ -33,11 +33,15 @@ impl Digest {
 
     fn f64s(&mut self, values: &[f64]) {
         // Which NaN is a matter of the architecture.
-        values.iter().for_each(|x| self.bytes(&if x.is_nan() { f64::NAN } else { *x }.to_bits().to_le_bytes()));
+        for x in values {
+            self.bytes(&if x.is_nan() { f64::NAN } else { *x }.to_bits().to_le_bytes());
+        }
     }
 
     fn f32s(&mut self, values: &[f32]) {
-        values.iter().for_each(|x| self.f64s(&[f64::from(*x)]));
+        for x in values {
+            self.f64s(&[f64::from(*x)]);
+        }
     }
 }
 
@@ -102,7 +106,9 @@ fn quantized(target: Option<Target>, row: &[f32], digest: &mut Digest) {
             let mut decoded = vec![0.0; row.len()];
             call!(target, dequantize(&packed, &params, &mut decoded));
             digest.f32s(&[row_scale]);
-            [&scales[..], &zeros, &packed].into_iter().for_each(|bytes| digest.bytes(bytes));
+            for bytes in [&scales, &zeros, &packed] {
+                digest.bytes(bytes);
+            }
             digest.f32s(&decoded);
             measures(target, row, &decoded, digest);
         }
@@ -127,7 +133,9 @@ fn channels(target: Option<Target>, rows: &[Vec<f32>], digest: &mut Digest) {
         call!(target, channel_max(row, &mut high));
         call!(target, channel_sum_squares(row, &mut squares));
     }
-    [absmax, low, high].iter().for_each(|values| digest.f32s(values));
+    for values in [absmax, low, high] {
+        digest.f32s(&values);
+    }
     digest.f64s(&squares);
 }
 
@@ -165,7 +173,9 @@ fn every_kernel_gives_the_same_bits_everywhere() {
     let corpus = corpus();
     for target in Target::available().map(Some).chain([None]) {
         let mut digest = Digest(0xcbf2_9ce4_8422_2325);
-        corpus.iter().for_each(|row| quantized(target, row, &mut digest));
+        for row in &corpus {
+            quantized(target, row, &mut digest);
+        }
         channels(target, &corpus, &mut digest);
         stored(target, &mut digest);
         let name = target.map_or("called by name", Target::name);

@@ -44,6 +44,7 @@ macro_rules! levels {
             }
         }
 
+        #[allow(dead_code, reason = "as for the kernels")]
         #[multiversion::multiversion(targets($($features),*))]
         fn best_level() -> Level {
             multiversion::target::match_target! { $($features => Level::$level,)* _ => Level::Baseline }
@@ -111,7 +112,7 @@ macro_rules! clones {
         [$($meta:tt)*] $name:ident $args:tt $call:tt [$($more_args:tt)*] [$ret:ty] $body:block
     ) => {
         $($meta)*
-        #[allow(unused_unsafe, reason = "not where multiversion's own clone has the features, as against the whole program")]
+        #[allow(dead_code, unused_unsafe, reason = "where the whole program has the features, no clone is called or safe")]
         #[multiversion::multiversion(targets($($features),*))]
         pub fn $name $args -> $ret {
             multiversion::target::match_target! {
