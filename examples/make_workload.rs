@@ -1,7 +1,6 @@
 //! Makes one of the models that the benchmarks quantize: `make_workload dream-7b .benchmarks/data`.
 
 #[path = "../benches/workloads/mod.rs"]
-#[allow(dead_code, reason = "the benchmarks use the rest")]
 mod workloads;
 
 use std::{env, path::Path, process::ExitCode};

@@ -13,6 +13,9 @@ use std::{
 use half::bf16;
 use rayon::prelude::*;
 
+/// The name and the shape of a tensor.
+type Tensor = (String, Vec<usize>);
+
 /// A model by its tensors, in the order of its files.
 pub struct Workload {
     pub name: &'static str,
@@ -102,7 +105,7 @@ impl Workload {
         }
         fs::create_dir_all(&place)?;
         let per_shard = self.parameters().div_ceil(self.shards as u64);
-        let mut files: Vec<Vec<(usize, &(String, Vec<usize>))>> = vec![Vec::new()];
+        let mut files: Vec<Vec<(usize, &Tensor)>> = vec![Vec::new()];
         let mut filled = 0;
         for (seed, tensor) in self.tensors.iter().enumerate() {
             if filled >= per_shard && files.len() < self.shards {
@@ -136,7 +139,7 @@ impl Workload {
     }
 }
 
-fn write_file(path: &Path, tensors: &[(usize, &(String, Vec<usize>))]) -> std::io::Result<()> {
+fn write_file(path: &Path, tensors: &[(usize, &Tensor)]) -> std::io::Result<()> {
     let mut header = serde_json::Map::new();
     let mut end = 0;
     for (_, (name, shape)) in tensors {

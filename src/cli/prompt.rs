@@ -54,7 +54,7 @@ pub fn run(console: &Console) -> Result<(), CliError> {
             Err(error) => return Err(failed(error)),
         };
         match line.trim() {
-            "" => continue,
+            "" => {}
             "\\q" | "quit" | "exit" => break,
             "help" | "\\h" | "\\?" => eprintln!("{HELP}"),
             text => {

@@ -100,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let planned = job(arguments, model)?.plan()?;
     if arguments.dry_run {
-        return Ok(writeln!(out, "{}", plan_table(&planned)?)?);
+        return Ok(writeln!(out, "{}", plan_table(&planned))?);
     }
     let Some(output) = &arguments.output else {
         return Err(CliError::Usage("--output DIR is missing".into()));
@@ -183,7 +183,7 @@ fn report_table(output: &Path) -> Result<String, CliError> {
 }
 
 /// What would happen to each tensor, and the sums.
-fn plan_table(planned: &PlannedJob) -> Result<String, CliError> {
+fn plan_table(planned: &PlannedJob) -> String {
     use std::fmt::Write;
 
     let tensors = planned.model().tensors();
@@ -223,7 +223,7 @@ fn plan_table(planned: &PlannedJob) -> Result<String, CliError> {
         table::bytes(total_in),
         table::bytes(total_out)
     );
-    Ok(text)
+    text
 }
 
 fn text(summary: &Summary, output: &Path) -> String {

@@ -25,7 +25,7 @@ pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowErro
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let formatter = ArrayFormatter::try_new(column, &options)?;
         let cells = (0..column.len())
-            .map(|row| Ok(cut(formatter.value(row).try_to_string()?, column.data_type())))
+            .map(|row| Ok(Some(cut(formatter.value(row).try_to_string()?, column.data_type()))))
             .collect::<Result<StringArray, ArrowError>>()?;
         fields.push(Field::new(field.name(), DataType::Utf8, true));
         columns.push(Arc::new(cells));
@@ -33,12 +33,12 @@ pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowErro
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn cut(text: String, kind: &DataType) -> Option<String> {
+fn cut(text: String, kind: &DataType) -> String {
     let fat = kind.is_nested() || kind.is_binary();
     if !fat || text.chars().count() <= CELL {
-        return Some(text);
+        return text;
     }
-    Some(text.chars().take(CELL - 1).chain(['…']).collect())
+    text.chars().take(CELL - 1).chain(['…']).collect()
 }
 
 /// The batches, already text, as one table.

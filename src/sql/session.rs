@@ -83,7 +83,7 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     Ok(())
 }
 
-/// Rows of a batch. Every limit of DataFusion counts rows: the usual 8,192 would be 256 MiB of weights.
+/// Rows of a batch. Every limit of `DataFusion` counts rows: the usual 8,192 would be 256 MiB of weights.
 const BATCH_ROWS: usize = 128;
 
 /// The settings that protect plans over rows of 4 to 110 KB.

@@ -109,7 +109,7 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
     let place = Place::with_small_model();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
     let quantize = |more: &[&str]| {
-        [&["quantize", &model, "--output", &out], more].concat().iter().map(|s| s.to_string()).collect::<Vec<_>>()
+        [&["quantize", &model, "--output", &out], more].concat().iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     for (more, message) in [
         (["--bits", "5"].as_slice(), "bits must be 2, 3, 4 or 8, not 5"),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use arrow::util::pretty::pretty_format_batches;
+use arrow::{array::RecordBatch, util::pretty::pretty_format_batches};
 use arrow_quant::sql::Session;
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -74,7 +74,7 @@ async fn session() -> (tempfile::TempDir, Session) {
 async fn the_query_of_the_readme_works_as_it_stands() {
     let (_folder, session) = session().await;
     let batches = session.sql("SELECT quantize(weights, 2) FROM layers").await.unwrap().collect().await.unwrap();
-    let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(rows, 20 + 48 + 96 + 1 + 48 + 96 + 1 + 1 + 1);
 }
 
@@ -130,7 +130,7 @@ async fn a_limit_gives_that_many_rows() {
     let (_folder, session) = session().await;
     for limit in [0, 1, 21, 1000] {
         let batches = session.sql(&format!("SELECT weights FROM layers LIMIT {limit}")).await.unwrap();
-        let rows: usize = batches.collect().await.unwrap().iter().map(|batch| batch.num_rows()).sum();
+        let rows: usize = batches.collect().await.unwrap().iter().map(RecordBatch::num_rows).sum();
         assert_eq!(rows, limit.min(312));
     }
 }
@@ -160,6 +160,6 @@ async fn a_filter_that_no_tensor_passes_gives_no_rows() {
         "SELECT a.name FROM layers a JOIN layers b ON a.name = b.name AND a.channel = b.channel WHERE a.name = 'nope'",
     ] {
         let batches = session.sql(query).await.unwrap().collect().await.unwrap();
-        assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 0, "{query}");
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 0, "{query}");
     }
 }

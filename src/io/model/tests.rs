@@ -97,7 +97,7 @@ fn names_and_values_change_the_digest() {
     let path = folder.path().join("a.safetensors");
     let mut digests = Vec::new();
     for (name, value) in [("a", 1), ("b", 1), ("a", 2)] {
-        write(&path, &[(name, Dtype::U8, &[300_000], &[value; 300_000])]);
+        write(&path, &[(name, Dtype::U8, &[300_000], &vec![value; 300_000])]);
         let digest = Model::load(&path).unwrap().files()[0].source_digest.clone();
         assert_eq!(digest, Model::open(&path).unwrap().files()[0].source_digest);
         digests.push(digest);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field};
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use crate::types::{
     Bits, Method, QuantizeOptions,
@@ -173,9 +173,12 @@ pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Res
     arguments
         .iter()
         .zip(given)
-        .map(|(argument, given)| match argument.kind.target(given) {
-            Some(target) => Ok(target),
-            None => plan_err!("{function}: {} must be {}, not {given}", argument.name, argument.kind.accepts()),
+        .map(|(argument, given)| {
+            let refused = || {
+                let accepted = argument.kind.accepts();
+                plan_datafusion_err!("{function}: {} must be {accepted}, not {given}", argument.name)
+            };
+            argument.kind.target(given).ok_or_else(refused)
         })
         .collect()
 }

@@ -150,18 +150,18 @@ struct Channels {
 }
 
 impl Channels {
-    fn named(&self, error: ComputeError) -> DataFusionError {
+    fn named(&self, error: &ComputeError) -> DataFusionError {
         exec_datafusion_err!("{}: {error}", self.name)
     }
 }
 
 impl Accumulator for Channels {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.channels.update(&values[0]).map_err(|error| self.named(error))
+        self.channels.update(&values[0]).map_err(|error| self.named(&error))
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.channels.merge(&states[0]).map_err(|error| self.named(error))
+        self.channels.merge(&states[0]).map_err(|error| self.named(&error))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -169,7 +169,7 @@ impl Accumulator for Channels {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let list = self.channels.finish().map_err(|error| self.named(error))?;
+        let list = self.channels.finish().map_err(|error| self.named(&error))?;
         ScalarValue::try_from_array(&list, 0)
     }
 

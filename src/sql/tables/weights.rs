@@ -62,17 +62,16 @@ impl TableProvider for WeightsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let parts = match &self.parts {
-            Some(parts) => parts.clone(),
-            None => {
-                let tensors = self.model.tensors_batch().map_err(external)?;
-                let passing = filter::passing(session, &tensors, filters)?;
-                let threads = session.config_options().execution.target_partitions;
-                let bytes: u64 = passing.iter().map(|tensor| self.model.tensors()[*tensor].bytes() as u64).sum();
-                let parts = self.model.parts(Some(&passing), bytes.div_ceil(threads as u64));
-                // A plan without partitions is not one that DataFusion can finish.
-                if parts.is_empty() { vec![Part::default()] } else { parts }
-            }
+        let parts = if let Some(parts) = &self.parts {
+            parts.clone()
+        } else {
+            let tensors = self.model.tensors_batch().map_err(external)?;
+            let passing = filter::passing(session, &tensors, filters)?;
+            let threads = session.config_options().execution.target_partitions;
+            let bytes: u64 = passing.iter().map(|tensor| self.model.tensors()[*tensor].bytes() as u64).sum();
+            let parts = self.model.parts(Some(&passing), bytes.div_ceil(threads as u64));
+            // A plan without partitions is not one that DataFusion can finish.
+            if parts.is_empty() { vec![Part::default()] } else { parts }
         };
         let projection = projection.cloned().unwrap_or_else(|| (0..weights_schema().fields().len()).collect());
         let filters = filters.iter().map(ToString::to_string).collect();
