@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = Session::new(threads)?;
     let differences = runtime.block_on(async {
         tokio::select! {
-            result = compare(&session, &arguments.reference, &arguments.candidate, |_, _| ()) => Ok(result?),
+            result = compare(&session, &arguments.reference, &arguments.candidate) => Ok(result?),
             _ = tokio::signal::ctrl_c() => Err(CliError::Failed("interrupted".into())),
         }
     })?;

@@ -49,7 +49,6 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         )?;
     }
     let dtypes: Vec<_> = dtypes.iter().map(|(dtype, count)| format!("{dtype} {}", table::quantity(*count))).collect();
-    let bytes: u64 = model.tensors().iter().map(|tensor| tensor.bytes() as u64).sum();
     Ok(writeln!(
         out,
         "{} tensors in {} files, {} parameters ({}), {}",
@@ -57,6 +56,6 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         model.files().len(),
         table::quantity(model.tensors().iter().map(parameters).sum()),
         dtypes.join(", "),
-        table::bytes(bytes),
+        table::bytes(model.total_bytes()),
     )?)
 }

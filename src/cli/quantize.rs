@@ -8,13 +8,12 @@ use std::{
 };
 
 use arrow_array::{RecordBatch, cast::AsArray, types::Float64Type};
-
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{CliError, options, progress::Reporter, table};
 use crate::{
     io::{Existing, OutputFormat, Rules, output::REPORT},
-    sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
+    sql::{Cancel, Destination, Job, JobError, PlannedJob, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
 
@@ -144,7 +143,7 @@ fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
     Ok(Job { model: model.to_owned(), rules, batch: arguments.batch })
 }
 
-/// Runs the job on a thread of its own while this one listens for Ctrl-C.
+/// Runs the job on this thread while one of the runtime listens for Ctrl-C.
 fn run_until_interrupted(
     planned: &PlannedJob,
     destination: &Destination,
@@ -159,7 +158,6 @@ fn run_until_interrupted(
         }
     });
     let result = planned.run(destination, reporter, &cancel);
-    reporter.finish();
     runtime.shutdown_timeout(Duration::ZERO);
     Ok(result?)
 }

@@ -2,13 +2,7 @@
 
 use arrow_array::{Array, ArrayRef};
 
-use super::{
-    ComputeError, RowOptions,
-    builder::{QuantizedBuilder, RowShape},
-    importance::Importance,
-    row::RowQuantizer,
-    rows::Rows,
-};
+use super::{ComputeError, RowOptions, quantize::quantize_rows};
 
 /// The decode parameters that [`quantize`](super::quantize) would choose for each row of `weights`.
 ///
@@ -32,7 +26,7 @@ use super::{
 /// # Ok::<(), compute::ComputeError>(())
 /// ```
 pub fn quant_params(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
-    run(weights, None, options)
+    quantize_rows(weights, None, options, false)
 }
 
 /// As [`quant_params`], with the importance of each input channel: see [`quantize_weighted`](super::quantize_weighted).
@@ -44,26 +38,7 @@ pub fn quant_params_weighted(
     importance: &dyn Array,
     options: &RowOptions,
 ) -> Result<ArrayRef, ComputeError> {
-    run(weights, Some(importance), options)
-}
-
-fn run(weights: &dyn Array, importance: Option<&dyn Array>, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
-    let rows = Rows::try_new(weights, "weights")?;
-    options.check_len(rows.len())?;
-    let mut importance = Importance::try_new(importance, rows.len())?;
-    let mut builder = QuantizedBuilder::with_capacity(rows.len());
-    let (mut quantizer, mut widened) = (RowQuantizer::default(), Vec::new());
-    for row in 0..rows.len() {
-        let (Some(weights), Some(options)) = (rows.row(row, &mut widened)?, options.get(row)) else {
-            builder.push_null()?;
-            continue;
-        };
-        let importance = importance.row(row, weights.len())?;
-        let (prepared, mut scratch) = quantizer.prepare(weights, row)?;
-        let out = builder.push(RowShape::new(options, weights.len(), false))?;
-        *out.row_scale = prepared.estimate(importance, options, &mut scratch, out.scales, out.zero_points);
-    }
-    builder.finish_params()
+    quantize_rows(weights, Some(importance), options, false)
 }
 
 #[cfg(test)]

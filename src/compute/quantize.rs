@@ -34,7 +34,7 @@ use super::{
 /// # Ok::<(), compute::ComputeError>(())
 /// ```
 pub fn quantize(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
-    run(weights, None, options)
+    quantize_rows(weights, None, options, true)
 }
 
 /// As [`quantize`], the squared error of each weight multiplied by the importance of its input channel where
@@ -50,10 +50,16 @@ pub fn quantize_weighted(
     importance: &dyn Array,
     options: &RowOptions,
 ) -> Result<ArrayRef, ComputeError> {
-    run(weights, Some(importance), options)
+    quantize_rows(weights, Some(importance), options, true)
 }
 
-fn run(weights: &dyn Array, importance: Option<&dyn Array>, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
+/// The quantized values, or without `codes` their parameters alone.
+pub(super) fn quantize_rows(
+    weights: &dyn Array,
+    importance: Option<&dyn Array>,
+    options: &RowOptions,
+    codes: bool,
+) -> Result<ArrayRef, ComputeError> {
     let rows = Rows::try_new(weights, "weights")?;
     options.check_len(rows.len())?;
     let mut importance = Importance::try_new(importance, rows.len())?;
@@ -66,12 +72,14 @@ fn run(weights: &dyn Array, importance: Option<&dyn Array>, options: &RowOptions
         };
         let importance = importance.row(row, weights.len())?;
         let (prepared, mut scratch) = quantizer.prepare(weights, row)?;
-        let mut out = builder.push(RowShape::new(options, weights.len(), true))?;
+        let mut out = builder.push(RowShape::new(options, weights.len(), codes))?;
         let zero_points = out.zero_points.as_deref_mut();
         *out.row_scale = prepared.estimate(importance, options, &mut scratch, out.scales, zero_points);
-        out.encode(options, |params, codes| prepared.encode(params, codes));
+        if codes {
+            out.encode(options, |params, packed| prepared.encode(params, packed));
+        }
     }
-    builder.finish()
+    if codes { builder.finish() } else { builder.finish_params() }
 }
 
 #[cfg(test)]

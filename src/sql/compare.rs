@@ -37,16 +37,11 @@ pub enum Difference {
 }
 
 /// Compares every tensor of the two models, in the order of the reference. Each is a model or the folder that a run
-/// made. `each` is called as tensors are done.
+/// made.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub async fn compare(
-    session: &Session,
-    reference: &Path,
-    candidate: &Path,
-    mut each: impl FnMut(&str, &Difference),
-) -> Result<Vec<(String, Difference)>> {
+pub async fn compare(session: &Session, reference: &Path, candidate: &Path) -> Result<Vec<(String, Difference)>> {
     let left = register(session, "reference", reference).await?;
     let right = register(session, "candidate", candidate).await?;
     let mut differences = Vec::new();
@@ -56,13 +51,10 @@ pub async fn compare(
             (shape, Some(other)) if shape != other => Difference::Shape(shape.clone(), other.clone()),
             _ => one_tensor(session, name).await?,
         };
-        each(name, &difference);
         differences.push((name.clone(), difference));
     }
     for name in right.order.into_iter().filter(|name| !left.shapes.contains_key(name)) {
-        let difference = Difference::Missing { in_candidate: false };
-        each(&name, &difference);
-        differences.push((name, difference));
+        differences.push((name, Difference::Missing { in_candidate: false }));
     }
     Ok(differences)
 }
