@@ -1,5 +1,6 @@
 //! Quantization as SQL: functions, tables, settings and recipes for `DataFusion`.
 
+pub mod broadcast_join;
 pub mod compare;
 pub mod functions;
 pub mod job;

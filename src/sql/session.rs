@@ -10,6 +10,7 @@ use datafusion::{
 };
 
 use super::{
+    broadcast_join::BroadcastJoins,
     functions::{aggregate_functions, scalar_functions},
     tables::{ModelFunction, ModelTableFactory, TableKind, WeightsTable},
 };
@@ -36,7 +37,11 @@ impl Session {
     /// # Errors
     /// When a function cannot be registered.
     pub fn new(threads: usize) -> Result<Self> {
-        let state = SessionStateBuilder::new().with_config(config(threads)?).with_default_features().build();
+        let state = SessionStateBuilder::new()
+            .with_config(config(threads)?)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(BroadcastJoins))
+            .build();
         let context = SessionContext::new_with_state(state);
         register_all(&context)?;
         Ok(Self { context })

@@ -2,13 +2,11 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_array::{
-    ArrayRef, BinaryArray, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
-};
+use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
-use super::{Run, widen};
+use super::{Run, pool::Pool, widen};
 use crate::{
     io::{IoError, Model, Tensor, model::shapes},
     types::weights::{CHANNEL, DATA, DTYPE, LAYER, MODULE, NAME, SHAPE, WEIGHTS, weights_schema},
@@ -21,7 +19,13 @@ pub fn reads_data(projection: &[usize]) -> bool {
 }
 
 /// The batch of some rows of one file.
-pub fn batch(model: &Model, runs: &[Run], projection: &[usize], schema: &SchemaRef) -> Result<RecordBatch, IoError> {
+pub fn batch(
+    model: &Model,
+    runs: &[Run],
+    projection: &[usize],
+    schema: &SchemaRef,
+    pool: &Pool,
+) -> Result<RecordBatch, IoError> {
     let Some(first) = runs.first() else { return Ok(RecordBatch::new_empty(Arc::clone(schema))) };
     let path = &model.file_of(&model.tensors()[first.tensor]).path;
     let bytes = if reads_data(projection) { Some(Bytes::of(model, runs)?) } else { None };
@@ -30,7 +34,7 @@ pub fn batch(model: &Model, runs: &[Run], projection: &[usize], schema: &SchemaR
     for column in projection {
         let name = every.field(*column).name().as_str();
         let array = match (&bytes, name) {
-            (Some(bytes), WEIGHTS) => weights(model, runs, bytes)?,
+            (Some(bytes), WEIGHTS) => weights(model, runs, bytes, pool)?,
             (Some(bytes), DATA) => data(model, runs, bytes)?,
             _ => label(model, runs, name).map_err(IoError::arrow(path))?,
         };
@@ -105,25 +109,26 @@ fn data(model: &Model, runs: &[Run], bytes: &Bytes) -> Result<ArrayRef, IoError>
 }
 
 /// The rows widened to f32; null where the dtype is not a float.
-fn weights(model: &Model, runs: &[Run], bytes: &Bytes) -> Result<ArrayRef, IoError> {
+fn weights(model: &Model, runs: &[Run], bytes: &Bytes, pool: &Pool) -> Result<ArrayRef, IoError> {
     let length = |tensor: &Tensor| if tensor.dtype.is_float() { tensor.row_length } else { 0 };
     let offsets = offsets(model, runs, length, "elements")?;
-    let mut values = vec![0f32; offsets.last().map_or(0, |last| *last as usize)];
-    let mut rest = &mut values[..];
-    for (run, range) in runs.iter().zip(&bytes.ranges) {
-        let tensor = &model.tensors()[run.tensor];
-        if tensor.dtype.is_float() {
-            let (out, after) = rest.split_at_mut(run.rows.len() * tensor.row_length);
-            widen::rows(model, run, &bytes.buffer[range.clone()], out)?;
-            rest = after;
+    let values = pool.array(offsets.last().map_or(0, |last| *last as usize), |mut rest| {
+        for (run, range) in runs.iter().zip(&bytes.ranges) {
+            let tensor = &model.tensors()[run.tensor];
+            if tensor.dtype.is_float() {
+                let (out, after) = rest.split_at_mut(run.rows.len() * tensor.row_length);
+                widen::rows(model, run, &bytes.buffer[range.clone()], out)?;
+                rest = after;
+            }
         }
-    }
+        Ok::<_, IoError>(())
+    })?;
     let floats = || runs.iter().map(|run| (model.tensors()[run.tensor].dtype.is_float(), run.rows.len()));
     let nulls = floats()
         .any(|(float, _)| !float)
         .then(|| floats().flat_map(|(float, count)| std::iter::repeat_n(float, count)).collect::<NullBuffer>());
     let field = Arc::new(Field::new_list_field(DataType::Float32, true));
-    Ok(Arc::new(ListArray::new(field, offsets, Arc::new(Float32Array::from(values)), nulls)))
+    Ok(Arc::new(ListArray::new(field, offsets, Arc::new(values), nulls)))
 }
 
 /// The offsets of rows of some length each.

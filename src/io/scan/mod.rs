@@ -2,6 +2,7 @@
 
 mod batch;
 mod part;
+mod pool;
 mod widen;
 
 use std::{ops::Range, sync::Arc};
@@ -11,6 +12,7 @@ use arrow_schema::SchemaRef;
 
 pub use part::{PART_BYTES, Part, Run};
 
+use self::pool::Pool;
 use super::{IoError, Model};
 use crate::types::weights::weights_schema;
 
@@ -41,6 +43,7 @@ pub struct Scan {
     batch_bytes: usize,
     /// The run and the row in it that come next.
     next: (usize, usize),
+    pool: Pool,
 }
 
 impl Scan {
@@ -63,7 +66,7 @@ impl Scan {
         }
         let start = part.runs.first().map_or(0, |run| run.rows.start);
         let batch_bytes = batch_bytes.clamp(1, MOST_BATCH_BYTES);
-        Ok(Self { model, part, projection, schema, batch_bytes, next: (0, start) })
+        Ok(Self { model, part, projection, schema, batch_bytes, next: (0, start), pool: Pool::default() })
     }
 
     /// The schema of the batches.
@@ -128,7 +131,7 @@ impl Iterator for Scan {
         {
             self.model.prefetch(file, range);
         }
-        let batch = batch::batch(&self.model, &runs, &self.projection, &self.schema);
+        let batch = batch::batch(&self.model, &runs, &self.projection, &self.schema, &self.pool);
         if batch.is_err() {
             self.next.0 = self.part.runs.len();
         }

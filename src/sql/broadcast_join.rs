@@ -1,0 +1,307 @@
+//! The join of weights with a small table, without a copy of the weights.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arrow::{
+    compute::{concat_batches, take},
+    row::{OwnedRow, RowConverter, SortField},
+};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_schema::{DataType, Field, SchemaRef};
+use datafusion::{
+    common::{
+        JoinType, NullEquality, Result,
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+    },
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::PhysicalExpr,
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties,
+        collect,
+        execution_plan::ReplaceChildrenOptions,
+        joins::{HashJoinExec, PartitionMode},
+        stream::RecordBatchStreamAdapter,
+    },
+};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
+
+/// Puts a [`BroadcastJoinExec`] where a hash join would copy rows of weights.
+///
+/// A hash join gathers every column of its output row by row. A name has one row of choices, of factors or of a
+/// Hessian, so that the rows of the weights come out as they went in: nothing needs to be gathered.
+#[derive(Debug, Default)]
+pub struct BroadcastJoins;
+
+impl PhysicalOptimizerRule for BroadcastJoins {
+    fn name(&self) -> &'static str {
+        "broadcast_joins"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let Some(join) = plan.downcast_ref::<HashJoinExec>().filter(|join| is_broadcast(join)) else {
+                return Ok(Transformed::no(plan));
+            };
+            let join = join.builder().build()?;
+            Ok(Transformed::yes(Arc::new(BroadcastJoinExec::new(Arc::new(join))) as Arc<dyn ExecutionPlan>))
+        })
+        .data()
+    }
+}
+
+/// Whether a join does nothing but look up the rows of its right side, some of whose values are long.
+fn is_broadcast(join: &HashJoinExec) -> bool {
+    let long =
+        |field: &Arc<Field>| matches!(field.data_type(), DataType::List(_) | DataType::Binary | DataType::Struct(_));
+    *join.partition_mode() == PartitionMode::CollectLeft
+        && matches!(join.join_type(), JoinType::Inner | JoinType::Right)
+        && join.filter().is_none()
+        && join.null_equality() == NullEquality::NullEqualsNothing
+        && !join.null_aware
+        && join.fetch().is_none()
+        && join.right().schema().fields().iter().any(long)
+}
+
+/// An equality join that holds its left side in memory and passes the batches of its right side through.
+///
+/// The columns of the right side are the arrays that came in, sliced where only some rows match, and gathered only
+/// where a row matches more than one row of the left side.
+#[derive(Debug)]
+pub struct BroadcastJoinExec {
+    /// What is to be computed: children, keys, projection and properties.
+    join: Arc<HashJoinExec>,
+    left: Arc<OnceCell<Lookup>>,
+}
+
+impl BroadcastJoinExec {
+    fn new(join: Arc<HashJoinExec>) -> Self {
+        Self { join, left: Arc::default() }
+    }
+}
+
+impl DisplayAs for BroadcastJoinExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let on: Vec<_> = self.join.on().iter().map(|(left, right)| format!("({left}, {right})")).collect();
+        write!(f, "BroadcastJoinExec: join_type={}, on=[{}]", self.join.join_type(), on.join(", "))?;
+        if let Some(projection) = &self.join.projection {
+            let schema = self.join.join_schema();
+            let columns: Vec<_> = projection.iter().map(|i| format!("{}@{i}", schema.field(*i).name())).collect();
+            write!(f, ", projection=[{}]", columns.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for BroadcastJoinExec {
+    fn name(&self) -> &'static str {
+        "BroadcastJoinExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.join.properties()
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        self.join.input_distribution_requirements()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![false, true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![self.join.left(), self.join.right()]
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let join = self.join.builder().recompute_properties().with_new_children(children)?.build()?;
+        Ok(Arc::new(Self::new(Arc::new(join))))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let join = self.join.builder().recompute_properties().with_new_children(children)?.build()?;
+        Ok(Arc::new(Self::new(Arc::new(join))))
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.join.apply_expressions(f)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let right = self.join.right().execute(partition, Arc::clone(&context))?;
+        let (join, left) = (Arc::clone(&self.join), Arc::clone(&self.left));
+        let batches = futures::stream::once(async move {
+            left.get_or_try_init(|| async {
+                let batches = collect(Arc::clone(join.left()), context).await?;
+                Lookup::try_new(&join, &batches)
+            })
+            .await?;
+            let joined = right.map(move |batch| match left.get() {
+                Some(lookup) => lookup.join(&join, &batch?),
+                None => datafusion::common::internal_err!("the left side was not collected"),
+            });
+            Ok::<_, datafusion::common::DataFusionError>(joined)
+        });
+        let batches = batches.try_flatten().try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// The left side, and where its keys are.
+#[derive(Debug)]
+struct Lookup {
+    rows: RecordBatch,
+    converter: RowConverter,
+    places: HashMap<OwnedRow, Vec<u32>>,
+}
+
+impl Lookup {
+    fn try_new(join: &HashJoinExec, batches: &[RecordBatch]) -> Result<Self> {
+        let rows = concat_batches(&join.left().schema(), batches)?;
+        let keys = evaluate(join.on().iter().map(|(left, _)| left), &rows)?;
+        let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
+        let converter = RowConverter::new(fields)?;
+        let mut places: HashMap<OwnedRow, Vec<u32>> = HashMap::new();
+        for (row, key) in converter.convert_columns(&keys)?.iter().enumerate() {
+            // NULL equals nothing.
+            if keys.iter().all(|column| column.is_valid(row)) {
+                places.entry(key.owned()).or_default().push(row as u32);
+            }
+        }
+        Ok(Self { rows, converter, places })
+    }
+
+    /// A batch of the right side with what it finds here.
+    fn join(&self, join: &HashJoinExec, batch: &RecordBatch) -> Result<RecordBatch> {
+        let keys = evaluate(join.on().iter().map(|(_, right)| right), batch)?;
+        let outer = *join.join_type() == JoinType::Right;
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for (row, key) in self.converter.convert_columns(&keys)?.iter().enumerate() {
+            match self.places.get(&key.owned()) {
+                Some(places) => {
+                    left.extend(places.iter().copied().map(Some));
+                    right.extend(std::iter::repeat_n(row as u32, places.len()));
+                }
+                None if outer => {
+                    left.push(None);
+                    right.push(row as u32);
+                }
+                None => {}
+            }
+        }
+        let contiguous = right.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let first = right.first().map_or(0, |first| *first as usize);
+        let (left, right) = (UInt32Array::from(left), UInt32Array::from(right));
+        let widths = self.rows.num_columns();
+        let column = |index: usize| -> Result<ArrayRef> {
+            Ok(match index.checked_sub(widths) {
+                None => take(self.rows.column(index), &left, None)?,
+                Some(index) if contiguous => batch.column(index).slice(first, right.len()),
+                Some(index) => take(batch.column(index), &right, None)?,
+            })
+        };
+        let schema: SchemaRef = join.schema();
+        let columns = match &join.projection {
+            Some(projection) => projection.iter().map(|index| column(*index)).collect::<Result<_>>()?,
+            None => (0..schema.fields().len()).map(column).collect::<Result<_>>()?,
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(right.len()));
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+}
+
+fn evaluate<'a>(keys: impl Iterator<Item = &'a Arc<dyn PhysicalExpr>>, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    keys.map(|key| key.evaluate(batch)?.into_array(batch.num_rows())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::util::pretty::pretty_format_batches;
+    use arrow_array::cast::AsArray;
+    use datafusion::{execution::session_state::SessionStateBuilder, physical_plan::displayable, prelude::*};
+
+    use super::*;
+
+    /// The rows that a query gives over three weights and a table that knows of some of them, and its plan.
+    async fn run(query: &str, rule: bool) -> (Vec<RecordBatch>, String) {
+        let mut config = SessionConfig::new().with_target_partitions(1);
+        config.options_mut().optimizer.enable_round_robin_repartition = false;
+        let mut state = SessionStateBuilder::new().with_config(config).with_default_features();
+        if rule {
+            state = state.with_physical_optimizer_rule(Arc::new(BroadcastJoins));
+        }
+        let context = SessionContext::new_with_state(state.build());
+        for statement in [
+            "CREATE TABLE layers AS SELECT * FROM (VALUES ('a', 0, [1.0, 2.0]), ('a', 1, [3.0]), ('b', 0, [4.0]), \
+             (NULL, 0, [5.0]), ('c', 0, NULL)) AS t(name, channel, weights)",
+            "CREATE TABLE once AS SELECT * FROM (VALUES ('a', 2), ('c', 4), (NULL, 8)) AS t(name, bits)",
+            "CREATE TABLE twice AS SELECT * FROM (VALUES ('a', 2), ('b', 3), ('b', 4)) AS t(name, bits)",
+            "CREATE TABLE never AS SELECT * FROM once WHERE bits > 100",
+        ] {
+            context.sql(statement).await.unwrap().collect().await.unwrap();
+        }
+        let frame = context.sql(query).await.unwrap();
+        let plan = frame.clone().create_physical_plan().await.unwrap();
+        (frame.collect().await.unwrap(), displayable(plan.as_ref()).indent(false).to_string())
+    }
+
+    #[tokio::test]
+    async fn it_gives_what_a_hash_join_gives() {
+        for small in ["once", "twice", "never"] {
+            for kind in ["JOIN", "LEFT JOIN"] {
+                for columns in ["*", "weights, bits", "channel, weights"] {
+                    let query = format!(
+                        "SELECT {columns} FROM layers {kind} {small} ON layers.name = {small}.name ORDER BY channel, weights"
+                    );
+                    let (rows, plan) = run(&query, true).await;
+                    assert!(plan.contains("BroadcastJoinExec") && !plan.contains("HashJoinExec"), "{plan}");
+                    let (want, plan) = run(&query, false).await;
+                    assert!(plan.contains("HashJoinExec"), "{plan}");
+                    let text = |rows: &[RecordBatch]| pretty_format_batches(rows).unwrap().to_string();
+                    assert_eq!(text(&rows), text(&want), "{query}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_that_match_once_are_not_copied() {
+        let context = SessionContext::new_with_state(
+            SessionStateBuilder::new()
+                .with_config(SessionConfig::new().with_target_partitions(1))
+                .with_default_features()
+                .with_physical_optimizer_rule(Arc::new(BroadcastJoins))
+                .build(),
+        );
+        let layers = context.sql("SELECT 'a' AS name, [1.0, 2.0] AS weights").await.unwrap().collect().await.unwrap();
+        context.register_batch("layers", layers[0].clone()).unwrap();
+        context.sql("CREATE TABLE once AS SELECT 'a' AS name, 2 AS bits").await.unwrap();
+        let query = "SELECT weights, bits FROM layers LEFT JOIN once ON layers.name = once.name";
+        let rows = context.sql(query).await.unwrap().collect().await.unwrap();
+        let values = |batch: &RecordBatch| {
+            let lists = batch.column_by_name("weights").unwrap().as_list::<i32>().clone();
+            lists.values().to_data().buffers()[0].as_ptr()
+        };
+        assert_eq!(values(&rows[0]), values(&layers[0]));
+    }
+
+    #[tokio::test]
+    async fn joins_of_short_values_are_left_alone() {
+        let query = "SELECT l.name FROM twice AS l JOIN once AS r ON l.name = r.name";
+        assert!(run(query, true).await.1.contains("HashJoinExec"));
+    }
+}
