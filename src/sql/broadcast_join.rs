@@ -10,7 +10,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array}
 use arrow_schema::{DataType, Field, SchemaRef};
 use datafusion::{
     common::{
-        JoinType, NullEquality, Result,
+        DataFusionError, JoinType, NullEquality, Result,
         config::ConfigOptions,
         tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
     },
@@ -18,8 +18,7 @@ use datafusion::{
     physical_expr::PhysicalExpr,
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties,
-        collect,
+        DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, collect,
         execution_plan::ReplaceChildrenOptions,
         joins::{HashJoinExec, PartitionMode},
         stream::RecordBatchStreamAdapter,
@@ -77,7 +76,7 @@ fn is_broadcast(join: &HashJoinExec) -> bool {
 pub struct BroadcastJoinExec {
     /// What is to be computed: children, keys, projection and properties.
     join: Arc<HashJoinExec>,
-    left: Arc<OnceCell<Lookup>>,
+    left: Arc<OnceCell<Arc<Lookup>>>,
 }
 
 impl BroadcastJoinExec {
@@ -145,16 +144,13 @@ impl ExecutionPlan for BroadcastJoinExec {
         let right = self.join.right().execute(partition, Arc::clone(&context))?;
         let (join, left) = (Arc::clone(&self.join), Arc::clone(&self.left));
         let batches = futures::stream::once(async move {
-            left.get_or_try_init(|| async {
+            let lookup = left.get_or_try_init(|| async {
                 let batches = collect(Arc::clone(join.left()), context).await?;
-                Lookup::try_new(&join, &batches)
-            })
-            .await?;
-            let joined = right.map(move |batch| match left.get() {
-                Some(lookup) => lookup.join(&join, &batch?),
-                None => datafusion::common::internal_err!("the left side was not collected"),
+                Lookup::try_new(&join, &batches).map(Arc::new)
             });
-            Ok::<_, datafusion::common::DataFusionError>(joined)
+            let lookup = Arc::clone(lookup.await?);
+            let joined = right.map(move |batch| lookup.join(&join, &batch?));
+            Ok::<_, DataFusionError>(joined)
         });
         let batches = batches.try_flatten().try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))

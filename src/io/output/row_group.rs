@@ -13,7 +13,7 @@ use crate::types::{
 };
 
 /// Stored bytes of a row group, so that a part being written holds a few times this in memory.
-const ROW_GROUP_BYTES: usize = 8 << 20;
+const ROW_GROUP_BYTES: usize = 1 << 20;
 
 /// What a row counts for beside its stored bytes: the other columns, and a bound on the number of rows.
 const ROW_OVERHEAD: usize = 64;

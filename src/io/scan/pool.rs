@@ -61,8 +61,6 @@ impl Drop for Lent {
 mod tests {
     use std::convert::Infallible;
 
-    use arrow_array::Array;
-
     use super::*;
 
     fn array(pool: &Pool, length: usize, value: f32) -> Float32Array {
