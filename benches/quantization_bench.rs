@@ -1,4 +1,4 @@
-//! Spatial (per-group) quantization and channel equalization: the array functions on one core.
+//! Spatial (per-group) quantization, channel equalization and time grouping: the array functions on one core.
 
 #![allow(missing_docs, reason = "the macros of criterion make public functions")]
 
@@ -6,11 +6,16 @@ mod workloads;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, ListArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, cast::AsArray, types::Float64Type,
+};
 use arrow_buffer::OffsetBuffer;
 use arrow_quant::{
-    compute::{ChannelAccumulator, ChannelStatistic, RowOptions, equalization_factors, equalize, quantize},
-    types::{Bits, Method, QuantizeOptions, weights::weights_type},
+    compute::{
+        ChannelAccumulator, ChannelStatistic, ComputeError, RowOptions, TimeEdgesAccumulator, activation_params,
+        equalization_factors, equalize, log_equalization_factors, quantize, time_group,
+    },
+    types::{Bits, Method, QuantizeOptions, TimeMethod, weights::weights_type},
 };
 use arrow_schema::DataType;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -69,8 +74,49 @@ fn channel_equalization(criterion: &mut Criterion) {
     group.bench_function("equalization_factors", |bencher| {
         bencher.iter(|| equalization_factors(&activations, &weight_absmax, 0.5));
     });
+    group.bench_function("log_equalization_factors", |bencher| {
+        bencher.iter(|| log_equalization_factors(&activations));
+    });
     group.finish();
 }
 
-criterion_group!(benches, spatial, channel_equalization);
+/// Edges of one layer, the groups of its timesteps and the quantizers of their ranges.
+fn time_grouping(criterion: &mut Criterion) {
+    let table = NormalTable::new();
+    let mut group = criterion.benchmark_group("time_grouping");
+    for steps in [50usize, 1000] {
+        // Wide at the noisy end, as activations are, and wobbling.
+        let noise: Vec<f32> = table.draw(steps, 4).collect();
+        let t: Float64Array = (0..steps).map(|step| Some(step as f64)).collect();
+        let hi: Float64Array = noise
+            .iter()
+            .zip(0..)
+            .map(|(z, i)| Some(3.0 + 4.0 * f64::from(i) / steps as f64 + f64::from(z.abs())))
+            .collect();
+        let lo: Float64Array = hi.iter().map(|hi| hi.map(|hi| -0.7 * hi)).collect();
+        group.throughput(Throughput::Elements(steps as u64));
+        let edges = |method: TimeMethod| -> Result<ArrayRef, ComputeError> {
+            let mut edges = TimeEdgesAccumulator::default();
+            edges.update(&t, &lo, &hi, 8, method)?;
+            edges.finish()
+        };
+        for method in TimeMethod::ALL {
+            group.bench_function(BenchmarkId::new(format!("time_edges, {method}"), steps), |bencher| {
+                bencher.iter(|| edges(method));
+            });
+        }
+        let edges = edges(TimeMethod::Optimal).unwrap_or_else(|error| panic!("{error}"));
+        let edges = edges.as_list::<i32>().value(0);
+        let edges = edges.as_primitive::<Float64Type>();
+        let edges = ListArray::from_iter_primitive::<Float64Type, _, _>((0..steps).map(|_| Some(edges)));
+        group.bench_function(BenchmarkId::new("time_group", steps), |bencher| bencher.iter(|| time_group(&t, &edges)));
+        let (bits, symmetric) = (Int64Array::from(vec![8; steps]), BooleanArray::from(vec![false; steps]));
+        group.bench_function(BenchmarkId::new("activation_params", steps), |bencher| {
+            bencher.iter(|| activation_params(&lo, &hi, &bits, &symmetric));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spatial, channel_equalization, time_grouping);
 criterion_main!(benches);

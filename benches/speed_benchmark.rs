@@ -4,15 +4,17 @@
 
 mod workloads;
 
-use std::{path::Path, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
+use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, types::Float32Type};
 use arrow_quant::{
     io::{Existing, OutputFormat, Rules},
-    sql::{Cancel, Destination, Job, Progress},
-    types::{Bits, Method, QuantizeOptions},
+    sql::{ActivationOptions, Cancel, Destination, Equalize, Job, PlannedJob, Progress},
+    types::{ActivationBits, Bits, Method, QuantizeOptions, TimeMethod},
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use workloads::workload;
+use parquet::arrow::ArrowWriter;
+use workloads::{NormalTable, workload};
 
 const DATA: &str = ".benchmarks/data";
 
@@ -24,10 +26,19 @@ impl Progress for Silent {
     fn finish(&self) {}
 }
 
-/// Quantizes a model into a folder that is replaced every time. An error ends the benchmark.
-fn quantize(model: &Path, options: QuantizeOptions, threads: usize) {
+fn plan(model: &Path, options: QuantizeOptions) -> PlannedJob {
     let rules = Rules::new(options, Some(options.method));
     let job = Job { model: model.to_owned(), rules, batch: false };
+    job.plan().unwrap_or_else(|error| panic!("{}: {error}", model.display()))
+}
+
+/// Quantizes a model into a folder that is replaced every time. An error ends the benchmark.
+fn quantize(model: &Path, options: QuantizeOptions, activations: Option<&ActivationOptions>, threads: usize) {
+    let mut planned = plan(model, options);
+    if let Some(activations) = activations {
+        let checked = planned.with_activations(activations.clone());
+        planned = checked.unwrap_or_else(|error| panic!("{}: {error}", activations.file.display()));
+    }
     let destination = Destination {
         output: Path::new(".benchmarks/speed_output").to_owned(),
         format: OutputFormat::Parquet,
@@ -35,7 +46,7 @@ fn quantize(model: &Path, options: QuantizeOptions, threads: usize) {
         threads,
         memory_limit: None,
     };
-    let result = job.plan().and_then(|planned| planned.run(&destination, &Silent, &Cancel::new(false)));
+    let result = planned.run(&destination, &Silent, &Cancel::new(false));
     result.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
 }
 
@@ -50,7 +61,7 @@ fn file_to_file(criterion: &mut Criterion, group: &str, model: &str, cases: &[(&
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
     for (case, options) in cases {
         group.bench_function(BenchmarkId::new(model, case), |bencher| {
-            bencher.iter(|| quantize(&path, *options, cores()));
+            bencher.iter(|| quantize(&path, *options, None, cores()));
         });
     }
     group.finish();
@@ -78,9 +89,90 @@ fn dream_7b_target(criterion: &mut Criterion) {
     file_to_file(criterion, "dream_7b_target", "dream-block", &cases);
 }
 
+/// Activations of every quantized layer of a model at twenty timesteps, wider towards the end. Made once.
+fn activations(model: &Path) -> std::path::PathBuf {
+    const STEPS: usize = 20;
+    let path = Path::new(DATA).join("activations.parquet");
+    if path.is_file() {
+        return path;
+    }
+    let planned = plan(model, minmax(Bits::Four));
+    let layers: Vec<_> = planned.model().tensors().iter().zip(planned.choices()).collect();
+    let layers = layers.into_iter().filter(|(_, choice)| choice.options.is_some()).map(|(tensor, _)| tensor);
+    let normal = NormalTable::new();
+    let temporary = path.with_extension("tmp");
+    let file = File::create(&temporary).unwrap_or_else(|error| panic!("{}: {error}", temporary.display()));
+    let mut writer: Option<ArrowWriter<File>> = None;
+    let mut file = Some(file);
+    for (seed, layer) in (0..).zip(layers) {
+        let width = layer.shape[1];
+        let size: Vec<f32> = normal.draw(width, seed).map(|z| 1.0 + z.abs()).collect();
+        let lists = |factor: fn(f32) -> f32| -> ArrayRef {
+            let row = |step: usize| {
+                Some(size.iter().map(move |size| Some(factor(*size * (1.0 + step as f32 / 10.0)))).collect::<Vec<_>>())
+            };
+            Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>((0..STEPS).map(row)))
+        };
+        let batch = RecordBatch::try_from_iter([
+            ("name", Arc::new(StringArray::from(vec![layer.name.as_str(); STEPS])) as ArrayRef),
+            ("timestep", Arc::new((0..STEPS).map(|step| Some(step as f64)).collect::<Float64Array>())),
+            ("tokens", Arc::new(Int64Array::from(vec![1024; STEPS]))),
+            ("channel_min", lists(|x| -x)),
+            ("channel_max", lists(|x| x)),
+            ("channel_mean_square", lists(|x| x * x / 9.0)),
+        ]);
+        let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+        let written = match (&mut writer, file.take()) {
+            (None, Some(file)) => ArrowWriter::try_new(file, batch.schema(), None).and_then(|mut new| {
+                new.write(&batch)?;
+                writer = Some(new);
+                Ok(())
+            }),
+            (Some(writer), _) => writer.write(&batch),
+            (None, None) => Ok(()),
+        };
+        written.unwrap_or_else(|error| panic!("{}: {error}", temporary.display()));
+    }
+    let closed = writer.map(ArrowWriter::close).transpose();
+    closed.unwrap_or_else(|error| panic!("{}: {error}", temporary.display()));
+    std::fs::rename(&temporary, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    path
+}
+
+/// What grouping rows, grouping timesteps and equalizing add to a scale per row, through the real recipes.
+fn optimization_levels(criterion: &mut Criterion) {
+    let workload = workload("100M").unwrap_or_else(|| panic!("no workload 100M"));
+    let model = workload.make(Path::new(DATA)).unwrap_or_else(|error| panic!("{DATA}: {error}"));
+    let bits = ActivationBits::try_from(8).unwrap_or_else(|error| panic!("{error}"));
+    let time_aware = |equalize| ActivationOptions {
+        file: activations(&model),
+        time_groups: 8,
+        time_method: TimeMethod::Optimal,
+        bits,
+        symmetric: false,
+        equalize,
+    };
+    let grouped = minmax(Bits::Four);
+    let by_row = grouped.with_group_size(i64::from(u32::MAX)).unwrap_or_else(|error| panic!("{error}"));
+    let cases = [
+        ("baseline", by_row, None),
+        ("time-aware", by_row, Some(time_aware(None))),
+        ("spatial", grouped, None),
+        ("all", grouped, Some(time_aware(Some(Equalize::Alpha(0.5))))),
+    ];
+    let mut group = criterion.benchmark_group("optimization_levels");
+    group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
+    for (case, options, activations) in cases {
+        group.bench_function(BenchmarkId::new("100M", case), |bencher| {
+            bencher.iter(|| quantize(&model, options, activations.as_ref(), cores()));
+        });
+    }
+    group.finish();
+}
+
 fn minmax(bits: Bits) -> QuantizeOptions {
     QuantizeOptions::new(bits).with_method(Method::Minmax)
 }
 
-criterion_group!(benches, quantization_speed, bit_width_comparison, dream_7b_target);
+criterion_group!(benches, quantization_speed, bit_width_comparison, dream_7b_target, optimization_levels);
 criterion_main!(benches);

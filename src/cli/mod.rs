@@ -1,5 +1,6 @@
 //! The `arrow-quant` program: arguments in, results on stdout, everything else on stderr. No numerics.
 
+mod activations;
 mod compare;
 mod error;
 mod functions;
@@ -38,6 +39,8 @@ enum Command {
     Compare(compare::Arguments),
     /// List the recipes, or print one
     Recipes(recipes::Arguments),
+    /// List the named settings of `quantize --profile`
+    Profiles,
     /// List the SQL functions, or explain one
     Functions(functions::Arguments),
 }
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Recipes(arguments) => recipes::run(&arguments),
+        Command::Profiles => activations::profiles(),
         Command::Functions(arguments) => functions::run(&arguments),
     };
     match result {

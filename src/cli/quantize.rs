@@ -10,7 +10,7 @@ use std::{
 use arrow_array::{RecordBatch, cast::AsArray, types::Float64Type};
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{CliError, options, progress::Reporter, table};
+use super::{CliError, activations, options, progress::Reporter, table};
 use crate::{
     io::{Existing, OutputFormat, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Session, Summary, recipes},
@@ -26,12 +26,12 @@ pub struct Arguments {
     /// The folder to make
     #[arg(long, short, value_name = "DIR", required_unless_present_any = ["dry_run", "print_sql"])]
     output: Option<PathBuf>,
-    /// Bits per code: 2, 3, 4 or 8
-    #[arg(long, short, default_value = "4")]
-    bits: Bits,
-    /// Weights that share a scale and a zero point
-    #[arg(long, short, value_name = "N", default_value_t = i64::from(QuantizeOptions::DEFAULT_GROUP_SIZE))]
-    group_size: i64,
+    /// Bits per code: 2, 3, 4 or 8 [default: 4, or the profile's]
+    #[arg(long, short)]
+    bits: Option<Bits>,
+    /// Weights that share a scale and a zero point [default: 32, or the profile's]
+    #[arg(long, short, value_name = "N")]
+    group_size: Option<i64>,
     /// How they are chosen: 'search' (least squared error) or 'minmax' [default: search up to 4 bits]
     #[arg(long)]
     method: Option<Method>,
@@ -80,6 +80,8 @@ pub struct Arguments {
     /// Print the summary as JSON
     #[arg(long, conflicts_with_all = ["report", "dry_run"])]
     json: bool,
+    #[command(flatten)]
+    activations: activations::Arguments,
 }
 
 impl From<JobError> for CliError {
@@ -95,9 +97,12 @@ impl From<JobError> for CliError {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
-        return Ok(write!(out, "{}", recipes::QUANTIZE.sql)?);
+        return Ok(write!(out, "{}", arguments.activations.recipe().sql)?);
     };
-    let planned = job(arguments, model)?.plan()?;
+    let mut planned = job(arguments, model)?.plan()?;
+    if let Some(options) = arguments.activations.options()? {
+        planned = planned.with_activations(options)?;
+    }
     if arguments.dry_run {
         return Ok(writeln!(out, "{}", plan_table(&planned))?);
     }
@@ -122,7 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     if arguments.json {
         writeln!(out, "{}", json(&summary, output))?;
     } else {
-        writeln!(out, "{}", text(&summary, output))?;
+        writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?;
     }
     match arguments.min_sqnr {
         Some(limit) => check_sqnr(&summary.report, limit),
@@ -131,8 +136,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
-    let options = QuantizeOptions::new(arguments.bits)
-        .with_group_size(arguments.group_size)
+    let profile = arguments.activations.profile;
+    let bits = arguments.bits.or(profile.map(|profile| profile.bits)).unwrap_or(Bits::Four);
+    let group_size = profile.map_or(QuantizeOptions::DEFAULT_GROUP_SIZE, |profile| profile.group_size);
+    let options = QuantizeOptions::new(bits)
+        .with_group_size(arguments.group_size.unwrap_or(i64::from(group_size)))
         .map_err(|error| CliError::Usage(error.to_string()))?
         .with_symmetric(arguments.symmetric);
     let rules = Ok(Rules::new(options, arguments.method));
@@ -224,7 +232,8 @@ fn plan_table(planned: &PlannedJob) -> String {
     text
 }
 
-fn text(summary: &Summary, output: &Path) -> String {
+fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
+    let activations = activations::text(summary.activations.as_ref(), without);
     let totals = &summary.totals;
     let quality = match (totals.bits_per_weight, &totals.errors) {
         (Some(bits), Some(errors)) => {
@@ -235,7 +244,7 @@ fn text(summary: &Summary, output: &Path) -> String {
     };
     format!(
         "{} of {} tensors quantized: {} weights{quality}\n\
-         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{}",
+         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}",
         totals.quantized_tensors,
         totals.tensors,
         table::quantity(totals.weights),
@@ -267,6 +276,9 @@ fn json(summary: &Summary, output: &Path) -> serde_json::Value {
         "seconds": summary.seconds,
         "peak_memory": summary.peak_memory,
         "resumed_parts": summary.resumed_parts,
+        "activation_quantizers": summary.activations.as_ref().map(|activations| activations.params.num_rows()),
+        "equalized_tensors": summary.activations.as_ref().and_then(|activations| activations.equalization.as_ref())
+            .map(RecordBatch::num_rows),
     })
 }
 

@@ -15,7 +15,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
     let Some(name) = &arguments.name else {
         for recipe in ALL {
-            writeln!(out, "{:<10} {}", recipe.name, recipe.summary())?;
+            writeln!(out, "{:<17} {}", recipe.name, recipe.summary())?;
         }
         return Ok(());
     };

@@ -4,6 +4,7 @@
 //! of each other. Apart from [`quantize_batch`] and [`dequantize_batch`] nothing here starts a thread: who has partitions
 //! runs these on each.
 
+mod activation_params;
 mod batch;
 mod builder;
 mod channel;
@@ -16,6 +17,7 @@ mod error;
 mod error_stats;
 mod importance;
 mod list;
+mod log_equalization_factors;
 mod mse;
 mod options;
 mod pair;
@@ -27,8 +29,11 @@ mod row;
 mod rows;
 mod scales;
 mod sqnr;
+mod time_edges;
+mod time_group;
 mod zero_points;
 
+pub use activation_params::activation_params;
 pub use batch::{dequantize_batch, quantize_batch};
 pub use channel::{ChannelAccumulator, ChannelStatistic};
 pub use codes::codes;
@@ -38,6 +43,7 @@ pub use equalization_factors::equalization_factors;
 pub use equalize::equalize;
 pub use error::ComputeError;
 pub use error_stats::error_stats;
+pub use log_equalization_factors::log_equalization_factors;
 pub use mse::mse;
 pub use options::RowOptions;
 pub use quant_params::{quant_params, quant_params_weighted};
@@ -47,4 +53,6 @@ pub use quantized::{ParamsArray, QuantizedArray, QuantizedRow, RowParams};
 pub use rows::Rows;
 pub use scales::scales;
 pub use sqnr::sqnr;
+pub use time_edges::TimeEdgesAccumulator;
+pub use time_group::time_group;
 pub use zero_points::zero_points;

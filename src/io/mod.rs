@@ -1,5 +1,6 @@
 //! Bytes on disk to record batches and back.
 
+pub mod activations;
 pub mod choice;
 pub mod dtype;
 pub mod error;

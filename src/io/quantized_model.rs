@@ -43,6 +43,12 @@ impl QuantizedModel {
                 return Err(IoError::file(&path, format!("has {bytes} bytes; the manifest says {expected}")));
             }
         }
+        for entry in &manifest.files {
+            let path = folder.join(&entry.file);
+            if digest_of(&path)? != (entry.bytes, entry.digest.clone()) {
+                return Err(IoError::file(&path, "is damaged: its digest is not the one in the manifest"));
+            }
+        }
         let tensors = tensors(folder, &manifest)?;
         check_rows(folder, &manifest, &tensors)?;
         Ok(Self { folder: folder.to_owned(), manifest, tensors })

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::io::{
     IoError, Model, OutputFormat, QuantizedModel, Tensor,
-    output::{ErrorSums, MANIFEST},
+    output::{EQUALIZATION, ErrorSums, MANIFEST},
 };
 
 /// What became of one tensor of the reference.
@@ -78,7 +78,18 @@ async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
             }
             OutputFormat::Arrow => context.register_arrow(&files, location, ArrowReadOptions::default()).await?,
         }
-        let view = format!("SELECT name, channel, quantized AS weights, data FROM {files}");
+        let view = if model.manifest().equalized() {
+            let scales = format!("{name}_equalization");
+            let location = path.join(EQUALIZATION);
+            context.register_parquet(&scales, text(&location)?, ParquetReadOptions::default()).await?;
+            format!(
+                "SELECT {files}.name, channel, data, \
+                 coalesce(equalize(dequantize(quantized), input_scale), dequantize(quantized)) AS weights \
+                 FROM {files} LEFT JOIN {scales} ON {files}.name = {scales}.name"
+            )
+        } else {
+            format!("SELECT name, channel, quantized AS weights, data FROM {files}")
+        };
         let view = context.sql(&view).await?.into_view();
         context.register_table(name, view)?;
         named(model.tensors())

@@ -9,5 +9,7 @@ pub mod reference;
 mod session;
 pub mod tables;
 
-pub use job::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Summary};
+pub use job::{
+    ActivationOptions, Cancel, Destination, Equalize, Job, JobError, PlannedJob, PreparedActivations, Progress, Summary,
+};
 pub use session::{Session, register_all};

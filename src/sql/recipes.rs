@@ -24,8 +24,21 @@ pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql
 /// Measures how far two models lie apart.
 pub const COMPARE: Recipe = Recipe { name: "compare", sql: include_str!("../../sql/compare.sql") };
 
+/// Quantizes activations by groups of timesteps.
+pub const TIME_GROUPS: Recipe = Recipe { name: "time_groups", sql: include_str!("../../sql/time_groups.sql") };
+/// Quantizes activations alike at all timesteps.
+pub const STATIC: Recipe = Recipe { name: "static", sql: include_str!("../../sql/static.sql") };
+/// Finds the factors that equalize channels.
+pub const EQUALIZATION: Recipe = Recipe { name: "equalization", sql: include_str!("../../sql/equalization.sql") };
+/// Weighs candidates for the factors.
+pub const EQUALIZATION_COST: Recipe =
+    Recipe { name: "equalization_cost", sql: include_str!("../../sql/equalization_cost.sql") };
+/// Quantizes as [`QUANTIZE`], equalized.
+pub const EQUALIZE: Recipe = Recipe { name: "equalize", sql: include_str!("../../sql/equalize.sql") };
+
 /// Every recipe.
-pub const ALL: [Recipe; 3] = [QUANTIZE, REPORT, COMPARE];
+pub const ALL: [Recipe; 8] =
+    [QUANTIZE, REPORT, COMPARE, TIME_GROUPS, STATIC, EQUALIZATION, EQUALIZATION_COST, EQUALIZE];
 
 #[cfg(test)]
 mod tests {

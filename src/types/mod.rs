@@ -1,11 +1,16 @@
 //! Arrow schemas and the options of a quantization. No data, no allocation beyond the schemas.
 
+pub mod activations;
+pub mod equalization;
 pub mod error_stats;
 pub mod options;
 pub mod output;
+pub mod profile;
 pub mod quantized;
 pub mod report;
 pub mod tensors;
 pub mod weights;
 
+pub use activations::{ActivationBits, TimeMethod};
 pub use options::{Bits, Method, OptionsError, QuantizeOptions};
+pub use profile::Profile;

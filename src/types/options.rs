@@ -7,6 +7,12 @@ use std::{fmt, str::FromStr};
 #[error("{0}")]
 pub struct OptionsError(String);
 
+impl OptionsError {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
 /// Bits per code: 2, 3, 4 or 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

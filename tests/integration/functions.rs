@@ -119,7 +119,11 @@ async fn a_null_argument_gives_null() {
         "error_stats([1.0], NULL)",
         "equalize([1.0], NULL)",
         "equalization_factors([1.0], [1.0], NULL)",
+        "log_equalization_factors(NULL)",
+        "time_group(NULL, [1.0])",
+        "activation_params(0, 1, NULL)",
         "channel_absmax(NULL)",
+        "time_edges(NULL, 0, 1, 2)",
     ] {
         let table = result(&session, &format!("SELECT {call} IS NULL AS value")).await;
         let table = table.unwrap_or_else(|error| panic!("{call}: {error}"));
@@ -139,6 +143,8 @@ async fn a_wrong_constant_is_refused_when_the_query_is_planned() {
         ("quantize([1.0])", "quantize takes 2 to 5 arguments"),
         ("quantize([1.0], bits => 4, size => 8)", "Unknown parameter name 'size'"),
         ("dequantize([1.0])", "quantized must be a quantized value, as quantize gives it"),
+        ("activation_params(0, 1, 9)", "bits of activations must be 2 to 8, not 9"),
+        ("time_group(1, 2)", "edges must be a list of numbers, as time_edges gives it, not Int64"),
         ("equalization_factors([1.0], [1.0], 2.0)", "alpha must be 0 to 1, not 2"),
     ] {
         let error = session.sql(&format!("SELECT {call}")).await.map(drop).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! What needs a session, a file or a process.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod activations;
 mod cli;
 mod explain;
 mod functions;

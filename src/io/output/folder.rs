@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{MANIFEST, Manifest, TensorReport, digest_of, part::WrittenPart, part_reader::read_report};
+use arrow_array::RecordBatch;
+
+use super::{
+    FileEntry, MANIFEST, Manifest, TensorReport, digest_of, part::WrittenPart, part_reader::read_report, write_table,
+};
 use crate::io::IoError;
 
 /// The file that a run holds a lock on while it writes a folder.
@@ -152,6 +156,17 @@ impl OutputFolder {
     /// What all finished parts say of their tensors, in the order of the parts.
     pub fn reports(&self) -> impl Iterator<Item = &TensorReport> {
         self.finished.iter().flatten().flat_map(|part| &part.reports)
+    }
+
+    /// Writes a table that changes what the model computes, and notes its digest in the manifest.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&mut self, name: &str, table: &RecordBatch) -> Result<(), IoError> {
+        write_table(&self.partial, name, table)?;
+        let (bytes, digest) = digest_of(&self.partial.join(name))?;
+        self.manifest.files.push(FileEntry { file: name.to_owned(), bytes, digest });
+        Ok(())
     }
 
     /// Copies a file of the model along.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::OutputFormat;
+use super::{ACTIVATION_PARAMS, EQUALIZATION, OutputFormat};
 use crate::io::{IoError, Model, Part};
 
 /// The name of the manifest in an output folder.
@@ -13,11 +13,15 @@ pub const MANIFEST: &str = "arrow_quant.json";
 /// The layout of output folders that this version writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The layout of an equalized model: as [`FORMAT_VERSION`], but what is decoded must be multiplied by the `input_scale`
+/// of [`EQUALIZATION`](super::EQUALIZATION), so that a reader that does not know of it must refuse.
+pub const EQUALIZED_VERSION: u32 = 2;
+
 /// What an output folder holds and what it was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT_VERSION`] of the program that wrote it.
+    /// [`FORMAT_VERSION`] or [`EQUALIZED_VERSION`].
     pub format_version: u32,
     /// The program's own version.
     pub version: String,
@@ -35,6 +39,21 @@ pub struct Manifest {
     pub tensors: Vec<TensorEntry>,
     /// The parts, in order.
     pub parts: Vec<PartEntry>,
+    /// The tables beside the parts that change what the model computes; known when the folder is complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
+}
+
+/// A table beside the parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Its name in the folder.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its BLAKE3 digest.
+    pub digest: String,
 }
 
 /// A source file.
@@ -123,6 +142,7 @@ impl Manifest {
             sources: sources.collect(),
             tensors: tensors.collect(),
             parts: parts.collect(),
+            files: Vec::new(),
         }
     }
 
@@ -140,8 +160,9 @@ impl Manifest {
         let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
         let broken = |error: serde_json::Error| IoError::file(&path, format!("is not a manifest: {error}"));
         let layout: Layout = serde_json::from_slice(&text).map_err(broken)?;
-        if layout.format_version != FORMAT_VERSION {
-            let problem = format!("is of layout {}; this version reads {FORMAT_VERSION}", layout.format_version);
+        if ![FORMAT_VERSION, EQUALIZED_VERSION].contains(&layout.format_version) {
+            let read = format!("this version reads {FORMAT_VERSION} and {EQUALIZED_VERSION}");
+            let problem = format!("is of layout {}; {read}", layout.format_version);
             return Err(IoError::file(&path, problem));
         }
         let manifest: Self = serde_json::from_slice(&text).map_err(broken)?;
@@ -163,7 +184,19 @@ impl Manifest {
                 return Err(format!("part {number} has rows of no tensor"));
             }
         }
+        let known = [ACTIVATION_PARAMS, EQUALIZATION];
+        if let Some(other) = self.files.iter().find(|entry| !known.contains(&entry.file.as_str())) {
+            return Err(format!("the file '{}' is none of {}", other.file, known.join(", ")));
+        }
+        if self.files.iter().any(|entry| entry.file == EQUALIZATION) != (self.equalized() && self.complete) {
+            return Err(format!("layout {} and the file {EQUALIZATION} do not go together", self.format_version));
+        }
         Ok(())
+    }
+
+    /// Whether channels were multiplied by factors before they were quantized.
+    pub fn equalized(&self) -> bool {
+        self.format_version == EQUALIZED_VERSION
     }
 
     /// Writes the manifest to a folder: beside, then renamed.
@@ -181,6 +214,9 @@ impl Manifest {
     pub fn difference(&self, run: &Self) -> Option<String> {
         if self.version != run.version {
             return Some(format!("it was begun by version {}, this is {}", self.version, run.version));
+        }
+        if self.format_version != run.format_version {
+            return Some(format!("its layout is {}, not {}", self.format_version, run.format_version));
         }
         if self.output_format != run.output_format {
             return Some(format!("its parts are {}, not {}", self.output_format, run.output_format));
@@ -234,6 +270,7 @@ mod tests {
                 bytes: None,
                 digest: None,
             }],
+            files: Vec::new(),
         }
     }
 
@@ -256,7 +293,19 @@ mod tests {
         for (text, expected) in [
             (String::new(), "is not a manifest: EOF"),
             ("{}".into(), "is not a manifest: missing field `format_version`"),
-            (good.replace("\"format_version\":1", "\"format_version\":2"), "is of layout 2; this version reads 1"),
+            (
+                good.replace("\"format_version\":1", "\"format_version\":3"),
+                "is of layout 3; this version reads 1 and 2",
+            ),
+            (
+                good.replace("\"format_version\":1", "\"format_version\":2")
+                    .replace("\"complete\":false", "\"complete\":true"),
+                "layout 2 and the file equalization.parquet do not go together",
+            ),
+            (
+                good.replace("]}]}", "]}],\"files\":[{\"file\":\"../x\",\"bytes\":1,\"digest\":\"\"}]}"),
+                "the file '../x' is none of activation_params.parquet, equalization.parquet",
+            ),
             (good.replace("[[0,0,2]]", "[[1,0,2]]"), "part 0 has rows of no tensor"),
             (good.replace("[[0,0,2]]", "[[0,3,2]]"), "part 0 has rows of no tensor"),
             (good.replace("weights/part-00000", "../../etc/passwd"), "part 0 is in '../../etc/passwd.parquet'"),

@@ -13,14 +13,21 @@ use std::{fmt, fs::File, io::Write, path::Path, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use folder::{Existing, OutputFolder};
-pub use manifest::{FORMAT_VERSION, MANIFEST, Manifest, PartEntry, Source, TensorEntry, part_file};
+pub use manifest::{
+    EQUALIZED_VERSION, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PartEntry, Source, TensorEntry, part_file,
+};
 pub use part::{PartWriter, WrittenPart};
 pub use part_reader::{PartReader, read_report};
-pub use report::{ErrorSums, REPORT, TensorReport, Totals, merge, report_batch, totals, write_report};
+pub use report::{ErrorSums, REPORT, TensorReport, Totals, merge, report_batch, totals, write_report, write_table};
 
 pub(in crate::io) use digest::digest_of;
 
 use super::IoError;
+
+/// The name of the activation quantizers in an output folder.
+pub const ACTIVATION_PARAMS: &str = "activation_params.parquet";
+/// The name of the factors by which an equalized model's channels were multiplied, in an output folder.
+pub const EQUALIZATION: &str = "equalization.parquet";
 
 /// The format of the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

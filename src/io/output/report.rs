@@ -207,14 +207,22 @@ pub fn totals(model: &Model, choices: &[Choice], reports: &[TensorReport]) -> To
 /// # Errors
 /// It cannot be written.
 pub fn write_report(folder: &Path, report: &RecordBatch) -> Result<(), IoError> {
-    let path = folder.join(REPORT);
+    write_table(folder, REPORT, report)
+}
+
+/// Writes a small table to a folder, as Parquet.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_table(folder: &Path, name: &str, table: &RecordBatch) -> Result<(), IoError> {
+    let path = folder.join(name);
     let properties = WriterProperties::builder()
         .set_created_by(concat!("arrow-quant ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
     let mut bytes = Vec::new();
     let write = || {
-        let mut writer = ArrowWriter::try_new(&mut bytes, report.schema(), Some(properties))?;
-        writer.write(report)?;
+        let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties))?;
+        writer.write(table)?;
         writer.close()
     };
     write().map_err(IoError::parquet(&path))?;

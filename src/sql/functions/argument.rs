@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field};
 use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use crate::types::{
-    Bits, Method, QuantizeOptions,
+    ActivationBits, Bits, Method, QuantizeOptions, TimeMethod,
     quantized::{params_type, quantized_type},
     weights::weights_type,
 };
@@ -72,6 +72,16 @@ pub enum Kind {
     Symmetric,
     /// A number from 0 to 1.
     Fraction,
+    /// A number.
+    Number,
+    /// The edges that `time_edges` gives.
+    Edges,
+    /// A positive integer.
+    Groups,
+    /// The name of a way to cut time.
+    TimeMethod,
+    /// 2 to 8.
+    ActivationBits,
 }
 
 impl Kind {
@@ -82,10 +92,14 @@ impl Kind {
             Self::RowOrQuantized => "a list of numbers or a quantized value",
             Self::Params => "parameters, as quant_params gives them",
             Self::Bits => "an integer: 2, 3, 4 or 8",
-            Self::GroupSize => "a positive integer",
+            Self::GroupSize | Self::Groups => "a positive integer",
             Self::Method => "a string: 'search' or 'minmax'",
             Self::Symmetric => "a boolean",
             Self::Fraction => "a number from 0 to 1",
+            Self::Number => "a number",
+            Self::Edges => "a list of numbers, as time_edges gives it",
+            Self::TimeMethod => "a string: 'uniform', 'quantile' or 'optimal'",
+            Self::ActivationBits => "an integer from 2 to 8",
         }
     }
 
@@ -96,10 +110,13 @@ impl Kind {
             Self::Quantized => struct_type(given, quantized_type()),
             Self::RowOrQuantized => row_type(given).or_else(|| struct_type(given, quantized_type())),
             Self::Params => struct_type(given, params_type()),
-            Self::Bits | Self::GroupSize => (given.is_integer() || given.is_null()).then_some(DataType::Int64),
-            Self::Method => (given.is_string() || given.is_null()).then_some(DataType::Utf8),
+            Self::Bits | Self::GroupSize | Self::Groups | Self::ActivationBits => {
+                (given.is_integer() || given.is_null()).then_some(DataType::Int64)
+            }
+            Self::Method | Self::TimeMethod => (given.is_string() || given.is_null()).then_some(DataType::Utf8),
             Self::Symmetric => (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean),
-            Self::Fraction => (given.is_numeric() || given.is_null()).then_some(DataType::Float64),
+            Self::Fraction | Self::Number => (given.is_numeric() || given.is_null()).then_some(DataType::Float64),
+            Self::Edges => row_type(given).map(|_| edges_type()),
         }
     }
 
@@ -115,12 +132,23 @@ impl Kind {
             (Self::Method, ScalarValue::Utf8(Some(name))) => {
                 name.parse::<Method>().map(drop).map_err(|error| error.to_string())
             }
+            (Self::TimeMethod, ScalarValue::Utf8(Some(name))) => {
+                name.parse::<TimeMethod>().map(drop).map_err(|error| error.to_string())
+            }
+            (Self::ActivationBits, ScalarValue::Int64(Some(bits))) => {
+                ActivationBits::try_from(*bits).map(drop).map_err(|error| error.to_string())
+            }
             (Self::Fraction, ScalarValue::Float64(Some(value))) if !(0.0..=1.0).contains(value) => {
                 Err(format!("must be 0 to 1, not {value}"))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The type of edges: timesteps keep all their digits.
+pub fn edges_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
 }
 
 /// Lists of f16, f32 and f64 are taken as they are; a view of a list or a list of another number is cast.

@@ -5,18 +5,22 @@ mod channel;
 mod options;
 mod scalar;
 
+mod activation_params;
 mod codes;
 mod cosine_similarity;
 mod dequantize;
 mod equalization_factors;
 mod equalize;
 mod error_stats;
+mod log_equalization_factors;
 mod mse;
 mod quant_params;
 mod quantize;
 mod quantize_with;
 mod scales;
 mod sqnr;
+mod time_edges;
+mod time_group;
 mod zero_points;
 
 use datafusion::{
@@ -43,6 +47,9 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
         error_stats::FUNCTION,
         equalize::FUNCTION,
         equalization_factors::FUNCTION,
+        log_equalization_factors::FUNCTION,
+        time_group::FUNCTION,
+        activation_params::FUNCTION,
     ]
     .into_iter()
     .map(scalar::ScalarFunction::udf)
@@ -51,5 +58,5 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
 
 /// Every aggregate function.
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
-    channel::FUNCTIONS.map(channel::udaf).into()
+    channel::FUNCTIONS.map(channel::udaf).into_iter().chain([time_edges::udaf()]).collect()
 }

@@ -1,6 +1,8 @@
 //! A quantization run: from a model to a folder, through `sql/quantize.sql`.
 
+mod activations;
 mod diagnose;
+mod equalize;
 mod plan;
 mod run;
 mod tally;
@@ -9,6 +11,8 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use datafusion::common::DataFusionError;
 
+pub use activations::{ActivationOptions, CheckedActivations, PreparedActivations};
+pub use equalize::Equalize;
 pub use plan::PlannedJob;
 pub use run::Summary;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::{Job, JobError};
+use super::{CheckedActivations, Job, JobError};
 use crate::io::{Choice, Model, Part, choice::choices_batch, scan::PART_BYTES};
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
@@ -14,6 +14,7 @@ pub struct PlannedJob {
     pub(super) model: Arc<Model>,
     pub(super) choices: Vec<Choice>,
     pub(super) parts: Vec<Part>,
+    pub(super) activations: Option<CheckedActivations>,
 }
 
 impl Job {
@@ -25,7 +26,7 @@ impl Job {
         let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
         let choices = self.rules.choose(&model)?;
         let parts = model.parts(None, PART_BYTES);
-        Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts })
+        Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts, activations: None })
     }
 }
 

@@ -19,12 +19,18 @@ use datafusion::{
 use futures::StreamExt;
 use tokio::runtime::{Builder, Handle};
 
-use super::{Cancel, Destination, JobError, PlannedJob, Progress, diagnose::name_the_tensor, tally::Tally};
+use super::{
+    Cancel, CheckedActivations, Destination, JobError, PlannedJob, PreparedActivations, Progress,
+    diagnose::name_the_tensor, tally::Tally,
+};
 use crate::{
     io::{
         OutputFolder,
         memory::peak_resident,
-        output::{Manifest, PartWriter, Totals, WrittenPart, merge, report_batch, totals, write_report},
+        output::{
+            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, Totals, WrittenPart, merge,
+            report_batch, totals, write_report,
+        },
     },
     sql::{Session, recipes, tables::WeightsTable},
 };
@@ -42,6 +48,8 @@ pub struct Summary {
     pub resumed_parts: usize,
     /// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
     pub peak_memory: Option<u64>,
+    /// The activation quantizers and factors that were written; none without activations.
+    pub activations: Option<PreparedActivations>,
 }
 
 /// A part that one thread has finished, and the seconds it spent on each tensor.
@@ -77,7 +85,10 @@ impl PlannedJob {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;
-        let plan = runtime.block_on(self.physical_plan(&session))?;
+        let activations = self.activations.as_ref().map(|activations| activations.prepare(self, threads));
+        let activations = activations.map(|prepare| runtime.block_on(prepare)).transpose()?;
+        let equalization = activations.as_ref().and_then(|activations| activations.equalization.as_ref());
+        let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
         let mut folder = self.folder(destination)?;
 
         let open = folder.unfinished();
@@ -101,6 +112,12 @@ impl PlannedJob {
         let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
         let report = report_batch(&self.model, &self.choices, &reports, &seconds)?;
         write_report(folder.path(), &report)?;
+        if let Some(activations) = &activations {
+            folder.write(ACTIVATION_PARAMS, &activations.params)?;
+        }
+        if let Some(equalization) = equalization {
+            folder.write(EQUALIZATION, equalization)?;
+        }
         folder.finish()?;
         Ok(Summary {
             report,
@@ -108,13 +125,21 @@ impl PlannedJob {
             seconds: started.elapsed().as_secs_f64(),
             resumed_parts,
             peak_memory: peak_resident(),
+            activations,
         })
     }
 
     /// The folder to write, with the model's own files in it.
     fn folder(&self, destination: &Destination) -> Result<OutputFolder, JobError> {
-        let sql = recipes::QUANTIZE.sql.to_owned();
-        let manifest = Manifest::new(&self.model, &self.parts, destination.format, self.job.rules.describe(), sql);
+        let mut options = self.job.rules.describe();
+        if let Some(activations) = &self.activations {
+            options.insert("activations".into(), activations.describe());
+        }
+        let sql = self.recipe().sql.to_owned();
+        let mut manifest = Manifest::new(&self.model, &self.parts, destination.format, options, sql);
+        if self.recipe() == recipes::EQUALIZE {
+            manifest.format_version = EQUALIZED_VERSION;
+        }
         let folder = OutputFolder::create(&destination.output, destination.existing, manifest)?;
         folder.check_space(self.bytes_out().sum())?;
         for file in self.model.config_files()? {
@@ -123,14 +148,28 @@ impl PlannedJob {
         Ok(folder)
     }
 
+    /// The recipe that quantizes the weights.
+    pub fn recipe(&self) -> recipes::Recipe {
+        let equalized = self.activations.as_ref().is_some_and(CheckedActivations::equalizes);
+        if equalized { recipes::EQUALIZE } else { recipes::QUANTIZE }
+    }
+
     /// One partition per part, in their order.
-    async fn physical_plan(&self, session: &Session) -> Result<Arc<dyn ExecutionPlan>, JobError> {
+    async fn physical_plan(
+        &self,
+        session: &Session,
+        equalization: Option<&RecordBatch>,
+    ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
         let layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(self.parts.clone());
         let choices = self.choices_batch()?;
         let choices = MemTable::try_new(choices.schema(), vec![vec![choices]])?;
         session.context().register_table("layers", Arc::new(layers))?;
         session.context().register_table("choices", Arc::new(choices))?;
-        let plan = session.sql(recipes::QUANTIZE.sql).await?.create_physical_plan().await?;
+        if let Some(factors) = equalization {
+            let factors = MemTable::try_new(factors.schema(), vec![vec![factors.clone()]])?;
+            session.context().register_table("factors", Arc::new(factors))?;
+        }
+        let plan = session.sql(self.recipe().sql).await?.create_physical_plan().await?;
         let partitions = plan.properties().partitioning.partition_count();
         if partitions != self.parts.len() {
             let parts = self.parts.len();

@@ -1,0 +1,97 @@
+//! The options of `quantize` that are about activations, and the named settings.
+
+use std::{
+    fmt::Write as _,
+    io::{Write, stdout},
+    path::PathBuf,
+};
+
+use super::CliError;
+use crate::{
+    sql::{
+        ActivationOptions, Equalize, PreparedActivations,
+        recipes::{self, Recipe},
+    },
+    types::{ActivationBits, Profile, TimeMethod},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Activations that calibration wrote (Parquet): make a quantizer for the input of each quantized layer
+    #[arg(long, value_name = "FILE")]
+    activations: Option<PathBuf>,
+    /// Groups of timesteps with a quantizer of their own; 1: the same for all [default: 8, or the profile's]
+    #[arg(long, value_name = "N", requires = "activations", value_parser = clap::value_parser!(u32).range(1..))]
+    time_groups: Option<u32>,
+    /// How time is cut: 'optimal', 'uniform' or 'quantile'
+    #[arg(long, value_name = "METHOD", requires = "activations", default_value_t)]
+    time_method: TimeMethod,
+    /// Bits per activation: 2 to 8 [default: 8, or the profile's]
+    #[arg(long, value_name = "N", requires = "activations")]
+    activation_bits: Option<ActivationBits>,
+    /// Activation quantizers whose zero point is the middle code
+    #[arg(long, requires = "activations")]
+    activation_symmetric: bool,
+    /// Trade range between activations and weights: a number from 0 to 1, 'auto' (chosen for each layer) or 'log'
+    #[arg(long, value_name = "ALPHA", requires = "activations")]
+    equalize: Option<Equalize>,
+    /// Named settings, of which single ones may be changed: edge, local or cloud (`profiles` lists them)
+    #[arg(long)]
+    pub profile: Option<Profile>,
+}
+
+impl Arguments {
+    /// What to do with the activations, where there are some.
+    pub fn options(&self) -> Result<Option<ActivationOptions>, CliError> {
+        let Some(file) = &self.activations else { return Ok(None) };
+        let bits = match (self.activation_bits, self.profile) {
+            (Some(bits), _) => Ok(bits),
+            (None, Some(profile)) => profile.activation_bits(),
+            (None, None) => ActivationBits::try_from(i64::from(Profile::ACTIVATION_BITS)),
+        };
+        let profile_groups = self.profile.map_or(Profile::TIME_GROUPS, |profile| profile.time_groups);
+        Ok(Some(ActivationOptions {
+            file: file.clone(),
+            time_groups: self.time_groups.unwrap_or(profile_groups),
+            time_method: self.time_method,
+            bits: bits.map_err(|error| CliError::Usage(error.to_string()))?,
+            symmetric: self.activation_symmetric,
+            equalize: self.equalize,
+        }))
+    }
+}
+
+impl Arguments {
+    /// The recipe that would quantize the weights.
+    pub const fn recipe(&self) -> Recipe {
+        if self.equalize.is_some() { recipes::EQUALIZE } else { recipes::QUANTIZE }
+    }
+}
+
+/// What a run made of the activations; `without` are the quantized tensors that had none.
+pub fn text(prepared: Option<&PreparedActivations>, without: &[&str]) -> String {
+    let Some(PreparedActivations { params, equalization }) = prepared else { return String::new() };
+    let mut text = format!("{} activation quantizers", params.num_rows());
+    if let Some(equalization) = equalization {
+        let _ = write!(text, "; {} layers equalized, to be scaled by input_scale at run time", equalization.num_rows());
+    }
+    if let Some(first) = without.first() {
+        let _ = write!(text, "; none for {} quantized tensors without activations, such as {first}", without.len());
+    }
+    text.push('\n');
+    text
+}
+
+/// `arrow-quant profiles`.
+pub fn profiles() -> Result<(), CliError> {
+    let mut out = stdout().lock();
+    writeln!(
+        out,
+        "{:<8} {:>4} {:>10} {:>11} {:>15}",
+        "profile", "bits", "group size", "time groups", "activation bits"
+    )?;
+    for Profile { name, bits, group_size, time_groups, activation_bits } in Profile::ALL {
+        writeln!(out, "{name:<8} {bits:>4} {group_size:>10} {time_groups:>11} {activation_bits:>15}")?;
+    }
+    Ok(())
+}

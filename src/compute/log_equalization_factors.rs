@@ -1,0 +1,60 @@
+//! `log_equalization_factors`: equalization that looks at the activations alone.
+
+use arrow_array::{Array, ArrayRef, types::Float32Type};
+
+use super::{
+    ComputeError,
+    list::ListBuilder,
+    rows::{Rows, finite_absmax},
+};
+
+/// The least factor, as of [`equalization_factors`](super::equalization_factors).
+const LEAST: f64 = 1e-5;
+
+/// The factors of log equalization (arXiv:2308.15987) for each input channel `j`: `max(a_j / log2(2 + a_j), 1e-5)`.
+/// Weights are multiplied by them, activations divided.
+///
+/// `act_absmax` is a list array of floats, the largest magnitude of each channel; signs are ignored. The result is
+/// `List<Float32>`; null gives null.
+///
+/// # Errors
+/// When the array is of another type, or when an element is null, infinite or NaN.
+///
+/// # Example
+/// ```
+/// use arrow_array::{Array, ListArray, cast::AsArray, types::Float32Type};
+///
+/// let absmax = ListArray::from_iter_primitive::<Float32Type, _, _>([Some([Some(6.0), Some(0.0)])]);
+/// let factors = arrow_quant::compute::log_equalization_factors(&absmax)?;
+/// assert_eq!(factors.as_list::<i32>().value(0).as_primitive::<Float32Type>().values(), &[2.0, 1e-5][..]);
+/// # Ok::<(), arrow_quant::compute::ComputeError>(())
+/// ```
+pub fn log_equalization_factors(act_absmax: &dyn Array) -> Result<ArrayRef, ComputeError> {
+    let activations = Rows::try_new(act_absmax, "act_absmax")?;
+    let mut builder = ListBuilder::<Float32Type>::with_capacity(activations.len(), 0);
+    let mut scratch = Vec::new();
+    for row in 0..activations.len() {
+        let Some(a) = activations.row(row, &mut scratch)? else {
+            builder.push_null();
+            continue;
+        };
+        finite_absmax(a, row)?;
+        for (out, a) in builder.push(a.len())?.iter_mut().zip(a) {
+            let a = f64::from(a.abs());
+            *out = (a / (2.0 + a).log2()).max(LEAST) as f32;
+        }
+    }
+    builder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::rows::tests::list, *};
+
+    #[test]
+    fn signs_are_ignored_and_null_is_null() {
+        let factors = log_equalization_factors(&list(&[Some(&[-6.0, 2.0]), None])).unwrap();
+        assert_eq!(&factors, &list(&[Some(&[2.0, 1.0]), None]));
+        assert!(log_equalization_factors(&list(&[Some(&[f32::NAN])])).is_err());
+    }
+}

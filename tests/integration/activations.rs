@@ -1,0 +1,331 @@
+//! Activations: the recipes' plans and results, and what a run writes of them.
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use arrow::util::pretty::pretty_format_batches;
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
+    cast::AsArray,
+    types::{Float32Type, Float64Type},
+};
+use arrow_quant::{
+    io::{
+        QuantizedModel,
+        output::{ACTIVATION_PARAMS, EQUALIZATION},
+    },
+    sql::{Session, recipes},
+};
+use datafusion::{
+    catalog::MemTable,
+    common::{ParamValues, ScalarValue},
+    physical_plan::displayable,
+    prelude::ParquetReadOptions,
+};
+use parquet::arrow::ArrowWriter;
+
+use crate::{
+    cli::{Place, fail, succeed},
+    model::{noise, small},
+};
+
+const LAYERS: [&str; 3] = [
+    "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.0.mlp.up_proj.weight",
+    "model.layers.1.self_attn.q_proj.weight",
+];
+const STEPS: usize = 12;
+
+fn lists(rows: Vec<Vec<f32>>) -> ArrayRef {
+    let rows = rows.into_iter().map(|row| Some(row.into_iter().map(Some)));
+    Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows))
+}
+
+/// Ranges that grow along time, with a channel that sticks out; the second half of the rows comes before the first.
+fn activations() -> RecordBatch {
+    let rows: Vec<_> = (0..LAYERS.len() * STEPS).map(|row| (row + 17) % (LAYERS.len() * STEPS)).collect();
+    let wave = |row: usize| {
+        let size = 1.0 + (row / LAYERS.len()) as f32;
+        let mut high: Vec<f32> = noise(48, row as u64 + 9).iter().map(|x| size * (0.1 + x.abs())).collect();
+        high[5] *= 20.0;
+        high
+    };
+    RecordBatch::try_from_iter([
+        ("name", Arc::new(rows.iter().map(|row| Some(LAYERS[row % 3])).collect::<StringArray>()) as ArrayRef),
+        ("timestep", Arc::new(rows.iter().map(|row| Some((row / 3 * 80) as f64)).collect::<Float64Array>())),
+        ("tokens", Arc::new(Int64Array::from(vec![64; rows.len()]))),
+        ("channel_min", lists(rows.iter().map(|row| wave(*row).iter().map(|x| -0.5 * x).collect()).collect())),
+        ("channel_max", lists(rows.iter().map(|row| wave(*row)).collect())),
+        (
+            "channel_mean_square",
+            lists(rows.iter().map(|row| wave(*row).iter().map(|x| x * x / 9.0).collect()).collect()),
+        ),
+    ])
+    .unwrap()
+}
+
+fn write(path: &Path, batch: &RecordBatch) {
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn register(session: &Session, name: &str, batch: RecordBatch) {
+    let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
+    session.context().register_table(name, Arc::new(table)).unwrap();
+}
+
+/// A session with every table that the recipes need.
+async fn session() -> (tempfile::TempDir, Session) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    small(&path);
+    let session = Session::new(2).unwrap();
+    session.register_model("layers", &path).unwrap();
+    register(&session, "activations", activations());
+    for (name, query) in [
+        (
+            "choices",
+            "SELECT name, 4 AS bits, 32 AS group_size, 'search' AS method, false AS symmetric FROM layers WHERE name LIKE '%proj%' AND channel = 0",
+        ),
+        ("factors", "SELECT name, channel_max AS factors, channel_max AS input_scale FROM activations WHERE false"),
+        ("alphas", "SELECT * FROM (VALUES (0.5), (NULL)) AS t(alpha)"),
+        (
+            "candidates",
+            "SELECT name, 0.5 AS alpha, channel_max AS factors, channel_max AS input_size, 0.1 AS noise FROM activations WHERE timestep = 80",
+        ),
+    ] {
+        let frame = session.sql(query).await.unwrap();
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let batches = frame.collect().await.unwrap();
+        register(&session, name, arrow::compute::concat_batches(&schema, &batches).unwrap());
+    }
+    (folder, session)
+}
+
+fn parameters(groups: i64, method: &str) -> ParamValues {
+    ParamValues::from(vec![
+        ("groups", ScalarValue::from(groups)),
+        ("method", ScalarValue::from(method)),
+        ("bits", ScalarValue::from(6i64)),
+        ("symmetric", ScalarValue::from(false)),
+    ])
+}
+
+async fn table(session: &Session, query: &str, parameters: Option<ParamValues>) -> String {
+    let mut frame = session.sql(query).await.unwrap();
+    if let Some(parameters) = parameters {
+        frame = frame.with_param_values(parameters).unwrap();
+    }
+    pretty_format_batches(&frame.collect().await.unwrap()).unwrap().to_string()
+}
+
+#[tokio::test]
+async fn the_recipes_read_weights_once_and_neither_sort_nor_exchange_them() {
+    let (_folder, session) = session().await;
+    for recipe in
+        [recipes::TIME_GROUPS, recipes::STATIC, recipes::EQUALIZATION, recipes::EQUALIZATION_COST, recipes::EQUALIZE]
+    {
+        let frame = session.sql(recipe.sql).await.unwrap().with_param_values(parameters(4, "optimal")).unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        let physical = displayable(plan.as_ref()).indent(false).to_string();
+        let lines: Vec<_> = physical.lines().collect();
+        let scans = lines.iter().filter(|line| line.contains("WeightsScan")).count();
+        let reads_weights = [recipes::EQUALIZATION, recipes::EQUALIZATION_COST, recipes::EQUALIZE].contains(&recipe);
+        assert_eq!(scans, usize::from(reads_weights), "{}\n{physical}", recipe.name);
+        // What lies between the scan of the weights and the first aggregate over them.
+        let depth = |line: &str| line.len() - line.trim_start().len();
+        let Some(scan) = lines.iter().position(|line| line.contains("WeightsScan")) else { continue };
+        let mut above = depth(lines[scan]);
+        for line in lines[..scan].iter().rev() {
+            if depth(line) >= above || line.trim().is_empty() {
+                continue;
+            }
+            above = depth(line);
+            if line.contains("AggregateExec: mode=Partial") {
+                break;
+            }
+            assert!(!line.contains("Sort") && !line.contains("Repartition"), "{}: {line}\n{physical}", recipe.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_group_is_static_and_as_many_as_timesteps_are_one_per_timestep() {
+    let (_folder, session) = session().await;
+    let fixed = table(&session, recipes::STATIC.sql, Some(parameters(1, ""))).await;
+    for method in ["uniform", "quantile", "optimal"] {
+        let one = table(&session, recipes::TIME_GROUPS.sql, Some(parameters(1, method))).await;
+        assert_eq!(one, fixed, "{method}");
+        let query = format!(
+            "SELECT name, time_group, scale, zero_point FROM ({}) ORDER BY name, time_group",
+            recipes::TIME_GROUPS.sql
+        );
+        let all = table(&session, &query, Some(parameters(STEPS as i64, method))).await;
+        let each = "SELECT name, time_group, params['scale'] AS scale, params['zero_point'] AS zero_point FROM (\
+                    SELECT name, CAST(timestep / 80 AS INT) AS time_group, \
+                    activation_params(array_min(channel_min), array_max(channel_max), 6) AS params FROM activations) \
+                    ORDER BY name, time_group";
+        assert_eq!(all, table(&session, each, None).await, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn more_groups_have_narrower_ranges_that_cover_all_time() {
+    let (_folder, session) = session().await;
+    let frame = session.sql(recipes::TIME_GROUPS.sql).await.unwrap();
+    let batches = frame.with_param_values(parameters(4, "optimal")).unwrap().collect().await.unwrap();
+    let rows = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+    assert_eq!(rows.num_rows(), 4 * LAYERS.len());
+    let number = |name: &str| rows.column_by_name(name).unwrap().as_primitive::<Float64Type>().values().to_vec();
+    let (from, to) = (number("t_from"), number("t_to"));
+    for row in 0..rows.num_rows() {
+        let (first, last) = (row % 4 == 0, row % 4 == 3);
+        assert!(first == (from[row] == f64::NEG_INFINITY) && last == (to[row] == f64::INFINITY));
+        assert!(last || to[row] == from[row + 1]);
+    }
+    // The ranges of these activations grow.
+    let scales = rows.column_by_name("scale").unwrap().as_primitive::<Float32Type>().values();
+    assert!(scales.chunks(4).all(|scales| scales.windows(2).all(|pair| pair[0] < pair[1])), "{scales:?}");
+}
+
+#[tokio::test]
+async fn equalization_keeps_the_products_of_inputs_and_weights() {
+    let (_folder, session) = session().await;
+    let frame = session.sql(recipes::EQUALIZATION.sql).await.unwrap();
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let factors = arrow::compute::concat_batches(&schema, &frame.collect().await.unwrap()).unwrap();
+    assert_eq!(factors.num_rows(), 2 * LAYERS.len());
+    register(&session, "found", factors);
+    // One over the factors, by the function itself: absmax of 1 and the factors as weights, alpha 0.
+    let query = "SELECT max(error['max_abs']) / sqrt(sum(error['a2']) / sum(error['n'])) < 1e-6 AS same FROM (\
+                 SELECT error_stats(weights, equalize(equalize(weights, factors), \
+                 equalization_factors(factors, factors, 0))) AS error FROM layers JOIN found ON layers.name = found.name)";
+    assert!(table(&session, query, None).await.contains("| true |"));
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    small(&place.path("model.safetensors"));
+    write(&place.path("acts.parquet"), &activations());
+    place
+}
+
+#[test]
+fn a_run_writes_the_quantizers_and_says_what_has_none() {
+    let place = place();
+    let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
+    let out = place.text("out");
+    let text = succeed(&["quantize", &model, "--output", &out, "--activations", &acts, "--time-groups", "3"]);
+    assert!(text.contains("9 activation quantizers"), "{text}");
+    assert!(
+        text.contains("none for 1 quantized tensors without activations, such as model.layers.1.mlp.up_proj.weight"),
+        "{text}"
+    );
+    let folder = QuantizedModel::open(Path::new(&out)).unwrap();
+    assert_eq!(folder.manifest().files.len(), 1);
+    assert_eq!(folder.manifest().options["activations"]["time_groups"], 3);
+    assert!(!place.path("out").join(EQUALIZATION).exists());
+    // The weights are as they are without activations.
+    let plain = place.text("plain");
+    succeed(&["quantize", &model, "--output", &plain]);
+    let part = |folder: &str| std::fs::read(Path::new(folder).join("weights/part-00000.parquet")).unwrap();
+    assert!(part(&out) == part(&plain));
+    // A changed table is not one of this model.
+    std::fs::write(place.path("out").join(ACTIVATION_PARAMS), b"PAR1").unwrap();
+    let error = QuantizedModel::open(Path::new(&out)).unwrap_err().to_string();
+    assert!(error.contains("is damaged"), "{error}");
+}
+
+#[test]
+fn an_equalized_run_compares_to_the_original_and_is_the_same_for_any_threads() {
+    let place = place();
+    let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
+    for equalize in ["0.5", "log", "auto"] {
+        let mut written = Vec::new();
+        for threads in ["1", "2"] {
+            let out = place.text(&format!("{equalize}-{threads}"));
+            let given = ["--bits", "8", "--activations", &acts, "--equalize", equalize, "--threads", threads];
+            let text = succeed(&[&["quantize", &model, "--output", &out][..], &given].concat());
+            assert!(text.contains("layers equalized, to be scaled by input_scale at run time"), "{text}");
+            let folder = QuantizedModel::open(Path::new(&out)).unwrap();
+            assert!(folder.manifest().equalized());
+            let files = ["weights/part-00000.parquet", EQUALIZATION, ACTIVATION_PARAMS];
+            written.push(files.map(|file| std::fs::read(Path::new(&out).join(file)).unwrap()));
+            // In the original's channels the 8-bit model is near the original.
+            let compared = succeed(&["compare", &model, &out]);
+            assert!(compared.contains("model.layers.0.self_attn.q_proj.weight"), "{compared}");
+        }
+        assert!(written[0] == written[1], "{equalize}");
+    }
+}
+
+#[tokio::test]
+async fn equalization_lowers_the_range_of_the_activations() {
+    let place = place();
+    let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
+    let session = Session::new(1).unwrap();
+    let mut sums = Vec::new();
+    for (name, extra) in [("with", vec!["--equalize", "0.5"]), ("without", vec![])] {
+        let out = place.text(name);
+        succeed(&[&["quantize", &model, "--output", &out, "--activations", &acts][..], &extra].concat());
+        let path = Path::new(&out).join(ACTIVATION_PARAMS);
+        let options = ParquetReadOptions::default();
+        session.context().register_parquet(name, path.to_str().unwrap(), options).await.unwrap();
+        let batches = session.sql(&format!("SELECT sum(CAST(scale AS DOUBLE)) FROM {name}")).await.unwrap();
+        sums.push(batches.collect().await.unwrap()[0].column(0).as_primitive::<Float64Type>().value(0));
+    }
+    assert!(sums[0] < sums[1], "{sums:?}");
+}
+
+#[test]
+fn what_cannot_be_used_is_one_line_of_error() {
+    let place = place();
+    let (model, acts, out) = (place.text("model.safetensors"), place.text("acts.parquet"), place.text("out"));
+    let quantize = |extra: &[&str]| -> Vec<String> {
+        ["quantize", &model, "--output", &out].iter().chain(extra).map(ToString::to_string).collect()
+    };
+    let fail =
+        |code: i32, arguments: Vec<String>| fail(code, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    for (extra, message) in [
+        (vec!["--time-groups", "4"], "--activations"),
+        (vec!["--equalize", "0.5"], "--activations"),
+        (vec!["--activations", &acts, "--equalize", "2"], "'auto' or 'log', not '2'"),
+        (vec!["--activations", &acts, "--activation-bits", "9"], "bits of activations must be 2 to 8, not 9"),
+        (vec!["--activations", &acts, "--time-groups", "0"], "0"),
+        (vec!["--profile", "phone"], "must be 'edge', 'local' or 'cloud', not 'phone'"),
+    ] {
+        let error = fail(2, quantize(&extra));
+        assert!(error.contains(message), "{error}");
+    }
+    let error = fail(1, quantize(&["--activations", &model]));
+    assert!(error.contains("model.safetensors"), "{error}");
+    let unknown = place.path("unknown.parquet");
+    let columns: Vec<(String, ArrayRef)> = activations()
+        .schema()
+        .fields()
+        .iter()
+        .zip(activations().columns())
+        .map(|(field, column)| match field.name().as_str() {
+            "name" => ("name".to_owned(), Arc::new(StringArray::from(vec!["gone.weight"; column.len()])) as ArrayRef),
+            name => (name.to_owned(), Arc::clone(column)),
+        })
+        .collect();
+    write(&unknown, &RecordBatch::try_from_iter(columns).unwrap());
+    let error = fail(1, quantize(&["--activations", unknown.to_str().unwrap()]));
+    assert!(error.contains("unknown.parquet: row 0: 'gone.weight' is no tensor of the model"), "{error}");
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_profile_sets_what_is_not_given() {
+    let place = place();
+    let (model, acts, out) = (place.text("model.safetensors"), place.text("acts.parquet"), place.text("out"));
+    assert!(succeed(&["profiles"]).lines().count() == 4);
+    succeed(&["quantize", &model, "--output", &out, "--profile", "edge", "--group-size", "16", "--activations", &acts]);
+    let folder = QuantizedModel::open(Path::new(&out)).unwrap();
+    let options = &folder.manifest().options;
+    assert_eq!((options["bits"].clone(), options["group_size"].clone()), (2.into(), 16.into()));
+    assert_eq!(options["activations"]["time_groups"], 16);
+    let sql = succeed(&["quantize", "--print-sql", "--activations", &acts, "--equalize", "auto"]);
+    assert_eq!(sql, recipes::EQUALIZE.sql);
+}
