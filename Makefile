@@ -6,7 +6,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
 DEMO := tests/data/digits_dit
 
-.PHONY: help build demo test test-rust test-python test-arm lint docs clean
+.PHONY: help build demo test test-rust test-python test-engines test-arm lint docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,14 @@ test-rust:
 test-python: test-rust $(VENV)/.ready
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q tests/python
 
+test-engines: build $(VENV)-engines/.ready ## Test what needs torch (PyPI's torch is several gigabytes)
+	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q tests/engines
+
+$(VENV)-engines/.ready: tests/engines/requirements.txt
+	$(PYTHON) -m venv $(VENV)-engines
+	$(VENV)-engines/bin/python -m pip install --quiet --requirement tests/engines/requirements.txt
+	touch $@
+
 $(VENV)/.ready: tests/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement tests/python/requirements.txt
@@ -44,7 +52,7 @@ docs: build ## Regenerate docs/sql_reference.md
 	$(BINARY) functions --markdown > docs/sql_reference.md
 
 clean: ## Remove what the targets made
-	rm -rf target out $(VENV)
+	rm -rf target out $(VENV) $(VENV)-engines
 
 test-arm: ## Run the kernel and array tests for 64-bit Arm under qemu (needs root on Debian to install what it needs)
 	tests/arm/install.sh

@@ -147,4 +147,10 @@ def read_quantized_folder(folder):
     for path in part_paths(folder):
         for row in read_part(path):
             rows.setdefault(row["name"], []).append(row)
-    return {name: assemble(name, of_tensor) for name, of_tensor in rows.items()}
+    tensors = {name: assemble(name, of_tensor) for name, of_tensor in rows.items()}
+    equalization = Path(folder) / "equalization.parquet"
+    if equalization.is_file():
+        # The rows were multiplied by the factors; input_scale, one over each, gives the original's channels back.
+        for row in pq.read_table(equalization).to_pylist():
+            tensors[row["name"]] = tensors[row["name"]] * np.float32(row["input_scale"])
+    return tensors

@@ -1,0 +1,135 @@
+"""Reads the folder that `arrow-quant quantize` writes."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+class Folder:
+    """A quantized model on disk: its tensors, and the quantizers of its activations where it has them."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        manifest = self.path / "arrow_quant.json"
+        if not manifest.is_file():
+            raise FileNotFoundError(f"{manifest}: not found; {self.path} is not a folder that arrow-quant wrote")
+        self.manifest = json.loads(manifest.read_text())
+        if self.manifest["format_version"] not in (1, 2):
+            raise ValueError(f"{manifest}: is of layout {self.manifest['format_version']}; 1 and 2 are read")
+        if not self.manifest["complete"]:
+            raise ValueError(f"{self.path}: was left by a run that did not finish")
+        self.input_scales = self._input_scales()
+
+    def _table(self, name):
+        path = self.path / name
+        return pq.read_table(path) if path.is_file() else None
+
+    def _input_scales(self):
+        table = self._table("equalization.parquet")
+        if table is None:
+            return {}
+        lists = zip(table["name"].to_pylist(), table["input_scale"], strict=True)
+        return {name: torch.from_numpy(values.values.to_numpy().copy()) for name, values in lists}
+
+    def activation_params(self):
+        """`{name: [row, ...]}`, the rows of a layer in the order of time; empty where there are no activations."""
+        table = self._table("activation_params.parquet")
+        layers = {}
+        for row in [] if table is None else table.to_pylist():
+            layers.setdefault(row["name"], []).append(row)
+        return {name: sorted(rows, key=lambda row: row["time_group"]) for name, rows in layers.items()}
+
+    def tensors(self):
+        """Gives `(name, tensor, quantized)` for every tensor in order; quantized ones are decoded to float32."""
+        entries = {entry["name"]: entry for entry in self.manifest["tensors"]}
+        pending = {}
+        for part in self.manifest["parts"]:
+            for name, rows in self._rows(self.path / part["file"]):
+                seen = pending.setdefault(name, [])
+                seen.append(rows)
+                entry = entries[name]
+                shape = entry["shape"]
+                count = math.prod(shape[: 1 if len(shape) > 3 else -1]) if len(shape) > 1 else 1
+                if sum(len(rows) for rows in seen) == count:
+                    yield self._tensor(name, entry, pa.concat_tables(pending.pop(name)))
+        # A tensor without rows has no elements either.
+        for name, entry in entries.items():
+            if math.prod(entry["shape"]) == 0:
+                yield name, torch.empty(entry["shape"], dtype=DTYPES[entry["dtype"]]), False
+        if pending:
+            raise ValueError(f"{self.path}: rows of {next(iter(pending))} are missing")
+
+    def _rows(self, path):
+        """The rows of a part, as tables of one tensor each, in order."""
+        columns = ["name", "quantized", "data"]
+        if path.suffix == ".parquet":
+            table = pq.read_table(path, columns=columns)
+        else:
+            table = pa.ipc.open_file(path).read_all().select(columns)
+        names = table["name"].to_numpy()
+        starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1), len(names)]
+        for start, end in zip(starts, starts[1:], strict=False):
+            if end > start:
+                yield str(names[start]), table.slice(start, end - start)
+
+    def _tensor(self, name, entry, table):
+        if table["quantized"].null_count == 0:
+            return name, decode(table["quantized"].combine_chunks()).reshape(entry["shape"]), True
+        data = b"".join(table["data"].to_pylist())
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{self.path}: tensor {name!r} is {entry['dtype']}, which torch does not have")
+        tensor = torch.frombuffer(bytearray(data), dtype=DTYPES[entry["dtype"]])
+        return name, tensor.reshape(entry["shape"]), False
+
+
+def decode(quantized):
+    """The rows of a quantized tensor (a struct array; all of one width) as float32 [rows, length]."""
+    if isinstance(quantized, pa.ChunkedArray):
+        quantized = pa.concat_arrays(quantized.chunks)
+
+    def one(field):
+        values = quantized.field(field).unique().to_pylist()
+        if len(values) != 1:
+            raise ValueError(f"the rows of a tensor differ in {field}: {values}")
+        return values[0]
+
+    def binary(field, width):
+        values = quantized.field(field)
+        return np.frombuffer(b"".join(values.to_pylist()), np.uint8).reshape(len(values), width)
+
+    bits, group_size, length = one("bits"), one("group_size"), one("length")
+    groups = math.ceil(length / group_size)
+    packed = binary("codes", (length * bits + 7) // 8)
+    stream = np.unpackbits(packed, axis=1, bitorder="little")[:, : length * bits]
+    powers = (1 << np.arange(bits)).astype(np.uint8)
+    codes = (stream.reshape(len(packed), length, bits) * powers).sum(-1, dtype=np.uint8).astype(np.float32)
+
+    table = np.array([(1 + (code % 16) / 16) * 2.0 ** (code // 16 - 15) for code in range(256)], np.float32)
+    row_scales = quantized.field("row_scale").to_numpy(zero_copy_only=False).astype(np.float32)
+    scales = row_scales[:, None] * table[binary("scales", groups)]
+    if quantized.field("zero_points").null_count == len(quantized):
+        zero_points = np.full_like(scales, 2 ** (bits - 1))
+    else:
+        zero_points = binary("zero_points", groups).astype(np.float32) * np.float32(2**bits - 1) / np.float32(255)
+    group = np.arange(length) // group_size
+    return torch.from_numpy(scales[:, group] * (codes - zero_points[:, group]))
