@@ -12,7 +12,7 @@ and noise, at timesteps over the whole range, for three seeds of calibration and
 - `time_aware_ranges.png`: the range of activations over time, with the edges of the groups,
 - `time_aware_digits.png`: digits drawn by each variant from the same noise, and how many a classifier recognizes.
 
-Takes some minutes on two cores. `--seeds 1 --judge 2` is a quick look.
+Takes about five minutes of processor time. `--seeds 1 --judge 2` is a quick look.
 """
 
 import argparse
@@ -79,7 +79,11 @@ def calibrate(path, seed):
 
 def quantizable(model):
     """The layers that arrow-quant quantizes by default: those of the blocks."""
-    return [(name, layer) for name, layer in model.blocks.named_modules(prefix="blocks") if isinstance(layer, torch.nn.Linear)]
+    return [
+        (name, layer)
+        for name, layer in model.blocks.named_modules(prefix="blocks")
+        if isinstance(layer, torch.nn.Linear)
+    ]
 
 
 def quantize(program, output, *options):
@@ -179,7 +183,14 @@ def drawn_variants(program, work):
         yield f"{bits}-bit weights", load_model(MODEL, weights)
     for bits in (8, 4):
         for name, groups in (("static", "1"), ("time-aware", "8")):
-            options = ["--activations", work / "activations.parquet", "--time-groups", groups, "--activation-bits", bits]
+            options = [
+                "--activations",
+                work / "activations.parquet",
+                "--time-groups",
+                groups,
+                "--activation-bits",
+                bits,
+            ]
             yield f"W4A{bits} {name}", variant(quantize(program, work / "drawn", "--bits", "4", *options))
 
 
@@ -234,7 +245,7 @@ def plot_ranges(program, work, path):
                 axis.axvline(row["t_from"], color="gray", linewidth=0.8, linestyle=":")
         axis.set_ylabel("activation")
         axis.set_title(f"input of {layer}", fontsize=9, loc="left")
-    axes[0].legend(fontsize=8, loc="upper center", ncols=2)
+    axes[0].legend(fontsize=8, loc="center", ncols=2)
     axes[-1].set_xlabel("timestep (999: noise, 0: image)")
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=120)
@@ -261,7 +272,12 @@ def main():
         {"weights": weights, "activation_bits": bits, "variant": name, "errors": values}
         for (weights, bits, name), values in errors.items()
     ]
-    results = {"noise_errors": rows, "recognized": shares, "drawn_per_digit": arguments.judge, "torch": torch.__version__}
+    results = {
+        "noise_errors": rows,
+        "recognized": shares,
+        "drawn_per_digit": arguments.judge,
+        "torch": torch.__version__,
+    }
     (arguments.output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print("\n".join(lines))
 

@@ -40,9 +40,7 @@ def activations(digits_dit, tmp_path_factory):
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("calibration") / "activations.parquet"
     model = load_model(digits_dit)
-    layers = [
-        name for name, layer in model.blocks.named_modules(prefix="blocks") if isinstance(layer, torch.nn.Linear)
-    ]
+    layers = [name for name, layer in model.blocks.named_modules(prefix="blocks") if isinstance(layer, torch.nn.Linear)]
     with Calibration(model, path, layers=layers):
         draw_each_digit(model, 1, seed=3, steps=8)
     return path

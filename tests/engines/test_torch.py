@@ -59,6 +59,22 @@ def test_calibration_writes_the_statistics_of_every_layer_and_timestep(tmp_path)
     assert not model._forward_pre_hooks and not model.fc._forward_pre_hooks
 
 
+def test_hessians_are_the_mean_products_of_the_inputs_of_linear_layers(tmp_path):
+    model = Small()
+    with Calibration(model, tmp_path / "a.parquet", hessians=tmp_path / "h.parquet"):
+        for t in range(3):
+            model(images(t), t)
+    (row,) = pq.read_table(tmp_path / "h.parquet").to_pylist()
+    x = torch.cat([images(t) for t in range(3)])
+    with torch.no_grad():
+        inner = model.conv(x).flatten(2).transpose(1, 2)
+        inputs = torch.cat([inner, model.fc(inner)]).reshape(-1, 6).double().numpy()
+    expected = (inputs.T @ inputs / len(inputs))[np.triu_indices(6)]
+    assert (row["name"], row["tokens"]) == ("fc.weight", len(inputs))
+    np.testing.assert_allclose(row["hessian"], expected, rtol=1e-4, atol=1e-6)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.parquet", "h.parquet"}
+
+
 def test_calibration_learns_the_timestep_where_it_is(tmp_path):
     class Masked(nn.Module):
         def __init__(self):
@@ -95,7 +111,10 @@ def test_calibration_learns_the_timestep_where_it_is(tmp_path):
 )
 def test_what_cannot_be_calibrated_is_an_error_and_leaves_no_file(tmp_path, call, message):
     model = Small()
-    with pytest.raises((ValueError, RuntimeError), match=re.escape(message)), Calibration(model, tmp_path / "a.parquet"):
+    with (
+        pytest.raises((ValueError, RuntimeError), match=re.escape(message)),
+        Calibration(model, tmp_path / "a.parquet"),
+    ):
         call(model)
     assert list(tmp_path.iterdir()) == []
     assert not model._forward_pre_hooks and not model.fc._forward_pre_hooks

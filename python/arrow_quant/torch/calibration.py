@@ -21,6 +21,13 @@ SCHEMA = pa.schema(
         pa.field("channel_mean_square", _LIST, nullable=False),
     ]
 )
+HESSIAN_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("hessian", pa.list_(pa.float64()), nullable=False),
+    ]
+)
 # What is kept before it is written, in bytes.
 BUFFER = 16 << 20
 
@@ -40,11 +47,15 @@ class Calibration:
     `channel_mean_square`. Memory holds the statistics of one timestep and a buffer of 16 MiB. The file appears under
     its name when the block ends without an error.
 
+    With `hessians`, a path, the inputs of the linear layers are correlated as well: one row per layer with `name`,
+    `tokens` and `hessian`, the mean of `x[i] * x[j]` over all tokens of all timesteps, the upper triangle row after
+    row. That takes the square of its width for every layer, in memory and in time.
+
     Raises ValueError where no timestep can be learned, a name in `layers` is no such layer, or an activation is NaN or
     infinite (the message names layer and timestep); RuntimeError where the block ends without a call of the model.
     """
 
-    def __init__(self, model, path, *, timestep=None, mask_token_id=None, layers=None):
+    def __init__(self, model, path, *, timestep=None, mask_token_id=None, layers=None, hessians=None):
         self.path = Path(path)
         self._model = model
         self._learn = Timestep(model, timestep, mask_token_id)
@@ -53,6 +64,8 @@ class Calibration:
             if name not in found:
                 raise ValueError(f"{name!r} is no linear or convolution layer of the model")
         self._layers = found if layers is None else {name: found[name] for name in layers}
+        self._hessians = None if hessians is None else Path(hessians)
+        self._products = {}
         self._timestep = None
         self._sums = {}
         self._rows = []
@@ -83,6 +96,8 @@ class Calibration:
         if kind is None and not self._written:
             raise RuntimeError("no layer of the model was called: there is nothing to calibrate with")
         if kind is None:
+            if self._hessians is not None:
+                self._write_hessians()
             self._partial.rename(self.path)
 
     def _step(self, module, args, kwargs):
@@ -114,8 +129,31 @@ class Calibration:
                 torch.maximum(sums[2], high, out=sums[2])
                 sums[3] += squares
             sums[0] += len(x)
+            if self._hessians is not None and isinstance(module, nn.Linear):
+                self._correlate(name, x)
 
         return hook
+
+    def _correlate(self, name, x):
+        if name not in self._products:
+            self._products[name] = [0, torch.zeros(x.shape[1], x.shape[1], device=x.device)]
+        self._products[name][0] += len(x)
+        self._products[name][1].addmm_(x.T, x)
+
+    def _write_hessians(self):
+        partial = self._hessians.with_name(self._hessians.name + ".partial")
+        with pq.ParquetWriter(partial, HESSIAN_SCHEMA, compression="zstd") as writer:
+            for name, (tokens, products) in self._products.items():
+                mean = products.cpu().double().numpy() / tokens
+                triangle = mean[np.triu_indices(len(mean))]
+                hessian = pa.ListArray.from_arrays(pa.array([0, len(triangle)], pa.int32()), pa.array(triangle))
+                columns = [
+                    pa.array([f"{name}.weight"]),
+                    pa.array([tokens]),
+                    hessian.cast(HESSIAN_SCHEMA.field("hessian").type),
+                ]
+                writer.write_table(pa.Table.from_arrays(columns, schema=HESSIAN_SCHEMA))
+        partial.rename(self._hessians)
 
     def _flush(self):
         """The statistics of the timestep that has ended become rows."""

@@ -44,7 +44,12 @@ def load(folder, model, *, timestep=None, mask_token_id=None, activations=True):
         if quantized and isinstance(module, nn.Linear | nn.Conv2d):
             kind = QuantLinear if isinstance(module, nn.Linear) else QuantConv2d
             try:
-                replaced[name.removesuffix(".weight")] = (kind, tensor, _quantizer(params.pop(name, None), clock), scale)
+                replaced[name.removesuffix(".weight")] = (
+                    kind,
+                    tensor,
+                    _quantizer(params.pop(name, None), clock),
+                    scale,
+                )
             except ValueError as error:
                 raise ValueError(f"{folder.path}: {name}: {error}") from None
         state[name] = tensor if scale is None else tensor * scale

@@ -24,9 +24,10 @@ class Timestep:
         if argument is None:
             argument = next((name for name in wanted if name in parameters), None)
             if argument is None:
+                held = "timestep" if mask_token_id is None else "tokens"
                 raise ValueError(
                     f"{type(denoiser).__name__}.forward({', '.join(parameters)}) has none of the arguments "
-                    f"{', '.join(wanted)}: name the one that holds the {'tokens' if mask_token_id is not None else 'timestep'}"
+                    f"{', '.join(wanted)}: name the one that holds the {held}"
                 )
         self.name = argument if isinstance(argument, str) else None
         if self.name is None:

@@ -1,3 +1,5 @@
+//! The edges against every way to cut, and the rules for rows that are not perfect.
+
 use super::*;
 
 fn edges(rows: &[(f64, f64, f64)], groups: i64, method: TimeMethod) -> Result<Vec<f64>, ComputeError> {
