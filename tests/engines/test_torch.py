@@ -1,6 +1,8 @@
 """`arrow_quant.torch`: what calibration writes, and what a loaded model computes."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -260,3 +262,47 @@ def test_activations_of_another_library_are_taken(program, digits_dit, activatio
         quantized(program, digits_dit, tmp_path / name, path)
     params = [pq.read_table(tmp_path / name / "activation_params.parquet") for name in ("a", "b")]
     assert params[0].equals(params[1])
+
+
+LARGE = """
+import sys, torch
+from torch import nn
+from arrow_quant.torch import Calibration
+import pyarrow.parquet
+
+def peak():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) >> 10
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        wide = [nn.Sequential(nn.Linear(768, 3072), nn.GELU(), nn.Linear(3072, 768)) for _ in range(21)]
+        self.blocks = nn.ModuleList(wide)
+
+    def forward(self, x, timestep):
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+torch.set_num_threads(1)
+model, x = Model(), torch.randn(1, 256, 768)
+with torch.no_grad():
+    model(x, 0)
+    before = peak()
+    with Calibration(model, sys.argv[1]):
+        for t in range(8):
+            model(x, t)
+print(sum(p.numel() for p in model.parameters()), peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of resident memory from /proc")
+def test_calibration_of_a_hundred_million_parameters_takes_less_than_300_megabytes(tmp_path):
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "a.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    parameters, megabytes = map(int, done.stdout.split())
+    assert parameters > 99e6
+    assert megabytes < 300

@@ -317,6 +317,23 @@ fn what_cannot_be_used_is_one_line_of_error() {
 }
 
 #[test]
+fn a_weight_that_is_not_finite_is_named_before_equalization() {
+    let place = place();
+    let mut bytes = std::fs::read(place.path("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let text = String::from_utf8(bytes[8..header].to_vec()).unwrap();
+    let entry = text.split("model.layers.1.self_attn.q_proj.weight").nth(1).unwrap();
+    let start: usize = entry.split("\"data_offsets\":[").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    let at = header + start + 4 * (48 * 2 + 7);
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(place.path("model.safetensors"), bytes).unwrap();
+    let (model, acts, out) = (place.text("model.safetensors"), place.text("acts.parquet"), place.text("out"));
+    let error = fail(1, &["quantize", &model, "--output", &out, "--activations", &acts, "--equalize", "0.5"]);
+    assert!(error.contains("tensor 'model.layers.1.self_attn.q_proj.weight': row 2, element 7 is NaN"), "{error}");
+    assert!(!place.path("out").exists() && !place.path("out.partial").exists());
+}
+
+#[test]
 fn a_profile_sets_what_is_not_given() {
     let place = place();
     let (model, acts, out) = (place.text("model.safetensors"), place.text("acts.parquet"), place.text("out"));

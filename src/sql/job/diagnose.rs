@@ -24,6 +24,13 @@ pub fn name_the_tensor(job: &PlannedJob, part: usize, error: DataFusionError) ->
     }
 }
 
+/// As [`name_the_tensor`], for a query over the whole model.
+pub fn name_any_tensor(job: &PlannedJob, error: JobError) -> JobError {
+    let JobError::Query(query) = error else { return error };
+    let named = (0..job.parts.len()).find_map(|part| first_nonfinite(job, part).transpose());
+    named.map_or_else(|| query.into(), |named| named.unwrap_or_else(|unreadable| unreadable).into())
+}
+
 fn first_nonfinite(job: &PlannedJob, part: usize) -> Result<Option<IoError>, IoError> {
     for batch in Scan::new(Arc::clone(&job.model), job.parts[part].clone(), PROJECTION.to_vec(), BATCH_BYTES)? {
         let batch = batch?;

@@ -21,7 +21,8 @@ use tokio::runtime::{Builder, Handle};
 
 use super::{
     Cancel, CheckedActivations, Destination, JobError, PlannedJob, PreparedActivations, Progress,
-    diagnose::name_the_tensor, tally::Tally,
+    diagnose::{name_any_tensor, name_the_tensor},
+    tally::Tally,
 };
 use crate::{
     io::{
@@ -86,7 +87,8 @@ impl PlannedJob {
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;
         let activations = self.activations.as_ref().map(|activations| activations.prepare(self, threads));
-        let activations = activations.map(|prepare| runtime.block_on(prepare)).transpose()?;
+        let activations = activations.map(|prepare| runtime.block_on(prepare)).transpose();
+        let activations = activations.map_err(|error| name_any_tensor(self, error))?;
         let equalization = activations.as_ref().and_then(|activations| activations.equalization.as_ref());
         let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
         let mut folder = self.folder(destination)?;
