@@ -28,7 +28,7 @@ impl Progress for Silent {
 
 fn plan(model: &Path, options: QuantizeOptions) -> PlannedJob {
     let rules = Rules::new(options, Some(options.method));
-    let job = Job { model: model.to_owned(), rules, batch: false };
+    let job = Job { model: model.to_owned(), rules, target: OutputFormat::Parquet.into(), batch: false };
     job.plan().unwrap_or_else(|error| panic!("{}: {error}", model.display()))
 }
 
@@ -40,8 +40,8 @@ fn quantize(model: &Path, options: QuantizeOptions, activations: Option<&Activat
         planned = checked.unwrap_or_else(|error| panic!("{}: {error}", activations.file.display()));
     }
     let destination = Destination {
+        check: false,
         output: Path::new(".benchmarks/speed_output").to_owned(),
-        format: OutputFormat::Parquet,
         existing: Existing::Overwrite,
         threads,
         memory_limit: None,

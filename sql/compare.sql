@@ -1,11 +1,11 @@
 -- compare: how far a tensor of one model lies from the same tensor of another.
--- Needs reference and candidate (weights tables; weights may be quantized) and $name (the tensor).
+-- Needs reference and candidate (weights tables) and $name (the tensor).
 -- Gives one row: whether the stored bytes are the same, and the error sums where the rows are floats.
 SELECT bool_and(stored) AS same,
        sum(error['dot']) AS dot, sum(error['a2']) AS a2, sum(error['b2']) AS b2,
        sum(error['err2']) AS err2, max(error['max_abs']) AS max_abs, CAST(sum(error['n']) AS DOUBLE) AS n
 FROM (
-  SELECT coalesce(reference.data = candidate.data, false) AS stored,
+  SELECT coalesce(reference.dtype = candidate.dtype AND reference.data = candidate.data, false) AS stored,
          error_stats(reference.weights, candidate.weights) AS error
   FROM reference JOIN candidate ON reference.name = candidate.name AND reference.channel = candidate.channel
   WHERE reference.name = $name AND candidate.name = $name

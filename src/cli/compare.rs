@@ -16,7 +16,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The model that is right: safetensors, or a folder that quantize made
+    /// The model that is right: as for quantize, or a folder that quantize made
     reference: PathBuf,
     /// The model to be measured against it
     candidate: PathBuf,

@@ -11,7 +11,7 @@ use crate::io::{Model, Tensor};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A safetensors file, a folder of shards, or a diffusers folder
+    /// A safetensors file, a folder of shards, a diffusers folder, or one that compressed-tensors packed or quantize made
     model: PathBuf,
     /// Print JSON, one object per tensor
     #[arg(long)]
@@ -26,7 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         for tensor in model.tensors() {
             let line = serde_json::json!({
                 "name": tensor.name, "layer": tensor.layer, "module": tensor.module,
-                "dtype": tensor.dtype.to_string(), "shape": tensor.shape,
+                "dtype": tensor.dtype_name().to_owned(), "shape": tensor.shape,
                 "parameters": parameters(tensor), "bytes": tensor.bytes(), "file": model.file_of(tensor).name,
             });
             writeln!(out, "{line}")?;
@@ -37,13 +37,13 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     writeln!(out, "{:<width$}  {:<18} {:<7} {:>10} {:>10}", "tensor", "shape", "dtype", "parameters", "bytes")?;
     let mut dtypes: BTreeMap<String, u64> = BTreeMap::new();
     for tensor in model.tensors() {
-        *dtypes.entry(tensor.dtype.to_string()).or_default() += parameters(tensor);
+        *dtypes.entry(tensor.dtype_name().to_owned()).or_default() += parameters(tensor);
         writeln!(
             out,
             "{:<width$}  {:<18} {:<7} {:>10} {:>10}",
             tensor.name,
             format!("{:?}", tensor.shape),
-            tensor.dtype.to_string(),
+            tensor.dtype_name().to_owned(),
             table::quantity(parameters(tensor)),
             table::bytes(tensor.bytes() as u64),
         )?;

@@ -3,6 +3,7 @@
 mod activations;
 mod compare;
 mod error;
+mod format;
 mod functions;
 mod inspect;
 mod options;

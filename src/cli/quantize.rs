@@ -10,9 +10,9 @@ use std::{
 use arrow_array::{RecordBatch, cast::AsArray, types::Float64Type};
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{CliError, activations, options, progress::Reporter, table};
+use super::{CliError, activations, format, options, progress::Reporter, table};
 use crate::{
-    io::{Existing, OutputFormat, Rules, output::REPORT},
+    io::{Existing, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Arguments {
-    /// A safetensors file, a folder of shards, or a diffusers folder
+    /// A safetensors file, a folder of shards, a diffusers folder, or one that compressed-tensors packed or quantize made
     #[arg(required_unless_present = "print_sql")]
     model: Option<PathBuf>,
     /// The folder to make
@@ -29,8 +29,8 @@ pub struct Arguments {
     /// Bits per code: 2, 3, 4 or 8 [default: 4, or the profile's]
     #[arg(long, short)]
     bits: Option<Bits>,
-    /// Weights that share a scale and a zero point [default: 32, or the profile's]
-    #[arg(long, short, value_name = "N")]
+    /// Weights that share a scale and a zero point; 'channel': all of a row [default: 32, or the profile's]
+    #[arg(long, short, value_name = "N", value_parser = format::group_size)]
     group_size: Option<i64>,
     /// How they are chosen: 'search' (least squared error) or 'minmax' [default: search up to 4 bits]
     #[arg(long)]
@@ -65,9 +65,11 @@ pub struct Arguments {
     /// Say what would happen to each tensor; read no weights, write nothing
     #[arg(long, conflicts_with_all = ["resume", "overwrite", "report"])]
     dry_run: bool,
-    /// Files the weights are written to: parquet or arrow
-    #[arg(long, default_value = "parquet")]
-    format: OutputFormat,
+    #[command(flatten)]
+    format: format::Arguments,
+    /// Do not read the output back to compare it with what was meant
+    #[arg(long)]
+    no_check: bool,
     /// Print the report, one line per tensor
     #[arg(long)]
     report: bool,
@@ -97,7 +99,8 @@ impl From<JobError> for CliError {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
-        return Ok(write!(out, "{}", arguments.activations.recipe().sql)?);
+        let recipe = if arguments.format.has_parts() { arguments.activations.recipe() } else { recipes::EXPORT };
+        return Ok(write!(out, "{}", recipe.sql)?);
     };
     let mut planned = job(arguments, model)?.plan()?;
     if let Some(options) = arguments.activations.options()? {
@@ -111,12 +114,12 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let destination = Destination {
         output: output.clone(),
-        format: arguments.format,
         existing: match (arguments.resume, arguments.overwrite) {
             (true, _) => Existing::Resume,
             (_, true) => Existing::Overwrite,
             _ => Existing::Refuse,
         },
+        check: !arguments.no_check,
         threads: arguments.threads.unwrap_or_else(options::cores),
         memory_limit: arguments.memory_limit,
     };
@@ -148,7 +151,7 @@ fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
     let rules = arguments.exclude.iter().fold(rules, |rules, pattern| rules?.exclude(pattern));
     let rules = arguments.bits_for.iter().fold(rules, |rules, rule| rules?.bits_for(rule));
     let rules = rules.map_err(|error| CliError::Usage(error.to_string()))?;
-    Ok(Job { model: model.to_owned(), rules, batch: arguments.batch })
+    Ok(Job { model: model.to_owned(), rules, target: arguments.format.target(), batch: arguments.batch })
 }
 
 /// Runs the job on this thread while one of the runtime listens for Ctrl-C.
@@ -200,9 +203,9 @@ fn plan_table(planned: &PlannedJob) -> String {
     for ((tensor, choice), bytes_out) in tensors.iter().zip(planned.choices()).zip(planned.bytes_out()) {
         let what = match &choice.options {
             Some(options) => format!(
-                "{} bits, groups of {}, {}{}",
+                "{} bits, {}, {}{}",
                 options.bits,
-                options.group_size(),
+                format::groups(*options),
                 options.method,
                 if options.symmetric { ", symmetric" } else { "" }
             ),
@@ -216,7 +219,7 @@ fn plan_table(planned: &PlannedJob) -> String {
             "{:<width$}  {:<18} {:<7} {:>10} {:>10}  {what}",
             tensor.name,
             format!("{:?}", tensor.shape),
-            tensor.dtype.to_string(),
+            tensor.dtype_name(),
             table::bytes(bytes_in),
             table::bytes(bytes_out),
         );
@@ -244,7 +247,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     };
     format!(
         "{} of {} tensors quantized: {} weights{quality}\n\
-         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}",
+         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}{}",
         totals.quantized_tensors,
         totals.tensors,
         table::quantity(totals.weights),
@@ -254,6 +257,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
         table::quantity((totals.weights as f64 / summary.seconds) as u64),
         summary.peak_memory.map_or_else(|| "unknown".into(), table::bytes),
         output.display(),
+        if summary.checked { ": every tensor read back and as it was meant" } else { ": not read back" },
     )
 }
 
@@ -279,6 +283,7 @@ fn json(summary: &Summary, output: &Path) -> serde_json::Value {
         "activation_quantizers": summary.activations.as_ref().map(|activations| activations.params.num_rows()),
         "equalized_tensors": summary.activations.as_ref().and_then(|activations| activations.equalization.as_ref())
             .map(RecordBatch::num_rows),
+        "checked": summary.checked,
     })
 }
 

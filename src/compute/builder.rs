@@ -15,30 +15,29 @@ use crate::{
 };
 
 /// A column of bytes in the making.
-struct BytesBuilder {
+pub(super) struct BytesBuilder {
     bytes: Vec<u8>,
     offsets: Vec<i32>,
 }
 
 impl BytesBuilder {
-    fn with_capacity(rows: usize, bytes: usize) -> Self {
+    pub(super) fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
         Self { bytes: Vec::with_capacity(bytes), offsets }
     }
 
-    fn push(&mut self, length: usize) -> Result<&mut [u8], ComputeError> {
+    /// Appends a row of `length` bytes and returns it, to be filled.
+    pub(super) fn push(&mut self, length: usize) -> Result<&mut [u8], ComputeError> {
         let start = self.bytes.len();
-        let end = i32::try_from(start + length).map_err(|_| ComputeError::Overflow {
-            what: "the bytes of a column of quantized values",
-            limit: i32::MAX as usize,
-        })?;
+        let end = i32::try_from(start.saturating_add(length))
+            .map_err(|_| ComputeError::Overflow { what: "the bytes of a column", limit: i32::MAX as usize })?;
         self.bytes.resize(end as usize, 0);
         self.offsets.push(end);
         Ok(&mut self.bytes[start..])
     }
 
-    fn finish(self, nulls: Option<NullBuffer>) -> Result<ArrayRef, ComputeError> {
+    pub(super) fn finish(self, nulls: Option<NullBuffer>) -> Result<ArrayRef, ComputeError> {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         Ok(Arc::new(BinaryArray::try_new(offsets, Buffer::from_vec(self.bytes), nulls)?))
     }

@@ -29,6 +29,18 @@ pub enum ComputeError {
         /// The element of the row.
         element: usize,
     },
+    /// A weight that the format asked for cannot hold.
+    #[error("row {row}, element {element} is {value}, which is beyond what {float} holds")]
+    TooLarge {
+        /// The row of the array.
+        row: usize,
+        /// The element of the row.
+        element: usize,
+        /// What stands there.
+        value: f32,
+        /// The float that is to hold it.
+        float: &'static str,
+    },
     /// Two rows that should be of one length are not.
     #[error("row {row}: {what} has {got} elements where {expected} are expected")]
     Length {
@@ -71,6 +83,7 @@ impl ComputeError {
         match self {
             Self::NonFinite { row, .. }
             | Self::NullElement { row, .. }
+            | Self::TooLarge { row, .. }
             | Self::Length { row, .. }
             | Self::Corrupt { row, .. } => Some(*row),
             _ => None,
@@ -82,6 +95,7 @@ impl ComputeError {
     pub fn offset(mut self, rows: usize) -> Self {
         if let Self::NonFinite { row, .. }
         | Self::NullElement { row, .. }
+        | Self::TooLarge { row, .. }
         | Self::Length { row, .. }
         | Self::Corrupt { row, .. } = &mut self
         {

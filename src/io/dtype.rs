@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::types::Float;
+
 /// The type of a tensor's elements, in the words of safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, non_camel_case_types, reason = "the names are the documentation: those of the format")]
@@ -136,6 +138,28 @@ impl FromStr for Dtype {
             .into_iter()
             .find(|dtype| dtype.name() == text)
             .ok_or_else(|| format!("unknown dtype '{text}'; known are {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// What values of a dtype are stored as where nothing else is asked for: as they were, those of 8 bits as bfloat16, which
+/// has their range times that of their scale.
+pub fn float_of(dtype: Dtype) -> Option<Float> {
+    match dtype {
+        Dtype::F16 => Some(Float::F16),
+        Dtype::F32 => Some(Float::F32),
+        Dtype::F64 => Some(Float::F64),
+        Dtype::BF16 => Some(Float::BF16),
+        other => other.is_fp8().then_some(Float::BF16),
+    }
+}
+
+/// The dtype of a float.
+pub const fn dtype_of(float: Float) -> Dtype {
+    match float {
+        Float::F16 => Dtype::F16,
+        Float::BF16 => Dtype::BF16,
+        Float::F32 => Dtype::F32,
+        Float::F64 => Dtype::F64,
     }
 }
 

@@ -1,14 +1,17 @@
 //! Bytes on disk to record batches and back.
 
 pub mod activations;
+pub mod check;
 pub mod choice;
 pub mod dtype;
 pub mod error;
+pub mod export;
 pub mod memory;
 pub mod mmap;
 pub mod model;
 pub mod name;
 pub mod output;
+pub mod piece;
 pub mod quantized_model;
 pub mod safetensors;
 pub mod scan;
@@ -16,6 +19,7 @@ pub mod scan;
 pub use choice::{Choice, Rules};
 pub use dtype::Dtype;
 pub use error::IoError;
+pub use export::{Export, Target};
 pub use model::{Model, Tensor};
 pub use output::{Existing, OutputFolder, OutputFormat};
 pub use quantized_model::QuantizedModel;

@@ -12,7 +12,13 @@ use super::{
 /// by both ends.
 #[inline(always)]
 pub(super) fn centred<const BITS: usize>(low: f32, high: f32, scale: f32) -> u8 {
-    zero_point_code::<BITS>((max_code::<BITS>() - (low + high) * reciprocal(scale)) * 0.5)
+    zero_point_code::<BITS>(midpoint::<BITS>(low, high, scale))
+}
+
+/// The zero point, in units of codes, that puts the middle of the range in the middle of the codes.
+#[inline(always)]
+pub(super) fn midpoint<const BITS: usize>(low: f32, high: f32, scale: f32) -> f32 {
+    (max_code::<BITS>() - (low + high) * reciprocal(scale)) * 0.5
 }
 
 /// The zero point of a code, or of symmetric codes.

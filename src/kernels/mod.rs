@@ -7,6 +7,7 @@
 // Only what is inlined into a kernel is compiled for its instruction set (`dispatch`).
 #![allow(clippy::inline_always)]
 
+pub mod affine;
 pub mod channel;
 pub mod cosine_similarity;
 pub mod dequantize;
@@ -19,6 +20,7 @@ pub mod finite;
 mod lanes;
 pub mod minmax;
 pub mod mse;
+pub mod narrow;
 pub mod pack;
 pub mod params;
 pub mod quantize;

@@ -10,7 +10,7 @@ use super::{
 const BLOCK: usize = 256;
 
 #[inline(always)]
-fn encode<const BITS: usize>(weights: &[f32], inverse: f32, zero_point: f32, codes: &mut [u8]) {
+pub(super) fn encode<const BITS: usize>(weights: &[f32], inverse: f32, zero_point: f32, codes: &mut [u8]) {
     let (chunks, rest) = weights.as_chunks::<32>();
     let (code_chunks, code_rest) = codes.as_chunks_mut::<32>();
     for (weights, codes) in chunks.iter().zip(code_chunks) {

@@ -6,12 +6,14 @@
 //! crosses lanes.
 
 mod candidate;
+mod grid;
 mod row_fit;
 mod schedule;
 mod tile;
 
 use candidate::{Candidate, Search};
-use row_fit::RowFit;
+pub(super) use grid::{FloatScale, Grid, TwoLevel};
+pub(super) use row_fit::RowFit;
 use schedule::schedule;
 use tile::{Buffer, DEPTH, LANES, Tile};
 
@@ -24,14 +26,15 @@ use super::{
 };
 
 #[inline(always)]
-fn search_tile<const BITS: usize>(
+fn search_tile<const BITS: usize, G: Grid>(
     tile: &Tile,
+    grid: G,
     row_scale: f32,
     symmetric: bool,
     fit: &mut RowFit,
     groups: usize,
 ) -> Candidate {
-    let mut search = Search::<BITS>::new(tile, row_scale, symmetric);
+    let mut search = Search::<BITS, G>::new(tile, grid, row_scale, symmetric);
     search.run(schedule::<BITS>(symmetric));
     fit.add(&search, groups);
     search.best
@@ -52,31 +55,56 @@ fn search_row<const BITS: usize>(
         let (low, high) = group_range(group);
         row_scale = max(covering_scale::<BITS>(low, high, symmetric), row_scale);
     }
+    let mut fit = RowFit::default();
+    search_groups::<BITS, _>(
+        weights,
+        importance,
+        group_size,
+        TwoLevel,
+        row_scale,
+        symmetric,
+        &mut fit,
+        |g, factor, zero| {
+            if let Some(code) = scales.get_mut(g) {
+                *code = scale_code_nearest(factor);
+            }
+            if let Some(code) = zero_points.as_mut().and_then(|codes| codes.get_mut(g)) {
+                *code = zero as u8;
+            }
+        },
+    );
+    fit.row_scale(row_scale)
+}
+
+/// Gives the best factor and zero-point code of every group to `put`, with the group's number.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a struct would be built and taken apart at the one call")]
+pub(super) fn search_groups<const BITS: usize, G: Grid>(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    group_size: usize,
+    grid: G,
+    row_scale: f32,
+    symmetric: bool,
+    fit: &mut RowFit,
+    mut put: impl FnMut(usize, f32, f32),
+) {
     let groups = if group_size > DEPTH { 1 } else { LANES };
     let mut buffer = Buffer::EMPTY;
-    let mut fit = RowFit::default();
-    for (t, (part, scales)) in
-        weights.chunks(group_size.saturating_mul(groups)).zip(scales.chunks_mut(groups)).enumerate()
-    {
+    for (t, part) in weights.chunks(group_size.saturating_mul(groups)).enumerate() {
         let start = t * groups * group_size;
+        let here = part.len().div_ceil(group_size);
         let importance = importance.map(|importance| &importance[start..start + part.len()]);
         let tile = if groups == 1 {
             Tile::of_one(part, importance)
         } else {
             Tile::of_groups(part, importance, group_size, &mut buffer)
         };
-        let (best, best_zeros) = search_tile::<BITS>(&tile, row_scale, symmetric, &mut fit, scales.len());
-        for (code, factor) in scales.iter_mut().zip(best) {
-            *code = scale_code_nearest(factor);
-        }
-        if let Some(codes) = zero_points.as_mut().and_then(|codes| codes.get_mut(t * groups..t * groups + scales.len()))
-        {
-            for (code, zero) in codes.iter_mut().zip(best_zeros) {
-                *code = zero as u8;
-            }
+        let (best, zeros) = search_tile::<BITS, G>(&tile, grid, row_scale, symmetric, fit, here);
+        for (g, (factor, zero)) in best.into_iter().zip(zeros).enumerate().take(here) {
+            put(t * groups + g, factor, zero);
         }
     }
-    fit.row_scale(row_scale)
 }
 
 kernel! {

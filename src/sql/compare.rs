@@ -15,7 +15,7 @@ use super::{
 };
 use crate::io::{
     IoError, Model, OutputFormat, QuantizedModel, Tensor,
-    output::{EQUALIZATION, ErrorSums, MANIFEST},
+    output::{EQUALIZATION, ErrorSums, MANIFEST, Manifest},
 };
 
 /// What became of one tensor of the reference.
@@ -36,8 +36,7 @@ pub enum Difference {
     Error(ErrorSums),
 }
 
-/// Compares every tensor of the two models, in the order of the reference. Each is a model or the folder that a run
-/// made.
+/// Compares every tensor of the two models, in the order of the reference. Each is anything that [`Model::open`] reads.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -64,34 +63,12 @@ struct Side {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
-/// Makes a model, or a folder that a run made, the table `name`.
+/// Makes a model the table `name`.
 async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
-    let tensors: Vec<(String, Vec<usize>)> = if path.join(MANIFEST).is_file() {
+    let equalized = path.join(MANIFEST).is_file() && Manifest::read(path).map_err(external)?.equalized();
+    let tensors = if equalized {
         let model = QuantizedModel::open(path).map_err(external)?;
-        let files = format!("{name}_parts");
-        let location = path.join("weights");
-        let location = text(&location)?;
-        let context = session.context();
-        match model.manifest().output_format {
-            OutputFormat::Parquet => {
-                context.register_parquet(&files, location, ParquetReadOptions::default()).await?;
-            }
-            OutputFormat::Arrow => context.register_arrow(&files, location, ArrowReadOptions::default()).await?,
-        }
-        let view = if model.manifest().equalized() {
-            let scales = format!("{name}_equalization");
-            let location = path.join(EQUALIZATION);
-            context.register_parquet(&scales, text(&location)?, ParquetReadOptions::default()).await?;
-            format!(
-                "SELECT {files}.name, channel, data, \
-                 coalesce(equalize(dequantize(quantized), input_scale), dequantize(quantized)) AS weights \
-                 FROM {files} LEFT JOIN {scales} ON {files}.name = {scales}.name"
-            )
-        } else {
-            format!("SELECT name, channel, quantized AS weights, data FROM {files}")
-        };
-        let view = context.sql(&view).await?.into_view();
-        context.register_table(name, view)?;
+        register_equalized(session, name, &model).await?;
         named(model.tensors())
     } else {
         let model = Arc::new(Model::open(path).map_err(external)?);
@@ -100,6 +77,26 @@ async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
     };
     let order = tensors.iter().map(|(name, _)| name.clone()).collect();
     Ok(Side { order, shapes: tensors.into_iter().collect() })
+}
+
+/// Makes a folder whose channels were multiplied the table `name`: what its codes decode to, divided again.
+async fn register_equalized(session: &Session, name: &str, model: &QuantizedModel) -> Result<()> {
+    let (files, scales) = (format!("{name}_parts"), format!("{name}_equalization"));
+    let (weights, equalization) = (model.folder().join("weights"), model.folder().join(EQUALIZATION));
+    let context = session.context();
+    match model.manifest().output_format {
+        OutputFormat::Arrow => context.register_arrow(&files, text(&weights)?, ArrowReadOptions::default()).await?,
+        _ => context.register_parquet(&files, text(&weights)?, ParquetReadOptions::default()).await?,
+    }
+    context.register_parquet(&scales, text(&equalization)?, ParquetReadOptions::default()).await?;
+    let view = format!(
+        "SELECT {files}.name, dtype, channel, data, \
+         coalesce(equalize(dequantize(quantized), input_scale), dequantize(quantized)) AS weights \
+         FROM {files} LEFT JOIN {scales} ON {files}.name = {scales}.name"
+    );
+    let view = context.sql(&view).await?.into_view();
+    context.register_table(name, view)?;
+    Ok(())
 }
 
 fn named(tensors: &[Tensor]) -> Vec<(String, Vec<usize>)> {

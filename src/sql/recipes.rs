@@ -19,6 +19,8 @@ impl Recipe {
 
 /// Quantizes the chosen tensors and carries the others over.
 pub const QUANTIZE: Recipe = Recipe { name: "quantize", sql: include_str!("../../sql/quantize.sql") };
+/// Encodes every row as a format for engines stores it.
+pub const EXPORT: Recipe = Recipe { name: "export", sql: include_str!("../../sql/export.sql") };
 /// Shows what each tensor became.
 pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql/report.sql") };
 /// Measures how far two models lie apart.
@@ -37,8 +39,8 @@ pub const EQUALIZATION_COST: Recipe =
 pub const EQUALIZE: Recipe = Recipe { name: "equalize", sql: include_str!("../../sql/equalize.sql") };
 
 /// Every recipe.
-pub const ALL: [Recipe; 8] =
-    [QUANTIZE, REPORT, COMPARE, TIME_GROUPS, STATIC, EQUALIZATION, EQUALIZATION_COST, EQUALIZE];
+pub const ALL: [Recipe; 9] =
+    [QUANTIZE, EXPORT, REPORT, COMPARE, TIME_GROUPS, STATIC, EQUALIZATION, EQUALIZATION_COST, EQUALIZE];
 
 #[cfg(test)]
 mod tests {

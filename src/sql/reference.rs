@@ -48,7 +48,7 @@ impl Entry {
             description: description.into(),
             arguments: vec![(
                 "path".into(),
-                "a file, a folder of shards or a diffusers folder, in single quotes".into(),
+                "a safetensors file, a folder of shards, a diffusers folder, a folder that compressed-tensors packed or one that `arrow-quant quantize` made, in single quotes".into(),
             )],
             example: String::new(),
         }
@@ -113,5 +113,27 @@ pub fn markdown() -> Result<String> {
             let _ = write!(page, "\n```sql\n{};\n```\n", entry.example);
         }
     }
+    page.push_str(STATEMENTS);
     Ok(page)
 }
+
+/// What is not a function.
+const STATEMENTS: &str = "
+## Statements
+
+### `CREATE EXTERNAL TABLE name STORED AS SAFETENSORS LOCATION 'path'`
+
+Makes a model a weights table. `path` is what the table functions take.
+
+### `COPY (SELECT ...) TO 'file.safetensors' STORED AS SAFETENSORS`
+
+Writes rows to one safetensors file, the same bytes whatever the order in which they come. The query gives `name` and
+`channel`, `weights` or `data` or both, and where they are known `dtype` and `shape`. Weights that are not NULL are stored as
+`dtype` says if that is F16, BF16, F32 or F64, else as F32; where they are NULL, `data` is stored as it is. Without `shape`
+a tensor is a matrix of the rows that came. Rows wait in a file beside the output until the last has come.
+
+```sql
+COPY (SELECT name, dtype, shape, channel, dequantize(quantize(weights, 4)) AS weights FROM layers WHERE module LIKE 'mlp%')
+TO 'mlp.safetensors' STORED AS SAFETENSORS;
+```
+";

@@ -12,7 +12,7 @@ use datafusion::{
 use super::{
     broadcast_join::BroadcastJoins,
     functions::{aggregate_functions, scalar_functions},
-    tables::{ModelFunction, ModelTableFactory, TableKind, WeightsTable},
+    tables::{ModelFunction, ModelTableFactory, SafetensorsFormat, TableKind, WeightsTable},
 };
 use crate::io::Model;
 
@@ -84,6 +84,7 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     }
     context.register_udtf("safetensors", Arc::new(ModelFunction(TableKind::Weights)));
     context.register_udtf("tensors", Arc::new(ModelFunction(TableKind::Tensors)));
+    context.state_ref().write().register_file_format(Arc::new(SafetensorsFormat), true)?;
     context.state_ref().write().table_factories_mut().insert("SAFETENSORS".into(), Arc::new(ModelTableFactory));
     Ok(())
 }

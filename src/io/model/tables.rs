@@ -60,11 +60,11 @@ pub struct Labels {
 }
 
 impl Labels {
-    pub(super) fn new(tensors: &[Tensor]) -> Self {
+    pub(super) fn new(tensors: &[Tensor], dtype: impl Fn(&Tensor) -> &'static str) -> Self {
         Self {
             names: Views::new(tensors.iter().map(|tensor| tensor.name.as_str())),
             modules: Views::new(tensors.iter().map(|tensor| tensor.module.as_str())),
-            dtypes: Views::new(tensors.iter().map(|tensor| tensor.dtype.name())),
+            dtypes: Views::new(tensors.iter().map(dtype)),
         }
     }
 }

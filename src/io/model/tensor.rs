@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::Scale;
-use crate::io::{Dtype, name::layer_and_module, safetensors::Entry};
+use crate::{
+    io::{Dtype, name::layer_and_module, piece::Piece, safetensors::Entry},
+    types::Encoding,
+};
 
 /// One tensor of a model.
 #[derive(Debug, Clone)]
@@ -14,7 +17,7 @@ pub struct Tensor {
     pub layer: Option<i32>,
     /// The name without layer prefix and `.weight`.
     pub module: String,
-    /// The type of its elements.
+    /// The type of its elements; of an encoded tensor, that which they stand for.
     pub dtype: Dtype,
     /// Its dimensions; none for a scalar.
     pub shape: Vec<usize>,
@@ -22,12 +25,36 @@ pub struct Tensor {
     pub rows: usize,
     /// The elements of a row.
     pub row_length: usize,
-    /// The number of its file.
-    pub file: usize,
-    /// Where its bytes lie in that file.
-    pub range: Range<usize>,
+    /// Where its rows are.
+    pub storage: Storage,
     /// What its elements are to be multiplied by.
     pub scale: Scale,
+}
+
+/// Where the rows of a tensor are, and as what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// One after the other, elements of the tensor's dtype.
+    Plain {
+        /// The number of the file.
+        file: usize,
+        /// Where they lie in it.
+        range: Range<usize>,
+    },
+    /// Encoded, a share of each row in each piece.
+    Encoded {
+        /// How a row is encoded: the shares one after the other.
+        encoding: Encoding,
+        /// At least one.
+        pieces: Vec<Piece>,
+    },
+    /// In the parts of an output folder.
+    Parts {
+        /// The number of the part in which it begins.
+        file: usize,
+        /// The bytes that it takes there.
+        bytes: usize,
+    },
 }
 
 impl Tensor {
@@ -36,12 +63,44 @@ impl Tensor {
         let module = module.to_owned();
         let (rows, row_length) = rows_and_length(entry.dtype, &entry.shape);
         let Entry { name, dtype, shape, range } = entry;
-        Self { name, layer, module, dtype, shape, rows, row_length, file, range, scale: Scale::None }
+        let storage = Storage::Plain { file, range };
+        Self { name, layer, module, dtype, shape, rows, row_length, storage, scale: Scale::None }
+    }
+
+    /// An encoded tensor, of values of `dtype`.
+    pub fn encoded(name: String, dtype: Dtype, shape: Vec<usize>, encoding: Encoding, pieces: Vec<Piece>) -> Self {
+        let entry = Entry { name, dtype, shape, range: 0..0 };
+        Self { storage: Storage::Encoded { encoding, pieces }, ..Self::new(entry, 0) }
+    }
+
+    /// The type as the weights table has it: that of the elements, or how they are encoded.
+    pub fn dtype_name(&self) -> &'static str {
+        match &self.storage {
+            Storage::Plain { .. } | Storage::Parts { .. } => self.dtype.name(),
+            Storage::Encoded { encoding, .. } => encoding.dtype(),
+        }
+    }
+
+    /// Whether its rows are elements one after the other.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.storage, Storage::Plain { .. })
+    }
+
+    /// The number of the file in which it begins.
+    pub fn file(&self) -> usize {
+        match &self.storage {
+            Storage::Plain { file, .. } | Storage::Parts { file, .. } => *file,
+            Storage::Encoded { pieces, .. } => pieces.first().map_or(0, |piece| piece.file),
+        }
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> usize {
-        self.range.len()
+        match &self.storage {
+            Storage::Plain { range, .. } => range.len(),
+            Storage::Encoded { pieces, .. } => pieces.iter().map(|piece| piece.bytes(self.rows)).sum(),
+            Storage::Parts { bytes, .. } => *bytes,
+        }
     }
 
     /// Its elements.
@@ -54,10 +113,22 @@ impl Tensor {
         self.bytes() / self.rows
     }
 
-    /// Where the bytes of some of its rows lie in its file.
+    /// The bytes that a row costs in memory, about: those stored, and at least half of what it widens to.
+    pub fn row_cost(&self) -> usize {
+        match &self.storage {
+            Storage::Plain { .. } => self.row_bytes(),
+            Storage::Encoded { .. } | Storage::Parts { .. } => self.row_bytes().max(2 * self.row_length),
+        }
+    }
+
+    /// Where the bytes of some of its rows lie in its file: of an encoded tensor, the first share of them.
     pub(in crate::io) fn rows_range(&self, rows: &Range<usize>) -> Range<usize> {
         let row_bytes = self.row_bytes();
-        self.range.start + rows.start * row_bytes..self.range.start + rows.end * row_bytes
+        match &self.storage {
+            Storage::Plain { range, .. } => range.start + rows.start * row_bytes..range.start + rows.end * row_bytes,
+            Storage::Encoded { pieces, .. } => pieces.first().map_or(0..0, |piece| piece.range(rows)),
+            Storage::Parts { .. } => 0..0,
+        }
     }
 }
 

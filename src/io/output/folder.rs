@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use super::{
     FileEntry, MANIFEST, Manifest, TensorReport, digest_of, part::WrittenPart, part_reader::read_report, write_table,
 };
-use crate::io::IoError;
+use crate::io::{IoError, Model, QuantizedModel};
 
 /// The file that a run holds a lock on while it writes a folder.
 const LOCK: &str = ".lock";
@@ -179,11 +179,16 @@ impl OutputFolder {
         fs::copy(file, &to).map(drop).map_err(IoError::system("copy to", &to))
     }
 
-    /// Completes the manifest and renames the folder into place. What was there before is removed last.
+    /// Takes note of the files that the parts were written to, where the format has no parts of its own.
+    pub fn set_files(&mut self, files: Vec<FileEntry>) {
+        self.manifest.files.extend(files);
+    }
+
+    /// Completes the manifest with what is known of the parts.
     ///
     /// # Errors
-    /// A part is missing, or the system refuses to write or rename.
-    pub fn finish(mut self) -> Result<PathBuf, IoError> {
+    /// A part is missing.
+    pub fn complete(&mut self) -> Result<(), IoError> {
         if let Some(missing) = self.unfinished().first() {
             return Err(IoError::file(&self.partial, format!("is not complete: part {missing} is missing")));
         }
@@ -199,13 +204,39 @@ impl OutputFolder {
             entry.bytes = Some(part.bytes);
             entry.digest = Some(part.digest.clone());
         }
+        Ok(())
+    }
+
+    /// What was written, as a model, before it has its place; the manifest is [complete](Self::complete).
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(&self) -> Result<Model, IoError> {
+        if self.manifest.output_format.has_parts() {
+            return Model::of_parts(QuantizedModel::with(&self.partial, self.manifest.clone())?);
+        }
+        Model::open(&self.partial)
+    }
+
+    /// Completes the manifest and renames the folder into place. What was there before is removed last.
+    ///
+    /// # Errors
+    /// A part is missing, or the system refuses to write or rename.
+    pub fn finish(mut self) -> Result<PathBuf, IoError> {
+        self.complete()?;
+        let weights = self.partial.join("weights");
+        if self.manifest.output_format.has_parts() {
+            sync(&weights)?;
+        } else {
+            // Markers have done their service.
+            self.manifest.parts.clear();
+            fs::remove_dir_all(&weights).map_err(IoError::system("remove", &weights))?;
+        }
         self.manifest.complete = true;
         self.manifest.write(&self.partial)?;
         let lock = self.partial.join(LOCK);
         fs::remove_file(&lock).map_err(IoError::system("remove", &lock))?;
-        for folder in [&self.partial.join("weights"), &self.partial] {
-            sync(folder)?;
-        }
+        sync(&self.partial)?;
         let old = beside(&self.target, ".replaced")?;
         let replaces = self.overwrite && exists(&self.target)?;
         if replaces {

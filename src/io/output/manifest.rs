@@ -37,14 +37,15 @@ pub struct Manifest {
     pub sources: Vec<Source>,
     /// The tensors, in the order of the sources.
     pub tensors: Vec<TensorEntry>,
-    /// The parts, in order.
+    /// The parts, in order; none in a complete folder of a format without parts.
     pub parts: Vec<PartEntry>,
-    /// The tables beside the parts that change what the model computes; known when the folder is complete.
+    /// The files of a format without parts, and tables that change what the model computes; known when the folder is
+    /// complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileEntry>,
 }
 
-/// A table beside the parts.
+/// A file beside the parts, or in place of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
@@ -52,7 +53,8 @@ pub struct FileEntry {
     pub file: String,
     /// Its length.
     pub bytes: u64,
-    /// Its BLAKE3 digest.
+    /// Its BLAKE3 digest, of a table.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
@@ -122,7 +124,7 @@ impl Manifest {
         });
         let tensors = model.tensors().iter().map(|tensor| TensorEntry {
             name: tensor.name.clone(),
-            dtype: tensor.dtype.name().to_owned(),
+            dtype: model.dtype_name(tensor).to_owned(),
             shape: tensor.shape.clone(),
             bytes: None,
         });
@@ -185,7 +187,9 @@ impl Manifest {
             }
         }
         let known = [ACTIVATION_PARAMS, EQUALIZATION];
-        if let Some(other) = self.files.iter().find(|entry| !known.contains(&entry.file.as_str())) {
+        let is_name = |file: &str| !file.contains(['/', '\\']) && !file.starts_with('.');
+        let accepted = |file: &str| known.contains(&file) || (!self.output_format.has_parts() && is_name(file));
+        if let Some(other) = self.files.iter().find(|entry| !accepted(&entry.file)) {
             return Err(format!("the file '{}' is none of {}", other.file, known.join(", ")));
         }
         if self.files.iter().any(|entry| entry.file == EQUALIZATION) != (self.equalized() && self.complete) {
@@ -219,7 +223,7 @@ impl Manifest {
             return Some(format!("its layout is {}, not {}", self.format_version, run.format_version));
         }
         if self.output_format != run.output_format {
-            return Some(format!("its parts are {}, not {}", self.output_format, run.output_format));
+            return Some(format!("its format is {}, not {}", self.output_format, run.output_format));
         }
         let keys = self.options.keys().chain(run.options.keys());
         for key in keys {
@@ -245,9 +249,10 @@ impl Manifest {
     }
 }
 
-/// The file of a part, relative to the folder.
+/// The file of a part, relative to the folder: its rows, or while a format without parts is written, its marker.
 pub fn part_file(number: usize, format: OutputFormat) -> String {
-    format!("weights/part-{number:05}.{format}")
+    let extension = if format.has_parts() { format.name() } else { "json" };
+    format!("weights/part-{number:05}.{extension}")
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ mod manifest;
 pub(in crate::io) mod part;
 mod part_reader;
 mod report;
+mod row_files;
 mod row_group;
+mod row_order;
 
 use std::{fmt, fs::File, io::Write, path::Path, str::FromStr};
 
@@ -19,6 +21,7 @@ pub use manifest::{
 pub use part::{PartWriter, WrittenPart};
 pub use part_reader::{PartReader, read_report};
 pub use report::{ErrorSums, REPORT, TensorReport, Totals, merge, report_batch, totals, write_report, write_table};
+pub use row_files::{ENCODED, RowFiles, RowWriter};
 
 pub(in crate::io) use digest::digest_of;
 
@@ -29,26 +32,42 @@ pub const ACTIVATION_PARAMS: &str = "activation_params.parquet";
 /// The name of the factors by which an equalized model's channels were multiplied, in an output folder.
 pub const EQUALIZATION: &str = "equalization.parquet";
 
-/// The format of the parts.
+/// The format of the files that hold the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputFormat {
-    /// Apache Parquet.
+    /// Parts in Apache Parquet.
     Parquet,
-    /// The Arrow IPC file format.
+    /// Parts in the Arrow IPC file format.
     Arrow,
+    /// Safetensors, every tensor as floats.
+    Safetensors,
+    /// The pack-quantized format of compressed-tensors.
+    #[serde(rename = "compressed-tensors")]
+    CompressedTensors,
 }
 
 impl OutputFormat {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::Parquet, Self::Arrow];
+    pub const ALL: [Self; 4] = [Self::Parquet, Self::Arrow, Self::Safetensors, Self::CompressedTensors];
 
-    /// The name, which is the extension of the files.
+    /// Those whose weights are in parts.
+    pub const PARTS: [Self; 2] = [Self::Parquet, Self::Arrow];
+
+    /// Whether the weights are in parts, quantized as this library does it.
+    #[must_use]
+    pub const fn has_parts(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
+
+    /// The name, which is the extension of parts.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Parquet => "parquet",
             Self::Arrow => "arrow",
+            Self::Safetensors => "safetensors",
+            Self::CompressedTensors => "compressed-tensors",
         }
     }
 }
@@ -63,10 +82,10 @@ impl FromStr for OutputFormat {
     type Err = IoError;
 
     fn from_str(text: &str) -> Result<Self, IoError> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.name() == text)
-            .ok_or_else(|| IoError::Request(format!("the format must be 'parquet' or 'arrow', not '{text}'")))
+        Self::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            IoError::Request(format!("the format must be one of {names}, not '{text}'"))
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     ErrorSums, Manifest, OutputFormat, TensorReport,
     digest::Digesting,
     row_group::{RowGroups, conform, stored_bytes},
+    row_order::RowOrder,
 };
 use crate::{
     io::IoError,
@@ -40,8 +41,7 @@ pub struct PartWriter {
     temporary: PathBuf,
     sink: Sink,
     groups: RowGroups,
-    /// The tensor, channel and end of each run that is still to come, last first.
-    expected: Vec<(String, usize, usize)>,
+    order: RowOrder,
     reports: Vec<TensorReport>,
 }
 
@@ -75,9 +75,8 @@ impl PartWriter {
         let temporary = folder.join(format!("{}.tmp", part.file));
         let file = File::create(&temporary).map_err(IoError::system("create", &temporary))?;
         let sink = Sink::new(Digesting::new(file), manifest.output_format, &temporary)?;
-        let run = |(tensor, start, end): &(usize, usize, usize)| (manifest.tensors[*tensor].name.clone(), *start, *end);
-        let expected = part.rows.iter().rev().filter(|(_, start, end)| start < end).map(run).collect();
-        Ok(Self { path, temporary, sink, groups: RowGroups::default(), expected, reports: Vec::new() })
+        let order = RowOrder::new(manifest, part);
+        Ok(Self { path, temporary, sink, groups: RowGroups::default(), order, reports: Vec::new() })
     }
 
     /// Adds rows: a batch with the columns of [`output_schema`], matched by name. The rows must come in the order of the
@@ -104,22 +103,8 @@ impl PartWriter {
         let (names, channels) = (column(NAME)?, column(CHANNEL)?);
         let (names, channels) = (names.as_string_view(), channels.as_primitive::<Int64Type>());
         for (row, stored) in stored.iter().enumerate() {
-            let (name, channel) = (names.value(row), channels.value(row));
-            let Some((expected, next, end)) = self.expected.last_mut() else {
-                return Err(IoError::tensor(
-                    &self.path,
-                    name,
-                    format!("its row {channel} comes after the last of the part"),
-                ));
-            };
-            if name != expected || usize::try_from(channel) != Ok(*next) {
-                let problem = format!("its row {channel} comes where row {next} of '{expected}' belongs");
-                return Err(IoError::tensor(&self.path, name, problem));
-            }
-            *next += 1;
-            if next == end {
-                self.expected.pop();
-            }
+            let name = names.value(row);
+            self.order.next(&self.path, name, channels.value(row))?;
             match self.reports.last_mut().filter(|report| report.name == name) {
                 Some(report) => report.add(*stored),
                 None => self.reports.push(TensorReport::new(name.to_owned(), *stored)),
@@ -133,9 +118,7 @@ impl PartWriter {
     /// # Errors
     /// Rows are missing, or the file cannot be written.
     pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
-        if let Some((name, next, _)) = self.expected.last() {
-            return Err(IoError::tensor(&self.path, name, format!("its row {next} is missing from the part")));
-        }
+        self.order.finish(&self.path)?;
         if let Some(group) = self.groups.take().map_err(IoError::arrow(&self.path))? {
             self.sink.write(&group, &self.temporary)?;
         }
@@ -154,6 +137,9 @@ impl PartWriter {
 impl Sink {
     fn new(file: Digesting<File>, format: OutputFormat, path: &Path) -> Result<Self, IoError> {
         Ok(match format {
+            OutputFormat::Safetensors | OutputFormat::CompressedTensors => {
+                return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
+            }
             OutputFormat::Parquet => Self::Parquet(Box::new(
                 ArrowWriter::try_new(file, output_schema(), Some(properties())).map_err(IoError::parquet(path))?,
             )),

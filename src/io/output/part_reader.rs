@@ -13,7 +13,7 @@ use parquet::arrow::{
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
 
-use super::{OutputFormat, PartEntry, TensorReport, part::REPORT_KEY};
+use super::{OutputFormat, PartEntry, TensorReport, part::REPORT_KEY, row_files::read_marker};
 use crate::{io::IoError, types::output::output_schema};
 
 /// Stored bytes of a batch, about.
@@ -48,6 +48,9 @@ impl PartReader {
             OutputFormat::Arrow => Batches::Arrow(Box::new(
                 FileReader::try_new(file, Some(projection.to_vec())).map_err(IoError::arrow(path))?,
             )),
+            OutputFormat::Safetensors | OutputFormat::CompressedTensors => {
+                return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
+            }
         };
         Ok(Self { path: path.to_owned(), schema, batches })
     }
@@ -91,11 +94,20 @@ fn parquet(file: File, path: &Path, projection: &[usize]) -> Result<ParquetRecor
         .map_err(IoError::parquet(path))
 }
 
-/// What a finished part says of its tensors: from the footer, without reading rows.
+/// What a finished part says of its tensors: from the footer or the marker, without reading rows.
 ///
 /// # Errors
 /// The file is missing, is cut off or no part, or does not hold the rows of the entry given.
 pub fn read_report(path: &Path, format: OutputFormat, entry: &PartEntry) -> Result<Vec<TensorReport>, IoError> {
+    let reports = if format.has_parts() { read_footer(path, format)? } else { read_marker(path)? };
+    let rows = reports.iter().fold(0u64, |rows, report| rows.saturating_add(report.rows));
+    if rows != entry.row_count() as u64 {
+        return Err(IoError::file(path, format!("has {rows} rows where {} belong", entry.row_count())));
+    }
+    Ok(reports)
+}
+
+fn read_footer(path: &Path, format: OutputFormat) -> Result<Vec<TensorReport>, IoError> {
     let file = File::open(path).map_err(IoError::system("open", path))?;
     let json = match format {
         OutputFormat::Parquet => {
@@ -107,13 +119,9 @@ pub fn read_report(path: &Path, format: OutputFormat, entry: &PartEntry) -> Resu
             let reader = FileReader::try_new(file, None).map_err(IoError::arrow(path))?;
             reader.custom_metadata().get(REPORT_KEY).cloned()
         }
+        OutputFormat::Safetensors | OutputFormat::CompressedTensors => None,
     };
     let json = json.ok_or_else(|| IoError::file(path, format!("is not a part: its footer has no {REPORT_KEY}")))?;
-    let reports: Vec<TensorReport> = serde_json::from_str(&json)
-        .map_err(|error| IoError::file(path, format!("is not a part: {REPORT_KEY} of its footer: {error}")))?;
-    let rows = reports.iter().fold(0u64, |rows, report| rows.saturating_add(report.rows));
-    if rows != entry.row_count() as u64 {
-        return Err(IoError::file(path, format!("has {rows} rows where {} belong", entry.row_count())));
-    }
-    Ok(reports)
+    serde_json::from_str(&json)
+        .map_err(|error| IoError::file(path, format!("is not a part: {REPORT_KEY} of its footer: {error}")))
 }

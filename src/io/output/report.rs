@@ -1,15 +1,22 @@
 //! The report: what each tensor lost and what it takes, added up over parts.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    cast::AsArray,
+    types::{Float64Type, Int64Type},
+};
 use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     io::{Choice, IoError, Model, Tensor, model::shapes},
     kernels::error_stats::ErrorStats,
-    types::report::report_schema,
+    types::{
+        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
+        report::report_schema,
+    },
 };
 
 /// The name of the report in an output folder.
@@ -52,6 +59,31 @@ impl ErrorSums {
         ErrorStats::from(self).merge(other.into()).into()
     }
 
+    /// The sums and those of some rows of an array of `error_stats`, one after the other.
+    ///
+    /// # Errors
+    /// It is no such array.
+    pub fn add_rows(self, errors: &dyn Array, rows: Range<usize>) -> Result<Self, String> {
+        let errors = errors.as_struct_opt().ok_or("the errors are no structs")?;
+        let column = |name: &str| errors.column_by_name(name).ok_or_else(|| format!("the errors have no field {name}"));
+        let field = |name: &str| {
+            let values = column(name)?.as_primitive_opt::<Float64Type>();
+            values.map(|values| values.values().as_ref()).ok_or_else(|| format!("the field {name} is no Float64"))
+        };
+        let fields: [&[f64]; 5] = [field(DOT)?, field(A2)?, field(B2)?, field(ERR2)?, field(MAX_ABS)?];
+        let n = column(N)?.as_primitive_opt::<Int64Type>().ok_or("the field n is no Int64")?.values();
+        Ok(rows.fold(self, |sum, row| {
+            let [dot, a2, b2, err2, max_abs] = fields.map(|values| values[row]);
+            sum.merge(Self { dot, a2, b2, err2, max_abs, n: n[row] as u64 })
+        }))
+    }
+
+    /// Whether every bit is the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let bits = |sums: &Self| [sums.dot, sums.a2, sums.b2, sums.err2, sums.max_abs].map(f64::to_bits);
+        bits(self) == bits(other) && self.n == other.n
+    }
+
     /// The measures of the sums: see [`ErrorStats`].
     pub fn stats(&self) -> ErrorStats {
         (*self).into()
@@ -75,6 +107,11 @@ pub struct TensorReport {
 impl TensorReport {
     pub(super) fn new(name: String, bytes: usize) -> Self {
         Self { name, rows: 1, bytes_out: bytes as u64, errors: None }
+    }
+
+    /// Rows that take no bytes yet.
+    pub(super) fn empty(name: String, rows: usize) -> Self {
+        Self { name, rows: rows as u64, bytes_out: 0, errors: None }
     }
 
     pub(super) fn add(&mut self, bytes: usize) {
@@ -142,7 +179,7 @@ pub fn report_batch(
             vec![
                 Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.name.as_str()))),
                 Arc::new(shapes(tensors.iter().map(|tensor| (tensor, 1)))?),
-                Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.dtype.name()))),
+                Arc::new(StringViewArray::from_iter_values(tensors.iter().map(Tensor::dtype_name))),
                 options(|options| i64::from(options.bits.get())),
                 options(|options| i64::from(options.group_size())),
                 Arc::new(per_weight.collect::<Float64Array>()),
@@ -231,7 +268,6 @@ pub fn write_table(folder: &Path, name: &str, table: &RecordBatch) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Array, cast::AsArray, types::Float64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;

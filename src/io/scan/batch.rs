@@ -2,14 +2,28 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions, cast::AsArray,
+    types::Float32Type,
+};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
 use super::{Run, pool::Pool, widen};
 use crate::{
-    io::{IoError, Model, Tensor, model::shapes},
-    types::weights::{CHANNEL, DATA, DTYPE, LAYER, MODULE, NAME, SHAPE, WEIGHTS, weights_schema},
+    compute::{dequantize, encode_as},
+    io::{
+        IoError, Model, Tensor,
+        model::{
+            Storage,
+            part_rows::{append_stored, columns},
+            shapes,
+        },
+    },
+    types::{
+        Encoding,
+        weights::{CHANNEL, DATA, DTYPE, LAYER, MODULE, NAME, SHAPE, WEIGHTS, weights_schema},
+    },
 };
 
 /// Whether one of the columns is made of data.
@@ -28,15 +42,20 @@ pub fn batch(
 ) -> Result<RecordBatch, IoError> {
     let Some(first) = runs.first() else { return Ok(RecordBatch::new_empty(Arc::clone(schema))) };
     let path = &model.file_of(&model.tensors()[first.tensor]).path;
-    let bytes = if reads_data(projection) { Some(Bytes::of(model, runs)?) } else { None };
     let every = weights_schema();
+    let reads = |name: &str| projection.iter().any(|column| every.field(*column).name() == name);
+    let stored = if reads_data(projection) { Some(Stored::of(model, runs)?) } else { None };
+    let decodes = reads(DATA) && runs.iter().any(|run| model.decoded_float(&model.tensors()[run.tensor]).is_some());
+    let widened = match &stored {
+        Some(stored) if reads(WEIGHTS) || decodes => Some(weights(model, runs, stored, pool)?),
+        _ => None,
+    };
     let mut columns = Vec::with_capacity(projection.len());
     for column in projection {
-        let name = every.field(*column).name().as_str();
-        let array = match (&bytes, name) {
-            (Some(bytes), WEIGHTS) => weights(model, runs, bytes, pool)?,
-            (Some(bytes), DATA) => data(model, runs, bytes)?,
-            _ => label(model, runs, name).map_err(IoError::arrow(path))?,
+        let array = match (&stored, &widened, every.field(*column).name().as_str()) {
+            (_, Some(widened), WEIGHTS) => Arc::new(widened.clone()) as ArrayRef,
+            (Some(stored), widened, DATA) => data(model, runs, stored, widened.as_ref())?,
+            (_, _, name) => label(model, runs, name).map_err(IoError::arrow(path))?,
         };
         columns.push(array);
     }
@@ -64,60 +83,145 @@ fn label(model: &Model, runs: &[Run], name: &str) -> Result<ArrayRef, ArrowError
     })
 }
 
-/// The bytes of a batch: the rows of all runs one after the other, and where each run's begin.
-struct Bytes {
-    buffer: Buffer,
-    ranges: Vec<Range<usize>>,
+/// What a batch is made of.
+enum Stored {
+    /// The rows of all runs one after the other, and where each run's begin.
+    Bytes { buffer: Buffer, ranges: Vec<Range<usize>> },
+    /// Rows of parts, a batch for each run.
+    Parts(Vec<RecordBatch>),
 }
 
-impl Bytes {
+impl Stored {
     fn of(model: &Model, runs: &[Run]) -> Result<Self, IoError> {
-        let places: Vec<(usize, Range<usize>)> = runs
+        if let Some(parts) = model.part_rows() {
+            let batches = runs.iter().map(|run| parts.rows(run.tensor, &run.rows));
+            return Ok(Self::Parts(batches.collect::<Result<_, _>>()?));
+        }
+        let mut ranges = Vec::with_capacity(runs.len());
+        let mut end = 0;
+        for run in runs {
+            let length = stored_row_bytes(&model.tensors()[run.tensor]) * run.rows.len();
+            ranges.push(end..end + length);
+            end += length;
+        }
+        let plain: Option<Vec<(usize, Range<usize>)>> = runs
             .iter()
             .map(|run| {
                 let tensor = &model.tensors()[run.tensor];
-                (tensor.file, tensor.rows_range(&run.rows))
+                tensor.is_plain().then(|| (tensor.file(), tensor.rows_range(&run.rows)))
             })
             .collect();
-        let mut ranges = Vec::with_capacity(places.len());
-        let mut end = 0;
-        for (_, place) in &places {
-            ranges.push(end..end + place.len());
-            end += place.len();
-        }
-        let adjacent = places.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1.end == pair[1].1.start);
-        let buffer = match &places[..] {
-            [] => Buffer::default(),
-            [(file, first), ..] if adjacent => model.buffer(*file, first.start..first.start + end)?,
-            _ => {
+        let adjacent = plain
+            .filter(|places| places.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1.end == pair[1].1.start));
+        let buffer = match adjacent.as_deref() {
+            Some([]) => Buffer::default(),
+            Some([(file, first), ..]) => model.buffer(*file, first.start..first.start + end)?,
+            None => {
                 let mut bytes = Vec::with_capacity(end);
-                for (file, place) in places {
-                    bytes.extend_from_slice(&model.buffer(file, place)?);
+                for run in runs {
+                    copy_rows(model, run, &mut bytes)?;
                 }
                 Buffer::from_vec(bytes)
             }
         };
-        Ok(Self { buffer, ranges })
+        Ok(Self::Bytes { buffer, ranges })
     }
 }
 
-/// The rows as stored.
-fn data(model: &Model, runs: &[Run], bytes: &Bytes) -> Result<ArrayRef, IoError> {
-    let lengths = |tensor: &Tensor| tensor.row_bytes();
-    let offsets = offsets(model, runs, lengths, "bytes")?;
-    Ok(Arc::new(BinaryArray::new(offsets, bytes.buffer.clone(), None)))
+/// The bytes of a row as it is stored: what all pieces hold of it.
+fn stored_row_bytes(tensor: &Tensor) -> usize {
+    match &tensor.storage {
+        Storage::Plain { .. } | Storage::Parts { .. } => tensor.row_bytes(),
+        Storage::Encoded { pieces, .. } => pieces.iter().map(|piece| piece.row_bytes).sum(),
+    }
+}
+
+/// Appends the rows of a run, each whole.
+pub(super) fn copy_rows(model: &Model, run: &Run, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+    let tensor = &model.tensors()[run.tensor];
+    match (&tensor.storage, model.part_rows()) {
+        (Storage::Encoded { pieces, .. }, _) => {
+            let (start, stride) = (bytes.len(), stored_row_bytes(tensor));
+            bytes.resize(start + stride * run.rows.len(), 0);
+            let mut offset = 0;
+            for piece in pieces {
+                let shares = model.buffer(piece.file, piece.range(&run.rows))?;
+                piece.scatter(&shares, &run.rows, &mut bytes[start..], stride, offset);
+                offset += piece.row_bytes;
+            }
+        }
+        (_, Some(parts)) => {
+            let path = &model.file_of(tensor).path;
+            let start = bytes.len();
+            append_stored(&parts.rows(run.tensor, &run.rows)?, path, bytes)?;
+            if bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
+                return Err(IoError::tensor(path, &tensor.name, "has not the bytes that the manifest says"));
+            }
+        }
+        (_, None) => bytes.extend_from_slice(&model.buffer(tensor.file(), tensor.rows_range(&run.rows))?),
+    }
+    Ok(())
+}
+
+/// The rows as stored, or where the model is decoded, those that are not plain in floats.
+fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray>) -> Result<ArrayRef, IoError> {
+    let row_bytes = |tensor: &Tensor| {
+        let decoded = model.decoded_float(tensor).map(|float| tensor.row_length * float.bytes());
+        decoded.unwrap_or_else(|| stored_row_bytes(tensor))
+    };
+    let offsets = offsets(model, runs, row_bytes, "bytes")?;
+    if let Stored::Bytes { buffer, .. } = stored
+        && !runs.iter().any(|run| model.decoded_float(&model.tensors()[run.tensor]).is_some())
+    {
+        return Ok(Arc::new(BinaryArray::new(offsets, buffer.clone(), None)));
+    }
+    let mut bytes = Vec::with_capacity(offsets.last().map_or(0, |last| *last as usize));
+    let mut before = 0;
+    for (number, run) in runs.iter().enumerate() {
+        let tensor = &model.tensors()[run.tensor];
+        let carried = is_carried(stored, number) && !tensor.dtype.is_fp8();
+        match widened.zip(model.decoded_float(tensor)).filter(|_| !carried) {
+            Some((widened, float)) => {
+                let rows = widened.slice(before, run.rows.len());
+                let path = &model.file_of(tensor).path;
+                let encoded = encode_as(&rows, &[Some(Encoding::Float(float))])
+                    .map_err(|error| IoError::tensor(path, &tensor.name, error.to_string()))?;
+                for row in encoded.as_binary::<i32>().iter().flatten() {
+                    bytes.extend_from_slice(row);
+                }
+            }
+            None => copy_rows(model, run, &mut bytes)?,
+        }
+        before += run.rows.len();
+    }
+    BinaryArray::try_new(offsets, Buffer::from_vec(bytes), None)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| IoError::arrow(model.folder())(error))
+}
+
+/// Whether the rows of a run are those of parts, and carried there as they were: their bytes are floats already.
+fn is_carried(stored: &Stored, number: usize) -> bool {
+    match stored {
+        Stored::Bytes { .. } => false,
+        Stored::Parts(batches) => {
+            columns(&batches[number]).is_ok_and(|(quantized, _)| quantized.null_count() == quantized.len())
+        }
+    }
 }
 
 /// The rows widened to f32; null where the dtype is not a float.
-fn weights(model: &Model, runs: &[Run], bytes: &Bytes, pool: &Pool) -> Result<ArrayRef, IoError> {
+fn weights(model: &Model, runs: &[Run], stored: &Stored, pool: &Pool) -> Result<ListArray, IoError> {
     let length = |tensor: &Tensor| if tensor.dtype.is_float() { tensor.row_length } else { 0 };
     let offsets = offsets(model, runs, length, "elements")?;
     let values = pool.array(offsets.last().map_or(0, |last| *last as usize), |mut rest| {
-        for (run, range) in runs.iter().zip(&bytes.ranges) {
+        for (number, run) in runs.iter().enumerate() {
             let tensor = &model.tensors()[run.tensor];
             if tensor.dtype.is_float() {
                 let (out, after) = rest.split_at_mut(run.rows.len() * tensor.row_length);
-                widen::rows(model, run, &bytes.buffer[range.clone()], out)?;
+                match stored {
+                    Stored::Bytes { buffer, ranges } => widen::rows(model, run, &buffer[ranges[number].clone()], out)?,
+                    Stored::Parts(batches) => part_weights(model, run, &batches[number], out)?,
+                }
                 rest = after;
             }
         }
@@ -128,7 +232,30 @@ fn weights(model: &Model, runs: &[Run], bytes: &Bytes, pool: &Pool) -> Result<Ar
         .any(|(float, _)| !float)
         .then(|| floats().flat_map(|(float, count)| std::iter::repeat_n(float, count)).collect::<NullBuffer>());
     let field = Arc::new(Field::new_list_field(DataType::Float32, true));
-    Ok(Arc::new(ListArray::new(field, offsets, Arc::new(values), nulls)))
+    Ok(ListArray::new(field, offsets, Arc::new(values), nulls))
+}
+
+/// Rows of parts to f32: the quantized ones decoded, the others widened.
+fn part_weights(model: &Model, run: &Run, batch: &RecordBatch, out: &mut [f32]) -> Result<(), IoError> {
+    let tensor = &model.tensors()[run.tensor];
+    let path = &model.file_of(tensor).path;
+    let (quantized, _) = columns(batch).map_err(|problem| IoError::file(path, problem))?;
+    if quantized.null_count() == quantized.len() {
+        let mut bytes = Vec::new();
+        copy_rows(model, run, &mut bytes)?;
+        return widen::rows(model, run, &bytes, out);
+    }
+    let decoded = dequantize(quantized).map_err(|error| IoError::tensor(path, &tensor.name, error.to_string()))?;
+    let decoded = decoded.as_list::<i32>();
+    for (row, out) in out.chunks_exact_mut(tensor.row_length.max(1)).enumerate() {
+        let values = decoded.value(row);
+        if decoded.is_null(row) || values.len() != out.len() {
+            let problem = format!("row {} has {} weights, not {}", run.rows.start + row, values.len(), out.len());
+            return Err(IoError::tensor(path, &tensor.name, problem));
+        }
+        out.copy_from_slice(values.as_primitive::<Float32Type>().values());
+    }
+    Ok(())
 }
 
 /// The offsets of rows of some length each.

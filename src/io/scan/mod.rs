@@ -83,21 +83,21 @@ impl Scan {
             let remaining = self.next.1..run.rows.end;
             if let Some(last) = runs.last() {
                 let last_tensor = &self.model.tensors()[last.tensor];
-                if last_tensor.file != tensor.file {
+                if last_tensor.file() != tensor.file() {
                     break;
                 }
                 let end = last_tensor.rows_range(&last.rows).end;
-                adjacent &= end == tensor.rows_range(&remaining).start;
+                adjacent &= last_tensor.is_plain() && tensor.is_plain() && end == tensor.rows_range(&remaining).start;
             }
             let room = if adjacent { self.batch_bytes } else { COPY_BYTES.min(self.batch_bytes) };
-            let fitting = room.saturating_sub(bytes).checked_div(tensor.row_bytes()).unwrap_or(usize::MAX);
+            let fitting = room.saturating_sub(bytes).checked_div(tensor.row_cost()).unwrap_or(usize::MAX);
             let least = usize::from(runs.is_empty());
             let count = remaining.len().min(BATCH_ROWS - rows).min(fitting.max(least));
             if count < remaining.len() && !runs.is_empty() {
                 // A tensor that does not fit begins a batch of its own: its rows are then cut evenly.
                 break;
             }
-            bytes += count * tensor.row_bytes();
+            bytes += count * tensor.row_cost();
             rows += count;
             runs.push(Run { tensor: run.tensor, rows: remaining.start..remaining.start + count });
             if count < remaining.len() {
@@ -114,8 +114,21 @@ impl Scan {
         let run = self.part.runs.get(self.next.0)?;
         let tensor = &self.model.tensors()[run.tensor];
         let start = tensor.rows_range(&(self.next.1..run.rows.end)).start;
-        Some((tensor.file, start..start + self.batch_bytes))
+        Some((tensor.file(), start..start + self.batch_bytes))
     }
+}
+
+/// Rows of one tensor as one batch, columns of [`weights_schema`] by number.
+///
+/// # Errors
+/// A column that the schema does not have, rows that the tensor does not have, or what reading gives.
+pub fn rows_of(model: &Model, run: Run, projection: &[usize]) -> Result<RecordBatch, IoError> {
+    let schema = weights_schema().project(projection).map_err(IoError::arrow(model.folder()))?;
+    let known = model.tensors().get(run.tensor).is_some_and(|tensor| run.rows.end <= tensor.rows);
+    if !known || run.rows.start > run.rows.end {
+        return Err(IoError::Request("the rows asked for are not those of the model".to_owned()));
+    }
+    batch::batch(model, &[run], projection, &Arc::new(schema), &Pool::default())
 }
 
 impl Iterator for Scan {

@@ -40,6 +40,12 @@ impl Model {
     /// than the target before it. Numbers that the model does not have are passed over. Every row of every tensor given
     /// is in exactly one part.
     pub fn parts(&self, tensors: Option<&[usize]>, target: u64) -> Vec<Part> {
+        self.parts_of(tensors, target, 1)
+    }
+
+    /// As [`Self::parts`], but a cut between rows lies at a multiple of `together` rows of the tensor.
+    pub fn parts_of(&self, tensors: Option<&[usize]>, target: u64, together: usize) -> Vec<Part> {
+        let together = together.max(1);
         let target = target.max(1);
         let every: Vec<usize>;
         let tensors = if let Some(tensors) = tensors {
@@ -62,7 +68,8 @@ impl Model {
                     0
                 } else {
                     // At least one, so that rows longer than the target come through.
-                    (((target - part.bytes) / row_bytes.max(1)) as usize).clamp(1, tensor.rows - row)
+                    let fitting = ((target - part.bytes) / row_bytes.max(1)) as usize;
+                    (fitting / together * together).max(together).min(tensor.rows - row)
                 };
                 if rows > 0 {
                     part.runs.push(Run { tensor: number, rows: row..row + rows });

@@ -128,7 +128,7 @@ fn data_is_not_copied_and_small_tensors_share_a_batch() {
     assert_eq!((batches.len(), batches[0].num_rows()), (1, 100));
     let data = batches[0].column(0).as_binary::<i32>();
     assert!(data.iter().flatten().all(|row| row == [5; 300]));
-    let whole = model.buffer(0, model.tensors()[0].range.clone()).unwrap();
+    let whole = model.buffer(0, model.tensors()[0].rows_range(&(0..model.tensors()[0].rows))).unwrap();
     assert_eq!(data.values().as_ptr(), whole.as_ptr());
 
     // Every second tensor: not adjacent, so copied, and still one batch.

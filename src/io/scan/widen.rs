@@ -1,10 +1,11 @@
 //! Rows as stored to f32, times the scale of an fp8 tensor.
 
-use super::Run;
+use super::{Run, batch::copy_rows};
 use crate::{
+    compute::decode_row,
     io::{
         Dtype, IoError, Model, Tensor,
-        model::{Scale, blocks_of_row},
+        model::{Scale, Storage, blocks_of_row},
     },
     kernels::widen::{
         narrow_f64, widen_bf16, widen_f8_e4m3, widen_f8_e4m3fnuz, widen_f8_e5m2, widen_f8_e5m2fnuz, widen_f16,
@@ -17,8 +18,15 @@ use crate::{
 /// An fp8 tensor whose scale cannot be told.
 pub fn rows(model: &Model, run: &Run, bytes: &[u8], out: &mut [f32]) -> Result<(), IoError> {
     let tensor = &model.tensors()[run.tensor];
-    widen(tensor.dtype, bytes, out);
     let length = tensor.row_length.max(1);
+    if let Storage::Encoded { encoding, .. } = &tensor.storage {
+        let row_bytes = bytes.len() / run.rows.len().max(1);
+        for (bytes, out) in bytes.chunks_exact(row_bytes.max(1)).zip(out.chunks_exact_mut(length)) {
+            decode_row(*encoding, bytes, out);
+        }
+        return Ok(());
+    }
+    widen(tensor.dtype, bytes, out);
     match &tensor.scale {
         Scale::None => {}
         Scale::Unknown(reason) => {
@@ -51,8 +59,15 @@ pub fn rows(model: &Model, run: &Run, bytes: &[u8], out: &mut [f32]) -> Result<(
 fn scales(model: &Model, companion: usize, elements: std::ops::Range<usize>) -> Result<Vec<f32>, IoError> {
     let tensor: &Tensor = &model.tensors()[companion];
     let size = tensor.dtype.bits() / 8;
-    let start = tensor.range.start;
-    let bytes = model.buffer(tensor.file, start + elements.start * size..start + elements.end * size)?;
+    if !tensor.is_plain() {
+        let mut bytes = Vec::new();
+        copy_rows(model, &Run { tensor: companion, rows: 0..tensor.rows }, &mut bytes)?;
+        let mut scales = vec![0.0; elements.len()];
+        widen(tensor.dtype, bytes.get(elements.start * size..elements.end * size).unwrap_or_default(), &mut scales);
+        return Ok(scales);
+    }
+    let start = tensor.rows_range(&(0..0)).start;
+    let bytes = model.buffer(tensor.file(), start + elements.start * size..start + elements.end * size)?;
     let mut scales = vec![0.0; elements.len()];
     widen(tensor.dtype, &bytes, &mut scales);
     Ok(scales)

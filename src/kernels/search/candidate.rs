@@ -1,18 +1,17 @@
 //! Candidates for scale and zero point: how they are made, and what they are worth.
 
 use super::{
+    grid::Grid,
     schedule::Step,
     tile::{LANES, Lane, Tile},
 };
 use crate::kernels::{
     lanes::max,
-    params::{max_code, middle, reciprocal, round_clamped_f32, zero_point_code_f32, zero_point_f32},
+    params::{max_code, middle, reciprocal, round_clamped_f32},
     range::covering_scale,
-    scale::{scale_code_nearest, scale_code_up, scale_factor, scale_factor_moved},
 };
 
-/// For each lane the factor that a scale code stands for, and a zero-point code, both as f32 so that they stay in its
-/// registers.
+/// For each lane a factor of the grid, and a zero-point code, both as f32 so that they stay in its registers.
 pub(super) type Candidate = (Lane, Lane);
 
 /// What a candidate leaves: sums over the codes `q` that it gives.
@@ -39,8 +38,9 @@ impl Sums {
 }
 
 /// The best of the candidates so far, in each lane.
-pub(super) struct Search<'t, const BITS: usize> {
+pub(super) struct Search<'t, const BITS: usize, G> {
     pub tile: &'t Tile<'t>,
+    grid: G,
     symmetric: bool,
     row_scale: f32,
     inverse_row_scale: f32,
@@ -50,17 +50,12 @@ pub(super) struct Search<'t, const BITS: usize> {
     pub sums: Sums,
 }
 
-/// The factor nearest to `ratio`.
-#[inline(always)]
-fn nearest(ratio: f32) -> f32 {
-    scale_factor(scale_code_nearest(ratio))
-}
-
-impl<'t, const BITS: usize> Search<'t, BITS> {
+impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
     #[inline(always)]
-    pub(super) fn new(tile: &'t Tile<'t>, row_scale: f32, symmetric: bool) -> Self {
+    pub(super) fn new(tile: &'t Tile<'t>, grid: G, row_scale: f32, symmetric: bool) -> Self {
         Self {
             tile,
+            grid,
             symmetric,
             row_scale,
             inverse_row_scale: reciprocal(row_scale),
@@ -72,7 +67,7 @@ impl<'t, const BITS: usize> Search<'t, BITS> {
 
     #[inline(always)]
     pub(super) fn zero_point(&self, code: f32) -> f32 {
-        if self.symmetric { middle::<BITS>() } else { zero_point_f32::<BITS>(code) }
+        if self.symmetric { middle::<BITS>() } else { self.grid.zero_point::<BITS>(code) }
     }
 
     /// Evaluates a candidate, and keeps it in the lanes where it is the best.
@@ -127,11 +122,11 @@ impl<'t, const BITS: usize> Search<'t, BITS> {
             let (q, qq, xq) = (sums.q[i], sums.qq[i], sums.xq[i]);
             // x = slope * (q - z): z is where the line vanishes.
             let slope = (n * xq - x * q) * reciprocal(n * qq - q * q);
-            zeros[i] = zero_point_code_f32::<BITS>((q - x * reciprocal(slope)) * self.tile.inverse_n[i]);
+            zeros[i] = self.grid.zero_code::<BITS>((q - x * reciprocal(slope)) * self.tile.inverse_n[i]);
             // The scale is fitted to the zero point as rounded.
             let z = self.zero_point(zeros[i]);
             let fit = (xq - z * x) * reciprocal(qq - 2.0 * z * q + z * z * n);
-            scales[i] = nearest(max(fit, 0.0) * self.inverse_row_scale);
+            scales[i] = self.grid.nearest(max(fit, 0.0) * self.inverse_row_scale);
         }
         (scales, zeros)
     }
@@ -141,10 +136,10 @@ impl<'t, const BITS: usize> Search<'t, BITS> {
     fn moved(&self, step: i32, shift: f32) -> Candidate {
         let (mut scales, mut zeros) = ([0f32; LANES], [0f32; LANES]);
         for i in 0..LANES {
-            scales[i] = scale_factor_moved(self.best.0[i], step);
+            scales[i] = self.grid.moved(self.best.0[i], step);
             let s = self.row_scale * scales[i];
             let z = (self.sums.q[i] - self.tile.x[i] * reciprocal(s)) * self.tile.inverse_n[i];
-            zeros[i] = zero_point_code_f32::<BITS>(z + shift);
+            zeros[i] = self.grid.zero_code::<BITS>(z + shift);
         }
         (scales, zeros)
     }
@@ -160,7 +155,7 @@ impl<'t, const BITS: usize> Search<'t, BITS> {
             scales[i] = round(cover * shrink * self.inverse_row_scale);
             let inverse = reciprocal(self.row_scale * scales[i]);
             let (from_low, from_high) = (-low * inverse, max_code::<BITS>() - high * inverse);
-            zeros[i] = zero_point_code_f32::<BITS>(((from_low + from_high) + lean * (from_high - from_low)) * 0.5);
+            zeros[i] = self.grid.zero_code::<BITS>(((from_low + from_high) + lean * (from_high - from_low)) * 0.5);
         }
         (scales, zeros)
     }
@@ -172,8 +167,8 @@ impl<'t, const BITS: usize> Search<'t, BITS> {
         for step in schedule {
             // One call of `consider`, so that it is compiled once.
             let candidate = match *step {
-                Step::Cover => self.shrunk(1.0, 0.0, |ratio| scale_factor(scale_code_up(ratio))),
-                Step::Shrink(shrink, lean) => self.shrunk(shrink, lean, nearest),
+                Step::Cover => self.shrunk(1.0, 0.0, |ratio| self.grid.up(ratio)),
+                Step::Shrink(shrink, lean) => self.shrunk(shrink, lean, |ratio| self.grid.nearest(ratio)),
                 Step::Fit => self.fitted(&last),
                 Step::Refit => self.fitted(&self.sums),
                 Step::Move(step, shift) => self.moved(step, shift),

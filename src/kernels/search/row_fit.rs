@@ -1,10 +1,10 @@
 //! The row scale fitted to the codes of all groups.
 
-use super::{candidate::Search, tile::LANES};
+use super::{candidate::Search, grid::Grid, tile::LANES};
 
 /// Sums for the least-squares row scale: of `m (q - z) x`, and of `m^2 (q - z)^2`.
 #[derive(Default)]
-pub(super) struct RowFit {
+pub(in crate::kernels) struct RowFit {
     cross: f64,
     square: f64,
 }
@@ -12,7 +12,7 @@ pub(super) struct RowFit {
 impl RowFit {
     /// Adds the groups of the first `groups` lanes.
     #[inline(always)]
-    pub(super) fn add<const BITS: usize>(&mut self, search: &Search<BITS>, groups: usize) {
+    pub(super) fn add<const BITS: usize, G: Grid>(&mut self, search: &Search<BITS, G>, groups: usize) {
         for i in 0..groups.min(LANES) {
             let (m, z) = (f64::from(search.best.0[i]), f64::from(search.zero_point(search.best.1[i])));
             let (n, x) = (f64::from(search.tile.n[i]), f64::from(search.tile.x[i]));

@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field};
 use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use crate::types::{
-    ActivationBits, Bits, Method, QuantizeOptions, TimeMethod,
+    ActivationBits, Bits, Encoding, Method, QuantizeOptions, TimeMethod,
     quantized::{params_type, quantized_type},
     weights::weights_type,
 };
@@ -51,6 +51,14 @@ pub const METHOD: Argument = Argument::new(
 pub const SYMMETRIC: Argument =
     Argument::new("symmetric", Kind::Symmetric, "true: no zero points; false when left out");
 
+/// `encoding`.
+pub const ENCODING: Argument = Argument::new("encoding", Kind::Encoding, ENCODING_DESCRIPTION);
+
+const ENCODING_DESCRIPTION: &str = "how a file format stores a row: 'F16', 'BF16', 'F32' or 'F64'; or, as compressed-tensors \
+                                    does, codes with a scale for each group: 'int4:g32:symmetric:BF16' (int2, int3, int4 or \
+                                    int8; g and the group size, or channel; symmetric or asymmetric; the dtype of the \
+                                    scales; and search or minmax, which may be left out)";
+
 /// What an argument may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -82,6 +90,12 @@ pub enum Kind {
     TimeMethod,
     /// 2 to 8.
     ActivationBits,
+    /// The name of an encoding.
+    Encoding,
+    /// Bytes.
+    Bytes,
+    /// A number of elements.
+    Length,
 }
 
 impl Kind {
@@ -100,6 +114,9 @@ impl Kind {
             Self::Edges => "a list of numbers, as time_edges gives it",
             Self::TimeMethod => "a string: 'uniform', 'quantile' or 'optimal'",
             Self::ActivationBits => "an integer from 2 to 8",
+            Self::Encoding => "a string, the name of an encoding",
+            Self::Bytes => "bytes",
+            Self::Length => "an integer that is not negative",
         }
     }
 
@@ -110,10 +127,13 @@ impl Kind {
             Self::Quantized => struct_type(given, quantized_type()),
             Self::RowOrQuantized => row_type(given).or_else(|| struct_type(given, quantized_type())),
             Self::Params => struct_type(given, params_type()),
-            Self::Bits | Self::GroupSize | Self::Groups | Self::ActivationBits => {
+            Self::Bits | Self::GroupSize | Self::Groups | Self::ActivationBits | Self::Length => {
                 (given.is_integer() || given.is_null()).then_some(DataType::Int64)
             }
-            Self::Method | Self::TimeMethod => (given.is_string() || given.is_null()).then_some(DataType::Utf8),
+            Self::Bytes => (given.is_binary() || given.is_null()).then_some(DataType::Binary),
+            Self::Method | Self::TimeMethod | Self::Encoding => {
+                (given.is_string() || given.is_null()).then_some(DataType::Utf8)
+            }
             Self::Symmetric => (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean),
             Self::Fraction | Self::Number => (given.is_numeric() || given.is_null()).then_some(DataType::Float64),
             Self::Edges => row_type(given).map(|_| edges_type()),
@@ -137,6 +157,12 @@ impl Kind {
             }
             (Self::ActivationBits, ScalarValue::Int64(Some(bits))) => {
                 ActivationBits::try_from(*bits).map(drop).map_err(|error| error.to_string())
+            }
+            (Self::Encoding, ScalarValue::Utf8(Some(name))) => {
+                name.parse::<Encoding>().map(drop).map_err(|error| error.to_string())
+            }
+            (Self::Length, ScalarValue::Int64(Some(length))) if *length < 0 => {
+                Err(format!("must not be negative, not {length}"))
             }
             (Self::Fraction, ScalarValue::Float64(Some(value))) if !(0.0..=1.0).contains(value) => {
                 Err(format!("must be 0 to 1, not {value}"))

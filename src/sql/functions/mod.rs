@@ -8,7 +8,9 @@ mod scalar;
 mod activation_params;
 mod codes;
 mod cosine_similarity;
+mod decode_as;
 mod dequantize;
+mod encode_as;
 mod equalization_factors;
 mod equalize;
 mod error_stats;
@@ -50,6 +52,8 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
         log_equalization_factors::FUNCTION,
         time_group::FUNCTION,
         activation_params::FUNCTION,
+        encode_as::FUNCTION,
+        decode_as::FUNCTION,
     ]
     .into_iter()
     .map(scalar::ScalarFunction::udf)

@@ -4,7 +4,7 @@ use arrow_array::{Array, ArrayRef, cast::AsArray, types::Int64Type};
 
 use crate::{
     compute::{ComputeError, RowOptions},
-    types::{Bits, Method, QuantizeOptions},
+    types::{Bits, Encoding, Method, QuantizeOptions},
 };
 
 /// Reads `bits [, group_size [, method [, symmetric]]]`. A row with a null among them has no options.
@@ -37,4 +37,32 @@ pub fn row_options(columns: &[ArrayRef]) -> Result<RowOptions, ComputeError> {
 pub fn row_bits(column: &ArrayRef) -> Result<Vec<Option<Bits>>, ComputeError> {
     let bits = column.as_primitive::<Int64Type>();
     bits.iter().map(|bits| Ok(bits.map(Bits::try_from).transpose()?)).collect()
+}
+
+/// Reads a column of names of encodings. A null row has none.
+pub fn row_encodings(column: &ArrayRef) -> Result<Vec<Option<Encoding>>, ComputeError> {
+    // Rows of a tensor follow each other: a name is read once for all of them.
+    let mut last: Option<(&str, Encoding)> = None;
+    let names = column.as_string::<i32>();
+    names
+        .iter()
+        .map(|name| {
+            let Some(name) = name else { return Ok(None) };
+            let encoding = match last {
+                Some((text, encoding)) if text == name => encoding,
+                _ => name.parse()?,
+            };
+            last = Some((name, encoding));
+            Ok(Some(encoding))
+        })
+        .collect()
+}
+
+/// Reads a column of numbers of elements. A null row has none.
+pub fn row_lengths(column: &ArrayRef) -> Result<Vec<Option<usize>>, ComputeError> {
+    let one = |length: i64| {
+        usize::try_from(length)
+            .map_err(|_| ComputeError::InvalidArgument(format!("length must not be negative, not {length}")))
+    };
+    column.as_primitive::<Int64Type>().iter().map(|length| length.map(one).transpose()).collect()
 }

@@ -63,6 +63,10 @@ impl PlannedJob {
     /// # Errors
     /// The file cannot be read, or does not fit the model: see [`check_activations`].
     pub fn with_activations(mut self, options: ActivationOptions) -> Result<Self, JobError> {
+        if self.export.is_some() && options.equalize.is_some() {
+            let problem = "--equalize needs --format parquet or arrow: other formats have no place for its factors";
+            return Err(IoError::Request(problem.to_owned()).into());
+        }
         let checked = check_activations(&options.file, &self.model)?;
         let (digest, mean_squares) = (checked.digest, checked.mean_squares);
         self.activations = Some(CheckedActivations { options, digest, mean_squares });

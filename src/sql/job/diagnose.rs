@@ -10,12 +10,19 @@ use arrow_array::{
 use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};
-use crate::io::{IoError, Scan, scan::BATCH_BYTES};
+use crate::{
+    io::{IoError, Scan, scan::BATCH_BYTES},
+    types::{Encoding, Float},
+};
+
+/// The largest number that a half holds.
+const HALF_MOST: f32 = 65504.0;
 
 /// Columns `name`, `channel` and `weights` of the weights table.
 const PROJECTION: [usize; 3] = [0, 5, 6];
 
-/// The error itself, or, where a chosen tensor of the part holds NaN or infinity, one that names the place.
+/// The error itself, or, where a chosen tensor of the part holds NaN, infinity or more than its format does, one that
+/// names the place.
 pub fn name_the_tensor(job: &PlannedJob, part: usize, error: DataFusionError) -> JobError {
     match first_nonfinite(job, part) {
         Ok(Some(named)) => named.into(),
@@ -39,18 +46,28 @@ fn first_nonfinite(job: &PlannedJob, part: usize) -> Result<Option<IoError>, IoE
         for row in (0..batch.num_rows()).filter(|row| weights.is_valid(*row)) {
             let values = weights.value(row);
             let values = values.as_primitive::<Float32Type>().values();
-            let Some(element) = values.iter().position(|value| !value.is_finite()) else { continue };
             let name = names.value(row);
-            let chosen = job.model.tensors().iter().zip(&job.choices).find(|(tensor, _)| tensor.name == name);
-            if let Some((tensor, choice)) = chosen
-                && choice.options.is_some()
-            {
+            let wrong = |value: &f32| !value.is_finite() || value.abs() > HALF_MOST;
+            let Some(element) = values.iter().position(wrong) else { continue };
+            let Some(number) = job.model.tensors().iter().position(|tensor| tensor.name == name) else { continue };
+            let tensor = &job.model.tensors()[number];
+            let (value, path) = (values[element], &job.model.file_of(tensor).path);
+            let encoding = job.export.as_ref().and_then(|export| export.tensors[number].encoding);
+            if value.is_finite() {
+                if encoding == Some(Encoding::Float(Float::F16)) {
+                    let problem = format!(
+                        "row {}, element {element} is {value}, which is beyond what F16 holds (--dtype BF16 has more range)",
+                        channels.value(row)
+                    );
+                    return Ok(Some(IoError::tensor(path, name, problem)));
+                }
+            } else if job.choices[number].options.is_some() {
                 let problem = format!(
                     "row {}, element {element} is {}; only finite weights are quantized (--exclude leaves a tensor as it is)",
                     channels.value(row),
-                    values[element]
+                    value
                 );
-                return Ok(Some(IoError::tensor(&job.model.file_of(tensor).path, name, problem)));
+                return Ok(Some(IoError::tensor(path, name, problem)));
             }
         }
     }

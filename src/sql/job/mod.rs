@@ -1,6 +1,7 @@
-//! A quantization run: from a model to a folder, through `sql/quantize.sql`.
+//! A quantization run: from a model to a folder, through `sql/quantize.sql` or `sql/export.sql`.
 
 mod activations;
+mod check;
 mod diagnose;
 mod equalize;
 mod plan;
@@ -16,7 +17,7 @@ pub use equalize::Equalize;
 pub use plan::PlannedJob;
 pub use run::Summary;
 
-use crate::io::{Existing, IoError, OutputFormat, Rules};
+use crate::io::{Existing, IoError, Rules, Target};
 
 /// What to quantize, how, and where to.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Job {
     pub model: PathBuf,
     /// Which tensors are quantized, and how.
     pub rules: Rules,
+    /// The format that is written.
+    pub target: Target,
     /// Read the whole model to memory first.
     pub batch: bool,
 }
@@ -34,10 +37,10 @@ pub struct Job {
 pub struct Destination {
     /// The folder to make.
     pub output: PathBuf,
-    /// The files the weights are written to.
-    pub format: OutputFormat,
     /// What happens to a folder, or the rest of an interrupted run, that is there already.
     pub existing: Existing,
+    /// Read back what was written, and compare it with what was meant.
+    pub check: bool,
     /// Threads that take parts.
     pub threads: usize,
     /// Resident bytes to stay below: as many threads as fit by estimate take parts.

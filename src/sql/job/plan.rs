@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::{CheckedActivations, Job, JobError};
-use crate::io::{Choice, Model, Part, choice::choices_batch, scan::PART_BYTES};
+use crate::io::{Choice, Export, Model, Part, choice::choices_batch, piece::Piece, scan::PART_BYTES};
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
 #[derive(Debug)]
@@ -15,18 +15,21 @@ pub struct PlannedJob {
     pub(super) choices: Vec<Choice>,
     pub(super) parts: Vec<Part>,
     pub(super) activations: Option<CheckedActivations>,
+    /// How a format without parts is written.
+    pub(super) export: Option<Export>,
 }
 
 impl Job {
     /// Opens the model and chooses its tensors.
     ///
     /// # Errors
-    /// When the model cannot be read or the selection names nothing in it.
+    /// When the model cannot be read, the selection names nothing in it, or the format cannot hold it.
     pub fn plan(self) -> Result<PlannedJob, JobError> {
-        let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
-        let choices = self.rules.choose(&model)?;
-        let parts = model.parts(None, PART_BYTES);
-        Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts, activations: None })
+        let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? }.decoded();
+        let mut choices = self.rules.choose(&model)?;
+        let export = Export::plan(&model, &mut choices, &self.target)?;
+        let parts = model.parts_of(None, PART_BYTES, if export.is_some() { Piece::ROWS_TOGETHER } else { 1 });
+        Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts, activations: None, export })
     }
 }
 
@@ -41,16 +44,23 @@ impl PlannedJob {
         &self.choices
     }
 
-    /// The table `choices` that `sql/quantize.sql` joins: one row per tensor.
+    /// The table `choices` that the query joins: one row per tensor.
     ///
     /// # Errors
     /// When a number does not fit its column.
     pub fn choices_batch(&self) -> Result<RecordBatch, JobError> {
-        Ok(choices_batch(&self.model, &self.choices)?)
+        match &self.export {
+            Some(export) => Ok(export.choices_batch(&self.model)?),
+            None => Ok(choices_batch(&self.model, &self.choices)?),
+        }
     }
 
     /// Bytes that each tensor will take, in the order of the model.
     pub fn bytes_out(&self) -> impl Iterator<Item = u64> {
-        self.model.tensors().iter().zip(&self.choices).map(|(tensor, choice)| choice.bytes_out(tensor))
+        let tensors = self.model.tensors().iter().zip(&self.choices).enumerate();
+        tensors.map(|(number, (tensor, choice))| match &self.export {
+            Some(export) => export.layout.bytes_of(number, tensor.rows),
+            None => choice.bytes_out(tensor),
+        })
     }
 }

@@ -29,8 +29,8 @@ use crate::{
         OutputFolder,
         memory::peak_resident,
         output::{
-            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, Totals, WrittenPart, merge,
-            report_batch, totals, write_report,
+            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles, RowWriter, Totals,
+            WrittenPart, merge, report_batch, totals, write_report,
         },
     },
     sql::{Session, recipes, tables::WeightsTable},
@@ -47,6 +47,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Parts that an interrupted run had already finished.
     pub resumed_parts: usize,
+    /// Whether every tensor was read back and compared with what was meant.
+    pub checked: bool,
     /// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
     pub peak_memory: Option<u64>,
     /// The activation quantizers and factors that were written; none without activations.
@@ -56,12 +58,14 @@ pub struct Summary {
 /// A part that one thread has finished, and the seconds it spent on each tensor.
 type Finished = (WrittenPart, HashMap<String, f64>);
 
-/// The plan of `sql/quantize.sql`, and where its partitions are written.
+/// The plan of the query, and where its partitions are written.
 struct Work<'a> {
     job: &'a PlannedJob,
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     folder: &'a OutputFolder,
+    /// Where rows are written in place; none: to parts.
+    files: Option<&'a RowFiles<'a>>,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
     /// Set when one thread fails, so that the others stop.
@@ -96,13 +100,20 @@ impl PlannedJob {
         let open = folder.unfinished();
         let resumed_parts = self.parts.len() - open.len();
         let left: u64 = open.iter().map(|part| self.parts[*part].bytes).sum();
-        progress.start(self.model.total_bytes());
+        // What is written is read back once.
+        progress.start(self.model.total_bytes() * if destination.check { 2 } else { 1 });
         progress.advance(self.model.total_bytes() - left);
         let context = session.context().task_ctx();
-        let work = Work { job: self, plan, context, folder: &folder, progress, cancel, failed: AtomicBool::new(false) };
+        let files = match &self.export {
+            Some(export) => Some(RowFiles::create(folder.path(), &export.layout, resumed_parts > 0)?),
+            None => None,
+        };
+        let failed = AtomicBool::new(false);
+        let work = Work { job: self, plan, context, folder: &folder, files: files.as_ref(), progress, cancel, failed };
         let finished = work.parts(&open, threads, runtime.handle());
-        progress.finish();
-
+        if finished.is_err() {
+            progress.finish();
+        }
         let mut seconds: HashMap<String, f64> = HashMap::new();
         for (part, (written, spent)) in finished? {
             folder.add(part, written)?;
@@ -120,12 +131,25 @@ impl PlannedJob {
         if let Some(equalization) = equalization {
             folder.write(EQUALIZATION, equalization)?;
         }
+        if let Some(files) = files {
+            folder.set_files(files.finish()?);
+        }
+        folder.complete()?;
+        // What an equalized folder decodes to is not what its codes do; its readers multiply.
+        let checked = if destination.check && equalization.is_none() {
+            self.check(&folder, &reports, threads, progress, cancel).map(|()| true)
+        } else {
+            Ok(false)
+        };
+        progress.finish();
+        let checked = checked?;
         folder.finish()?;
         Ok(Summary {
             report,
             totals: totals(&self.model, &self.choices, &reports),
             seconds: started.elapsed().as_secs_f64(),
             resumed_parts,
+            checked,
             peak_memory: peak_resident(),
             activations,
         })
@@ -137,8 +161,9 @@ impl PlannedJob {
         if let Some(activations) = &self.activations {
             options.insert("activations".into(), activations.describe());
         }
+        options.extend(self.job.target.describe());
         let sql = self.recipe().sql.to_owned();
-        let mut manifest = Manifest::new(&self.model, &self.parts, destination.format, options, sql);
+        let mut manifest = Manifest::new(&self.model, &self.parts, self.job.target.format, options, sql);
         if self.recipe() == recipes::EQUALIZE {
             manifest.format_version = EQUALIZED_VERSION;
         }
@@ -153,7 +178,11 @@ impl PlannedJob {
     /// The recipe that quantizes the weights.
     pub fn recipe(&self) -> recipes::Recipe {
         let equalized = self.activations.as_ref().is_some_and(CheckedActivations::equalizes);
-        if equalized { recipes::EQUALIZE } else { recipes::QUANTIZE }
+        match (&self.export, equalized) {
+            (Some(_), _) => recipes::EXPORT,
+            (None, true) => recipes::EQUALIZE,
+            (None, false) => recipes::QUANTIZE,
+        }
     }
 
     /// One partition per part, in their order.
@@ -209,7 +238,10 @@ impl Work<'_> {
 
     async fn part(&self, part: usize) -> Result<Finished, JobError> {
         let mut stream = self.plan.execute(part, Arc::clone(&self.context))?;
-        let mut writer = PartWriter::create(self.folder.path(), self.folder.manifest(), part)?;
+        let mut writer = match self.files {
+            Some(files) => Writer::Rows(files.part(self.folder.manifest(), part)?),
+            None => Writer::Part(Box::new(PartWriter::create(self.folder.path(), self.folder.manifest(), part)?)),
+        };
         let mut tally = Tally::default();
         let source = &self.job.parts[part];
         let bytes = |rows: usize| source.bytes * rows as u64 / source.rows().max(1) as u64;
@@ -221,11 +253,24 @@ impl Work<'_> {
             let started = Instant::now();
             let Some(batch) = stream.next().await else { break };
             let batch = batch.map_err(|error| name_the_tensor(self.job, part, error))?;
-            writer.write(&batch)?;
+            match &mut writer {
+                Writer::Rows(rows) => rows.write(&batch)?,
+                Writer::Part(part) => part.write(&batch)?,
+            }
             tally.add(&batch, started.elapsed().as_secs_f64())?;
             self.progress.advance(bytes(rows + batch.num_rows()) - bytes(rows));
             rows += batch.num_rows();
         }
-        Ok((writer.finish(&tally.errors)?, tally.seconds))
+        let written = match writer {
+            Writer::Rows(rows) => rows.finish(&tally.errors)?,
+            Writer::Part(part) => part.finish(&tally.errors)?,
+        };
+        Ok((written, tally.seconds))
     }
+}
+
+/// Where the rows of a part go.
+enum Writer<'a> {
+    Part(Box<PartWriter>),
+    Rows(RowWriter<'a>),
 }

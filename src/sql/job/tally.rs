@@ -2,20 +2,10 @@
 
 use std::collections::HashMap;
 
-use arrow_array::{
-    Array, RecordBatch, StructArray,
-    cast::AsArray,
-    types::{Float64Type, Int64Type},
-};
+use arrow_array::{Array, RecordBatch, cast::AsArray};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
-use crate::{
-    io::output::ErrorSums,
-    types::{
-        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
-        weights::NAME,
-    },
-};
+use crate::{io::output::ErrorSums, types::weights::NAME};
 
 /// The sums of one part.
 #[derive(Debug, Default)]
@@ -42,7 +32,7 @@ impl Tally {
             *entry(&mut self.seconds, name) += share;
             if errors.is_valid(start) {
                 let sum = entry(&mut self.errors, name);
-                *sum = add_rows(*sum, errors, start, end)?;
+                *sum = sum.add_rows(errors, start..end).map_err(|problem| internal_datafusion_err!("{problem}"))?;
             }
             start = end;
         }
@@ -52,27 +42,6 @@ impl Tally {
 
 fn entry<'a, V: Default>(map: &'a mut HashMap<String, V>, name: &str) -> &'a mut V {
     map.entry(name.to_owned()).or_default()
-}
-
-/// `sum` and the rows `start..end` of `errors`, one after the other.
-fn add_rows(mut sum: ErrorSums, errors: &StructArray, start: usize, end: usize) -> Result<ErrorSums> {
-    let field = |name: &str| {
-        let column = errors.column_by_name(name).ok_or_else(|| missing(name))?;
-        Ok::<_, DataFusionError>(column.as_primitive::<Float64Type>().values())
-    };
-    let (dot, a2, b2, err2, max_abs) = (field(DOT)?, field(A2)?, field(B2)?, field(ERR2)?, field(MAX_ABS)?);
-    let n = errors.column_by_name(N).ok_or_else(|| missing(N))?.as_primitive::<Int64Type>().values();
-    for row in start..end {
-        sum = sum.merge(ErrorSums {
-            dot: dot[row],
-            a2: a2[row],
-            b2: b2[row],
-            err2: err2[row],
-            max_abs: max_abs[row],
-            n: n[row] as u64,
-        });
-    }
-    Ok(sum)
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {

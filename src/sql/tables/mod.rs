@@ -1,5 +1,6 @@
-//! Models as tables: `STORED AS SAFETENSORS`, `safetensors('path')`, `tensors('path')`.
+//! Models as tables, and tables as files of a model: `COPY ... STORED AS SAFETENSORS`, `STORED AS SAFETENSORS`, `safetensors('path')`, `tensors('path')`.
 
+mod copy;
 mod factory;
 mod filter;
 mod function;
@@ -9,6 +10,7 @@ mod weights;
 
 use datafusion::common::DataFusionError;
 
+pub use copy::SafetensorsFormat;
 pub use factory::ModelTableFactory;
 pub use function::{ModelFunction, TableKind};
 pub use tensors::tensors_table;

@@ -108,7 +108,7 @@ fn a_part_reads_back_as_written() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
     let whole = concat_batches(&output_schema(), &rows).unwrap();
-    for format in OutputFormat::ALL {
+    for format in OutputFormat::PARTS {
         let manifest = manifest(&model, &parts, format);
         let (_, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join(&manifest.parts[0].file);
@@ -134,7 +134,7 @@ fn batches_cut_otherwise_give_the_same_file() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
     let whole = concat_batches(&output_schema(), &rows).unwrap();
-    for format in OutputFormat::ALL {
+    for format in OutputFormat::PARTS {
         let manifest = manifest(&model, &parts, format);
         let bytes = |batches: &[RecordBatch]| {
             let folder = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ fn a_part_cut_anywhere_is_refused() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
-    for format in OutputFormat::ALL {
+    for format in OutputFormat::PARTS {
         let manifest = manifest(&model, &parts, format);
         let (bytes, _, folder) = written(format, &rows, &manifest);
         let path = folder.path().join("cut");

@@ -1,0 +1,301 @@
+//! `encode_as`: rows of weights to the bytes that a file format stores.
+
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::NullBufferBuilder;
+
+use super::{
+    ComputeError,
+    builder::BytesBuilder,
+    decode_as::decode_row,
+    rows::{Rows, finite_absmax},
+};
+use crate::{
+    kernels::{
+        affine::{Scale, affine, affine_encode, affine_extreme},
+        extreme,
+        narrow::{narrow_bf16, narrow_f16},
+    },
+    types::{Encoding, Float, Method, Packed},
+};
+
+/// Encodes each row of `weights`: `Binary`, each row by itself.
+///
+/// `encodings` holds one for all rows, or one for each. A null row, and a row without encoding, gives null.
+///
+/// # Errors
+/// When `weights` is no list of floats, a row is of a length that cannot be stored so, a weight is beyond what the
+/// encoding holds, or the result would pass what one array holds. Floats keep infinities and NaN.
+///
+/// # Example
+/// ```
+/// use arrow_array::{ListArray, cast::AsArray, types::Float32Type};
+/// use arrow_quant::{compute, types::{Encoding, Float}};
+///
+/// let weights = ListArray::from_iter_primitive::<Float32Type, _, _>([Some(vec![Some(1.0f32), Some(-2.5)])]);
+/// let encoding = [Some(Encoding::Float(Float::BF16))];
+/// let stored = compute::encode_as(&weights, &encoding)?;
+/// assert_eq!(stored.as_binary::<i32>().value(0), [0x80, 0x3f, 0x20, 0xc0]);
+/// assert_eq!(compute::decode_as(&stored, &encoding, &[Some(2)])?.as_list::<i32>(), &weights);
+/// # Ok::<(), compute::ComputeError>(())
+/// ```
+pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<ArrayRef, ComputeError> {
+    let rows = Rows::try_new(weights, "weights")?;
+    check_count("encodings", encodings.len(), rows.len())?;
+    let mut builder = BytesBuilder::with_capacity(rows.len(), 0);
+    let mut nulls = NullBufferBuilder::new(rows.len());
+    let (mut encoder, mut widened) = (Encoder::default(), Vec::new());
+    for row in 0..rows.len() {
+        let (Some(weights), Some(encoding)) = (rows.row(row, &mut widened)?, for_row(encodings, row)) else {
+            builder.push(0)?;
+            nulls.append_null();
+            continue;
+        };
+        let out = builder.push(row_bytes(encoding, weights.len())?)?;
+        encoder.row(encoding, weights, row, out)?;
+        nulls.append_non_null();
+    }
+    builder.finish(nulls.finish())
+}
+
+/// Encodes rows one by one; its buffers are reused from row to row.
+#[derive(Default)]
+pub struct Encoder {
+    rescaled: Vec<f32>,
+    scales: Vec<f32>,
+}
+
+impl Encoder {
+    /// Encodes a row into `out`, which has [`Encoding::row_bytes`]; `row` is its number in errors.
+    ///
+    /// # Errors
+    /// A weight is beyond what the encoding holds.
+    pub fn row(&mut self, encoding: Encoding, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+        match encoding {
+            Encoding::Float(float) => floats(float, weights, row, out),
+            Encoding::Packed(packed) => self.packed(packed, weights, row, out),
+        }
+    }
+
+    fn packed(&mut self, packed: Packed, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+        let groups = packed.groups(weights.len()).unwrap_or(0);
+        let (codes, rest) = out.split_at_mut(packed.code_bytes(weights.len()).min(out.len()));
+        let (stored, zero_points) = rest.split_at_mut((groups * packed.scale.bytes()).min(rest.len()));
+        let mut zero_points = (!packed.symmetric).then_some(zero_points);
+        let (bits, group_size) = (packed.bits.get(), packed.group_size.map_or(usize::MAX, |size| size as usize));
+        self.scales.clear();
+        self.scales.resize(groups, 0.0);
+        let absmax = finite_absmax(weights, row)?;
+        let power = extreme::power(absmax);
+        let limit = match packed.scale {
+            Float::F16 => 65504.0,
+            Float::BF16 => f32::from_bits(0x7f7f_0000),
+            Float::F32 | Float::F64 => f32::MAX,
+        };
+        let mut prepared = weights;
+        if power == 1.0 && absmax < 0.5 * limit {
+            let search = packed.method == Method::Search;
+            let scale = match packed.scale {
+                Float::F16 => Scale::F16,
+                Float::BF16 => Scale::BF16,
+                Float::F32 | Float::F64 => Scale::F32,
+            };
+            let zero_points = zero_points.as_deref_mut();
+            affine(weights, None, bits, group_size, (scale, search), &mut self.scales, zero_points);
+        } else {
+            self.rescaled.resize(weights.len(), 0.0);
+            extreme::rescale(weights, power, &mut self.rescaled);
+            prepared = &self.rescaled;
+            let beside = |x, up| beside(packed.scale, x, up);
+            let zero_points = zero_points.as_deref_mut();
+            affine_extreme(weights, bits, group_size, limit, beside, &mut self.scales, zero_points);
+        }
+        floats(packed.scale, &self.scales, row, stored)?;
+        decode_row(Encoding::Float(packed.scale), stored, &mut self.scales);
+        affine_encode(prepared, power, bits, group_size, &self.scales, zero_points.as_deref(), codes);
+        Ok(())
+    }
+}
+
+/// The stored float next to a number that is not negative: the least of at least it, or the largest of at most it.
+fn beside(float: Float, x: f64, up: bool) -> f32 {
+    let width = float.bytes().min(4);
+    let mut bytes = [0; 4];
+    // What is too large is infinite here, and finite one step below.
+    let _ = floats(float, &[x as f32], 0, &mut bytes[..width]);
+    let mut value = [0.0];
+    for _ in 0..2 {
+        decode_row(Encoding::Float(float), &bytes[..width], &mut value);
+        let near = f64::from(value[0]);
+        // The numbers of a float that are not negative follow each other as their bits do.
+        let bits = u32::from_le_bytes(bytes);
+        bytes = match (up, near < x, near > x) {
+            (true, true, _) => bits + 1,
+            (false, _, true) => bits - 1,
+            _ => break,
+        }
+        .to_le_bytes();
+    }
+    value[0]
+}
+
+fn floats(float: Float, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+    match float {
+        Float::BF16 => narrow_bf16(weights, out),
+        Float::F16 => narrow_f16(weights, out),
+        Float::F32 => {
+            for (x, out) in weights.iter().zip(out.as_chunks_mut().0) {
+                *out = x.to_le_bytes();
+            }
+        }
+        Float::F64 => {
+            for (x, out) in weights.iter().zip(out.as_chunks_mut().0) {
+                *out = f64::from(*x).to_le_bytes();
+            }
+        }
+    }
+    let lost = |infinite: fn(u16) -> bool| {
+        let stored = out.as_chunks().0.iter().map(|x| u16::from_le_bytes(*x));
+        weights.iter().zip(stored).position(|(x, stored)| infinite(stored) && x.is_finite())
+    };
+    let lost = match float {
+        Float::F16 => lost(|stored| stored & 0x7fff == 0x7c00),
+        Float::BF16 => lost(|stored| stored & 0x7fff == 0x7f80),
+        Float::F32 | Float::F64 => None,
+    };
+    match lost {
+        None => Ok(()),
+        Some(element) => Err(ComputeError::TooLarge { row, element, value: weights[element], float: float.name() }),
+    }
+}
+
+/// The bytes of a row.
+pub(super) fn row_bytes(encoding: Encoding, length: usize) -> Result<usize, ComputeError> {
+    encoding.row_bytes(length).ok_or_else(|| {
+        ComputeError::InvalidArgument(format!("a row of {length} weights cannot be stored as {encoding}"))
+    })
+}
+
+/// What holds for a row, of one for all rows or one for each.
+pub(super) fn for_row<T: Copy>(values: &[Option<T>], row: usize) -> Option<T> {
+    values.get(if values.len() == 1 { 0 } else { row }).copied().flatten()
+}
+
+/// # Errors
+/// Unless there is one for all rows, or one for each.
+pub(super) fn check_count(what: &str, got: usize, rows: usize) -> Result<(), ComputeError> {
+    if got == rows || got == 1 {
+        return Ok(());
+    }
+    Err(ComputeError::InvalidArgument(format!("{what} has {got} rows where there are {rows}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{
+        BinaryArray, ListArray,
+        cast::AsArray,
+        types::{Float32Type, Float64Type},
+    };
+
+    use super::*;
+    use crate::compute::decode_as;
+
+    fn list(rows: &[Option<&[f32]>]) -> ListArray {
+        ListArray::from_iter_primitive::<Float32Type, _, _>(
+            rows.iter().map(|row| row.map(|row| row.iter().copied().map(Some).collect::<Vec<_>>())),
+        )
+    }
+
+    #[test]
+    fn floats_that_fit_come_back_and_nulls_stay() {
+        let weights = list(&[Some(&[1.0, -0.0, 65504.0, f32::INFINITY]), None, Some(&[])]);
+        for float in Float::ALL {
+            let encoding = [Some(Encoding::Float(float))];
+            let stored = encode_as(&weights, &encoding).unwrap();
+            assert_eq!(stored.as_binary::<i32>().value(0).len(), 4 * float.bytes());
+            let back = decode_as(&stored, &encoding, &[Some(4), None, Some(0)]).unwrap();
+            let (back, weights) = (back.as_list::<i32>(), &weights);
+            if float == Float::BF16 {
+                assert_eq!(back.value(0).as_primitive::<Float32Type>().value(2), 65536.0);
+            } else {
+                assert_eq!(back, weights);
+            }
+            assert!(back.is_null(1) && back.value(2).is_empty());
+        }
+        assert_eq!(encode_as(&weights, &[None]).unwrap().null_count(), 3);
+    }
+
+    #[test]
+    fn a_weight_beyond_the_float_is_an_error_that_names_it() {
+        let weights = list(&[Some(&[0.0]), Some(&[1.0, 65520.0])]);
+        let error = encode_as(&weights, &[Some(Encoding::Float(Float::F16))]).unwrap_err();
+        assert_eq!(error.row(), Some(1));
+        assert_eq!(error.to_string(), "row 1, element 1 is 65520, which is beyond what F16 holds");
+        assert!(encode_as(&list(&[Some(&[f32::MAX])]), &[Some(Encoding::Float(Float::BF16))]).is_err());
+        let wide = ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(0.5)])]);
+        assert!(encode_as(&wide, &[Some(Encoding::Float(Float::F64))]).is_ok());
+    }
+
+    #[test]
+    fn the_float_beside_a_number_is_the_next_one() {
+        for (float, x, up, down) in [
+            (Float::F16, 1.0001, 1.000_976_6, 1.0),
+            (Float::F16, 1e-9, 2f32.powi(-24), 0.0),
+            (Float::BF16, 1.0, 1.0, 1.0),
+            (Float::BF16, f64::from(f32::MAX), f32::INFINITY, 3.389_531_4e38),
+            (Float::F32, 1e-46, f32::from_bits(1), 0.0),
+            (Float::F32, 0.1, 0.1, 0.099_999_994),
+        ] {
+            assert_eq!((beside(float, x, true), beside(float, x, false)), (up, down), "{float} {x}");
+        }
+    }
+
+    #[test]
+    fn packed_rows_are_codes_scales_and_zero_points() {
+        // -8 * 0.5 to 7 * 0.5: every code of four bits, with a scale that bfloat16 has.
+        let row: Vec<f32> = (-8..8).map(|q| q as f32 * 0.5).collect();
+        let encoding: Encoding = "int4:g8:symmetric:BF16:minmax".parse().unwrap();
+        let stored = encode_as(&list(&[Some(&row)]), &[Some(encoding)]).unwrap();
+        let stored = stored.as_binary::<i32>().value(0);
+        assert_eq!(stored[8..10], [0x00, 0x3f]);
+        assert_eq!(stored.len(), 8 + 2 * 2);
+        let encoding: Encoding = "int4:channel:asymmetric:F16:minmax".parse().unwrap();
+        let asymmetric = encode_as(&list(&[Some(&row)]), &[Some(encoding)]).unwrap();
+        let stored = asymmetric.as_binary::<i32>().value(0);
+        assert_eq!(stored, [0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe, 0x00, 0x38, 0x08]);
+        let back = decode_as(&asymmetric, &[Some(encoding)], &[Some(16)]).unwrap();
+        assert_eq!(back.as_list::<i32>().value(0).as_primitive::<Float32Type>().values(), &row[..]);
+    }
+
+    #[test]
+    fn packed_rows_of_every_kind_come_back_near_and_finite() {
+        let rows: [&[f32]; 5] =
+            [&[0.0; 8], &[1e-42; 8], &[3e38, -3e38, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &[0.25; 8], &[-1.0; 8]];
+        for text in [
+            "int8:g4:symmetric:F32",
+            "int8:channel:asymmetric:BF16",
+            "int4:g8:asymmetric:F32",
+            "int2:g4:symmetric:BF16",
+        ] {
+            let encoding = [Some(text.parse().unwrap())];
+            for row in rows {
+                let stored = encode_as(&list(&[Some(row)]), &encoding).unwrap();
+                let back = decode_as(&stored, &encoding, &[Some(8)]).unwrap();
+                let back = back.as_list::<i32>().value(0);
+                let back = back.as_primitive::<Float32Type>().values();
+                let most = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+                for (x, y) in row.iter().zip(back) {
+                    // Bfloat16 has nothing between 0 and 9e-41.
+                    assert!(y.is_finite() && (x - y).abs() <= 0.51 * most + 1e-40, "{text} {row:?} {back:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_another_length_are_refused() {
+        let stored = BinaryArray::from_vec(vec![&[0, 0, 0]]);
+        let error = decode_as(&stored, &[Some(Encoding::Float(Float::BF16))], &[Some(2)]).unwrap_err();
+        assert_eq!(error.to_string(), "row 0: data has 3 elements where 4 are expected");
+    }
+}

@@ -1,0 +1,89 @@
+//! The check after writing: what is read back is compared with the source, and must lie as far from it as was meant.
+
+use std::collections::BTreeMap;
+
+use arrow_array::{ArrayRef, RecordBatch};
+
+use super::{
+    IoError, Model, Part,
+    output::{ErrorSums, TensorReport},
+    scan::{BATCH_BYTES, Run, rows_of},
+};
+use crate::{
+    compute::error_stats,
+    types::weights::{DATA, WEIGHTS, weights_schema},
+};
+
+/// The error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
+///
+/// `meant` says for each tensor of `source` what a run reports of it: one without error sums must have the same bytes.
+/// Tensors that the output leaves out are not in `kept`. `watch` is told of the source bytes of every few rows, and stops the
+/// check with false.
+///
+/// # Errors
+/// A tensor is missing, has another shape or other bytes, or cannot be read.
+pub fn check_part(
+    source: &Model,
+    output: &Model,
+    part: &Part,
+    meant: &[TensorReport],
+    kept: impl Fn(usize) -> bool,
+    mut watch: impl FnMut(u64) -> bool,
+) -> Result<BTreeMap<usize, ErrorSums>, IoError> {
+    let mut sums: BTreeMap<usize, ErrorSums> = BTreeMap::new();
+    for run in &part.runs {
+        let tensor = &source.tensors()[run.tensor];
+        if !kept(run.tensor) {
+            watch((run.rows.len() * tensor.row_bytes()) as u64);
+            continue;
+        }
+        let refuse = |problem: &str| IoError::tensor(output.folder(), &tensor.name, problem);
+        let number = output.number_of(&tensor.name).ok_or_else(|| refuse("is missing from what was written"))?;
+        let written = &output.tensors()[number];
+        if written.shape != tensor.shape {
+            return Err(refuse(&format!("was written with the shape {:?}, not {:?}", written.shape, tensor.shape)));
+        }
+        let cost = tensor.row_cost().max(written.row_cost()).max(1);
+        let step = (BATCH_BYTES / cost).clamp(1, 1 << 14);
+        for start in run.rows.clone().step_by(step) {
+            let rows = start..run.rows.end.min(start + step);
+            let bytes = (rows.len() * tensor.row_bytes()) as u64;
+            let read = |model: &Model, tensor, column| column_of(model, Run { tensor, rows: rows.clone() }, column);
+            if meant[run.tensor].errors.is_none() {
+                if read(source, run.tensor, DATA)?.as_ref() != read(output, number, DATA)?.as_ref() {
+                    return Err(refuse("was read back with other bytes than it was written with"));
+                }
+            } else {
+                let (a, b) = (read(source, run.tensor, WEIGHTS)?, read(output, number, WEIGHTS)?);
+                let errors = error_stats(&a, &b).map_err(|error| refuse(&error.to_string()))?;
+                let sum = sums.entry(run.tensor).or_default();
+                *sum = sum.add_rows(&errors, 0..rows.len()).map_err(|problem| refuse(&problem))?;
+            }
+            if !watch(bytes) {
+                return Ok(sums);
+            }
+        }
+    }
+    Ok(sums)
+}
+
+/// Compares what was read back, added up over the parts in their order, with what was meant.
+///
+/// # Errors
+/// They differ: the message names the first tensor.
+pub fn check_sums(output: &Model, meant: &[TensorReport], read: &BTreeMap<usize, ErrorSums>) -> Result<(), IoError> {
+    for (number, meant) in meant.iter().enumerate() {
+        let Some(sums) = read.get(&number) else { continue };
+        if !meant.errors.is_some_and(|meant| meant.is_same(sums)) {
+            let problem = "was read back as other weights than were written";
+            return Err(IoError::tensor(output.folder(), &meant.name, problem));
+        }
+    }
+    Ok(())
+}
+
+fn column_of(model: &Model, run: Run, column: &str) -> Result<ArrayRef, IoError> {
+    let index = weights_schema().index_of(column).map_err(IoError::arrow(model.folder()))?;
+    let batch: RecordBatch = rows_of(model, run, &[index])?;
+    Ok(batch.column(0).clone())
+}

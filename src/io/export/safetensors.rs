@@ -1,0 +1,64 @@
+//! Plain safetensors: every tensor as floats, the quantized ones rounded to what their codes decode to.
+
+use super::{
+    Export, Target, TensorExport,
+    shards::{Content, NewTensor, lay_out},
+};
+use crate::{
+    io::{
+        Choice, IoError, Model, Tensor,
+        dtype::{dtype_of, float_of},
+        model::Scale,
+        piece::Order,
+    },
+    types::Encoding,
+};
+
+/// Plans the files.
+///
+/// Floats are stored as `target.dtype` says or as the source has them; fp8 tensors, whose scale is applied, and the codes
+/// of a quantized source become what they stand for. A scale whose every tensor has it applied is left out.
+///
+/// # Errors
+/// The header would be longer than the format allows.
+pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Export, IoError> {
+    let mut exports: Vec<TensorExport> = Vec::with_capacity(choices.len());
+    for (tensor, choice) in model.tensors().iter().zip(&*choices) {
+        exports.push(TensorExport { rounded: choice.options, encoding: encoding(tensor, choice, target) });
+    }
+    let applied = applied_scales(model, &exports);
+    let mut tensors = Vec::new();
+    for (source, (tensor, export)) in model.tensors().iter().zip(&mut exports).enumerate() {
+        if applied[source] {
+            export.encoding = None;
+            "scale, applied to its tensor".clone_into(&mut choices[source].note);
+            continue;
+        }
+        let (dtype, row_bytes) = match export.encoding {
+            Some(Encoding::Float(float)) => (dtype_of(float), tensor.row_length * float.bytes()),
+            _ => (tensor.dtype, tensor.row_bytes()),
+        };
+        let content = Content::Rows { row_bytes, order: Order::Rows };
+        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+        tensors.push(NewTensor { source, name, dtype, shape, content });
+    }
+    let layout = lay_out(model, &tensors, target.shard_bytes)?;
+    Ok(Export { tensors: exports, layout })
+}
+
+/// What the rows of a tensor are stored as; none: as they are.
+fn encoding(tensor: &Tensor, choice: &Choice, target: &Target) -> Option<Encoding> {
+    let float = float_of(tensor.dtype)?;
+    let unknown = matches!(tensor.scale, Scale::Unknown(_));
+    let change = target.dtype.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype) && !unknown;
+    (choice.options.is_some() || !tensor.is_plain() || change).then(|| Encoding::Float(target.dtype.unwrap_or(float)))
+}
+
+/// Which tensors are scales that every tensor they belong to has applied.
+pub fn applied_scales(model: &Model, exports: &[TensorExport]) -> Vec<bool> {
+    let mut applied = vec![false; exports.len()];
+    let users = || model.tensors().iter().zip(exports).filter_map(|(t, e)| Some((t.scale.companion()?, e)));
+    users().filter(|(_, export)| export.encoding.is_some()).for_each(|(companion, _)| applied[companion] = true);
+    users().filter(|(_, export)| export.encoding.is_none()).for_each(|(companion, _)| applied[companion] = false);
+    applied
+}

@@ -1,0 +1,153 @@
+//! The rows of an output folder by tensor, wherever they lie in its parts.
+
+use std::{
+    ops::Range,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use arrow::compute::concat_batches;
+use arrow_array::{Array, BinaryArray, RecordBatch, StructArray, cast::AsArray};
+
+use crate::{
+    compute::{QuantizedArray, QuantizedRow},
+    io::{IoError, QuantizedModel, output::PartReader},
+    types::{output::output_schema, quantized::QUANTIZED, weights::DATA},
+};
+
+/// Readers that wait for the rows after those that they gave last.
+const WAITING: usize = 32;
+
+/// A folder whose rows are read by tensor.
+#[derive(Debug)]
+pub struct PartRows {
+    model: QuantizedModel,
+    /// For each tensor, its runs: the part, the part's rows before it, and the tensor's own rows.
+    runs: Vec<Vec<(usize, usize, Range<usize>)>>,
+    waiting: Mutex<Vec<Waiting>>,
+    verified: Mutex<Vec<bool>>,
+}
+
+/// A reader, the row of its part that comes next, and rows that it has given already.
+struct Waiting {
+    part: usize,
+    next: usize,
+    reader: PartReader,
+    left: Option<RecordBatch>,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row {} of part {}", self.next, self.part)
+    }
+}
+
+impl PartRows {
+    pub fn new(model: QuantizedModel) -> Self {
+        let mut runs = vec![Vec::new(); model.tensors().len()];
+        for (part, entry) in model.manifest().parts.iter().enumerate() {
+            let mut before = 0;
+            for (tensor, start, end) in &entry.rows {
+                runs[*tensor].push((part, before, *start..*end));
+                before += end - start;
+            }
+        }
+        let verified = Mutex::new(vec![false; model.parts()]);
+        Self { model, runs, waiting: Mutex::default(), verified }
+    }
+
+    /// Rows of a tensor: columns `quantized` and `data`.
+    ///
+    /// # Errors
+    /// A part cannot be read, or is not the one that was written.
+    pub fn rows(&self, tensor: usize, rows: &Range<usize>) -> Result<RecordBatch, IoError> {
+        let mut batches = Vec::new();
+        for (part, before, held) in &self.runs[tensor] {
+            let (start, end) = (rows.start.max(held.start), rows.end.min(held.end));
+            if start < end {
+                let first = before + start - held.start;
+                self.rows_of_part(*part, first..first + end - start, &mut batches)?;
+            }
+        }
+        let schema = output_schema().project(&COLUMNS).map_err(IoError::arrow(self.model.folder()))?;
+        concat_batches(&schema.into(), &batches).map_err(IoError::arrow(self.model.folder()))
+    }
+
+    fn rows_of_part(&self, part: usize, rows: Range<usize>, out: &mut Vec<RecordBatch>) -> Result<(), IoError> {
+        let mut reader = self.reader(part, rows.start)?;
+        let mut needed = rows.len();
+        let skip = rows.start - reader.next;
+        let mut skip = skip;
+        while needed > 0 {
+            let batch = match reader.left.take() {
+                Some(batch) => batch,
+                None => reader.reader.next().ok_or_else(|| {
+                    let file = self.model.folder().join(&self.model.manifest().parts[part].file);
+                    IoError::file(&file, "has fewer rows than the manifest says")
+                })??,
+            };
+            let (from, rows) = (skip.min(batch.num_rows()), batch.num_rows());
+            let taken = (rows - from).min(needed);
+            skip -= from;
+            if taken > 0 {
+                out.push(batch.slice(from, taken));
+            }
+            needed -= taken;
+            reader.next += from + taken;
+            if from + taken < rows {
+                reader.left = Some(batch.slice(from + taken, rows - from - taken));
+            }
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= WAITING {
+            waiting.remove(0);
+        }
+        waiting.push(reader);
+        Ok(())
+    }
+
+    /// A reader that stands at or before a row: one that waits there, or a new one.
+    fn reader(&self, part: usize, row: usize) -> Result<Waiting, IoError> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = waiting.iter().position(|reader| reader.part == part && reader.next == row) {
+            return Ok(waiting.remove(at));
+        }
+        drop(waiting);
+        let is_verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner)[part];
+        if !is_verified() {
+            self.model.verify(part)?;
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner)[part] = true;
+        }
+        let reader = self.model.open_part(part, &COLUMNS)?;
+        Ok(Waiting { part, next: 0, reader, left: None })
+    }
+}
+
+/// `quantized` and `data` among the columns of a part.
+const COLUMNS: [usize; 2] = [5, 6];
+
+/// The bytes of each row as stored: of a quantized one its scale, scale codes, zero points and codes.
+pub fn append_stored(batch: &RecordBatch, path: &Path, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+    let (quantized, data) = columns(batch).map_err(|problem| IoError::file(path, problem))?;
+    let rows = QuantizedArray::try_new(quantized).map_err(IoError::compute(path, batch))?;
+    for row in 0..batch.num_rows() {
+        match rows.row(row).map_err(IoError::compute(path, batch))? {
+            Some(QuantizedRow { params, codes, .. }) => {
+                bytes.extend_from_slice(&params.row_scale.to_le_bytes());
+                bytes.extend_from_slice(params.scales);
+                bytes.extend_from_slice(params.zero_points.unwrap_or_default());
+                bytes.extend_from_slice(codes);
+            }
+            None if data.is_valid(row) => bytes.extend_from_slice(data.value(row)),
+            None => return Err(IoError::file(path, "has a row that is neither quantized nor carried")),
+        }
+    }
+    Ok(())
+}
+
+/// The columns of what [`PartRows::rows`] gives.
+pub fn columns(batch: &RecordBatch) -> Result<(&StructArray, &BinaryArray), String> {
+    let quantized = batch.column_by_name(QUANTIZED).and_then(|column| column.as_struct_opt());
+    let data = batch.column_by_name(DATA).and_then(|column| column.as_binary_opt::<i32>());
+    quantized.zip(data).ok_or_else(|| "has no columns quantized and data of the right types".to_owned())
+}

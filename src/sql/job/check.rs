@@ -1,0 +1,79 @@
+//! The check after writing, on as many threads as wrote.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use super::{Cancel, JobError, PlannedJob, Progress};
+use crate::io::{
+    IoError, Model, Part,
+    check::{check_part, check_sums},
+    output::{ErrorSums, OutputFolder, TensorReport},
+};
+
+/// The error sums of a part's tensors, by number.
+type ReadBack = Result<BTreeMap<usize, ErrorSums>, IoError>;
+
+impl PlannedJob {
+    /// Reads back every tensor of a folder that is about to be finished, and compares it with what was meant.
+    pub(super) fn check(
+        &self,
+        folder: &OutputFolder,
+        meant: &[TensorReport],
+        threads: usize,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), JobError> {
+        let output = folder.open()?;
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let results: Mutex<Vec<(usize, ReadBack)>> = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(self.parts.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(part) = self.parts.get(number) else { break };
+                        let watch = |bytes| {
+                            progress.advance(bytes);
+                            !cancel.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed)
+                        };
+                        let result = self.check_one(&output, part, meant, watch);
+                        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                        results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
+                    }
+                });
+            }
+        });
+        if cancel.load(Ordering::Relaxed) {
+            return Err(JobError::Cancelled(folder.path().to_owned()));
+        }
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(number, _)| *number);
+        let mut read: BTreeMap<usize, ErrorSums> = BTreeMap::new();
+        for (_, result) in results {
+            for (tensor, sums) in result? {
+                read.entry(tensor).and_modify(|sum| *sum = sum.merge(sums)).or_insert(sums);
+            }
+        }
+        check_sums(&output, meant, &read)?;
+        Ok(())
+    }
+
+    fn check_one(
+        &self,
+        output: &Model,
+        part: &Part,
+        meant: &[TensorReport],
+        watch: impl FnMut(u64) -> bool,
+    ) -> ReadBack {
+        let kept = |tensor: usize| match &self.export {
+            Some(export) => !export.layout.pieces[tensor].is_empty(),
+            None => true,
+        };
+        check_part(&self.model, output, part, meant, kept, watch)
+    }
+}

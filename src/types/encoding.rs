@@ -1,0 +1,230 @@
+//! How a file format stores a row of weights: the name that SQL, plans and files share, and the bytes it takes.
+
+use std::{fmt, str::FromStr};
+
+use super::{Bits, Method, OptionsError};
+
+/// The floats that rows are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Float {
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    BF16,
+    /// IEEE single precision.
+    F32,
+    /// IEEE double precision.
+    F64,
+}
+
+impl Float {
+    /// Every float.
+    pub const ALL: [Self; 4] = [Self::F16, Self::BF16, Self::F32, Self::F64];
+
+    /// The name, which is that of safetensors.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::F32 => "F32",
+            Self::F64 => "F64",
+        }
+    }
+
+    /// Bytes of one number.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F16 | Self::BF16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Float {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, OptionsError> {
+        Self::ALL
+            .into_iter()
+            .find(|float| float.name() == text)
+            .ok_or_else(|| OptionsError::new(format!("the dtype must be F16, BF16, F32 or F64, not '{text}'")))
+    }
+}
+
+/// Codes with a scale, and where they are asymmetric a zero point, for each group: what the `pack-quantized` format of
+/// compressed-tensors holds of a row. The scales are stored as floats, the zero points as codes.
+///
+/// A row is: the packed codes, filled up with zero bits to whole words of 32 bits; a scale for each group; a byte for each
+/// group, its zero point, unless symmetric. `weight = scale * (code - zero_point)`, rounded to the float of the scale,
+/// and `2^(bits-1)` is the zero point of symmetric codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Packed {
+    /// Bits per code.
+    pub bits: Bits,
+    /// Weights that share a scale; none: the whole row does.
+    pub group_size: Option<u32>,
+    /// Without zero points.
+    pub symmetric: bool,
+    /// How scales are stored: not as F64.
+    pub scale: Float,
+    /// How they are chosen.
+    pub method: Method,
+}
+
+impl Packed {
+    /// The groups of a row; none where its length is not a multiple of their size.
+    #[must_use]
+    pub fn groups(&self, length: usize) -> Option<usize> {
+        match self.group_size {
+            None => Some(1),
+            Some(size) => length.is_multiple_of(size as usize).then(|| length / size as usize),
+        }
+    }
+
+    /// The bytes of the codes of a row, in whole words.
+    #[must_use]
+    pub const fn code_bytes(&self, length: usize) -> usize {
+        self.bits.packed_len(length).next_multiple_of(4)
+    }
+}
+
+/// How a row of weights is stored, one row after the other, each by itself.
+///
+/// ```
+/// use arrow_quant::types::Encoding;
+///
+/// let encoding: Encoding = "BF16".parse()?;
+/// assert_eq!(encoding.row_bytes(100), Some(200));
+/// # Ok::<(), arrow_quant::types::OptionsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Floats, little-endian.
+    Float(Float),
+    /// Codes with the parameters of their groups.
+    Packed(Packed),
+}
+
+impl Encoding {
+    /// What [`FromStr`] accepts, for messages.
+    pub const ACCEPTED: &'static str = "F16, BF16, F32 or F64, or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
+         symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out)";
+
+    /// The type of a tensor that is stored so, as the weights table names it.
+    #[must_use]
+    pub const fn dtype(&self) -> &'static str {
+        match self {
+            Self::Float(float) => float.name(),
+            Self::Packed(packed) => match packed.bits {
+                Bits::Two => "INT2",
+                Bits::Three => "INT3",
+                Bits::Four => "INT4",
+                Bits::Eight => "INT8",
+            },
+        }
+    }
+
+    /// The bytes of a row of `length` weights; none where rows of that length cannot be stored so.
+    #[must_use]
+    pub fn row_bytes(&self, length: usize) -> Option<usize> {
+        match self {
+            Self::Float(float) => length.checked_mul(float.bytes()),
+            Self::Packed(packed) => {
+                let groups = packed.groups(length)?;
+                let group_bytes = packed.scale.bytes() + usize::from(!packed.symmetric);
+                packed.code_bytes(length).checked_add(groups.checked_mul(group_bytes)?)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(float) => float.fmt(f),
+            Self::Packed(packed) => {
+                let symmetric = if packed.symmetric { "symmetric" } else { "asymmetric" };
+                write!(f, "int{}:", packed.bits)?;
+                match packed.group_size {
+                    Some(size) => write!(f, "g{size}")?,
+                    None => f.write_str("channel")?,
+                }
+                write!(f, ":{symmetric}:{}:{}", packed.scale, packed.method)
+            }
+        }
+    }
+}
+
+impl FromStr for Encoding {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, OptionsError> {
+        let known =
+            if text.contains(':') { packed(text).map(Self::Packed) } else { text.parse().ok().map(Self::Float) };
+        known.ok_or_else(|| OptionsError::new(format!("the encoding must be {}, not '{text}'", Self::ACCEPTED)))
+    }
+}
+
+fn packed(text: &str) -> Option<Packed> {
+    let mut words = text.split(':');
+    let bits: Bits = words.next()?.strip_prefix("int")?.parse().ok()?;
+    let group_size = match words.next()? {
+        "channel" => None,
+        group => Some(group.strip_prefix('g')?.parse().ok().filter(|size| *size > 0)?),
+    };
+    let symmetric = match words.next()? {
+        "symmetric" => true,
+        "asymmetric" => false,
+        _ => return None,
+    };
+    let scale = words.next()?.parse().ok().filter(|scale| *scale != Float::F64)?;
+    let method = words.next().map_or(Ok(Method::default_for(bits)), str::parse).ok()?;
+    words.next().is_none().then_some(Packed { bits, group_size, symmetric, scale, method })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_reads_back_as_its_encoding() {
+        for float in Float::ALL {
+            assert_eq!(float.name().parse(), Ok(float));
+            assert_eq!(float.name().parse(), Ok(Encoding::Float(float)));
+        }
+        for text in
+            ["int4:g32:symmetric:BF16:search", "int8:channel:asymmetric:F32:minmax", "int3:g7:symmetric:F16:minmax"]
+        {
+            assert_eq!(text.parse::<Encoding>().unwrap().to_string(), text);
+        }
+        assert_eq!("int8:g4:symmetric:F32".parse(), "int8:g4:symmetric:F32:minmax".parse::<Encoding>());
+        for text in [
+            "bf16",
+            "int5:g1:symmetric:F16",
+            "int4:g0:symmetric:F16",
+            "int4:g1:symmetric:F64",
+            "int4:g1",
+            "int4:g1:symmetric:F16:search:",
+        ] {
+            let message = text.parse::<Encoding>().unwrap_err().to_string();
+            assert!(
+                message.starts_with("the encoding must be F16,") && message.ends_with(&format!("not '{text}'")),
+                "{message}"
+            );
+        }
+        let row = |text: &str, length| text.parse::<Encoding>().unwrap().row_bytes(length);
+        assert_eq!(row("int4:g4:asymmetric:F16", 12), Some(8 + 3 * 3));
+        assert_eq!(row("int3:channel:symmetric:F32", 11), Some(8 + 4));
+        assert_eq!(row("int4:g5:symmetric:F16", 12), None);
+        assert_eq!(Encoding::Float(Float::F64).row_bytes(usize::MAX / 4), None);
+    }
+}
