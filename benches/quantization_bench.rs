@@ -1,4 +1,4 @@
-//! Spatial (per-group) quantization, channel equalization and time grouping: the array functions on one core.
+//! Spatial (per-group) quantization, channel equalization, time grouping and GPTQ: the array functions on one core.
 
 #![allow(missing_docs, reason = "the macros of criterion make public functions")]
 
@@ -12,8 +12,9 @@ use arrow_array::{
 use arrow_buffer::OffsetBuffer;
 use arrow_quant::{
     compute::{
-        ChannelAccumulator, ChannelStatistic, ComputeError, RowOptions, TimeEdgesAccumulator, activation_params,
-        equalization_factors, equalize, log_equalization_factors, quantize, time_group,
+        ChannelAccumulator, ChannelStatistic, ComputeError, HessianAccumulator, RowOptions, TimeEdgesAccumulator,
+        activation_params, equalization_factors, equalize, gptq, hessian_factor, log_equalization_factors, quantize,
+        time_group,
     },
     types::{Bits, Method, QuantizeOptions, TimeMethod, weights::weights_type},
 };
@@ -118,5 +119,32 @@ fn time_grouping(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spatial, channel_equalization, time_grouping);
+/// 256 tokens into a Hessian of 1024 channels, its factor, and 64 rows of weights by it.
+fn output_error(criterion: &mut Criterion) {
+    let (inputs, weights) = (normal(256, 1024, 4), normal(64, 1024, 5));
+    let sums = || {
+        let mut sums = HessianAccumulator::default();
+        sums.update(&inputs)?;
+        sums.finish()
+    };
+    let mean = sums().unwrap_or_else(|error| panic!("{error}"));
+    let factor = hessian_factor(&mean, &[Some(0.01)]).unwrap_or_else(|error| panic!("{error}"));
+    let factors = arrow::compute::take(&factor, &arrow_array::UInt32Array::from(vec![0; 64]), None);
+    let factors = factors.unwrap_or_else(|error| panic!("{error}"));
+    let mut group = criterion.benchmark_group("gptq");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(256 * 1024));
+    group.bench_function("hessian", |bencher| bencher.iter(sums));
+    group.throughput(Throughput::Elements(1024 * 1024));
+    group.bench_function("hessian_factor", |bencher| bencher.iter(|| hessian_factor(&mean, &[Some(0.01)])));
+    group.throughput(Throughput::Elements(64 * 1024));
+    for bits in [Bits::Two, Bits::Four] {
+        let options = RowOptions::Same(QuantizeOptions::new(bits));
+        let name = format!("gptq, {bits} bits");
+        group.bench_function(name, |bencher| bencher.iter(|| gptq(&weights, &factors, &options)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spatial, channel_equalization, time_grouping, output_error);
 criterion_main!(benches);

@@ -25,12 +25,20 @@ pub fn finite(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match finite(text) {
+        Ok(number) if number > 0.0 => Ok(number),
+        _ => Err(format!("must be a number above 0, not '{text}'")),
+    }
+}
+
 /// A runtime with as many worker threads as asked for, one per core by default.
 pub fn runtime(threads: Option<usize>) -> Result<Runtime, CliError> {
     Ok(Builder::new_multi_thread().worker_threads(threads.unwrap_or_else(cores)).enable_all().build()?)
 }
 
-/// Parses `--memory-limit`: bytes, or a number with kB, MB, GB, KiB, MiB or GiB.
+/// Parses a size: bytes, or a number with kB, MB, GB, KiB, MiB or GiB.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let error = || format!("must be a size such as 800MB or 1GiB, not '{text}'");
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

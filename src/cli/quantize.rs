@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use arrow_array::{RecordBatch, cast::AsArray, types::Float64Type};
+use arrow_array::RecordBatch;
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{CliError, activations, format, options, progress::Reporter, table};
+use super::{CliError, activations, format, goals, options, progress::Reporter, table};
 use crate::{
     io::{Existing, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Session, Summary, recipes},
@@ -47,6 +47,8 @@ pub struct Arguments {
     /// Bits for the tensors whose name matches, such as 'mlp=2'; the last match counts; may be repeated
     #[arg(long, value_name = "REGEX=BITS")]
     bits_for: Vec<String>,
+    #[command(flatten)]
+    goals: goals::Arguments,
     /// Threads to use [default: all cores]
     #[arg(long, value_parser = options::threads)]
     threads: Option<usize>,
@@ -62,7 +64,7 @@ pub struct Arguments {
     /// Replace the output folder, or the rest of an interrupted run
     #[arg(long)]
     overwrite: bool,
-    /// Say what would happen to each tensor; read no weights, write nothing
+    /// Say what would happen to each tensor and write nothing; weights are read only where bits are chosen by measurement
     #[arg(long, conflicts_with_all = ["resume", "overwrite", "report"])]
     dry_run: bool,
     #[command(flatten)]
@@ -76,9 +78,6 @@ pub struct Arguments {
     /// Print the query that would run, and stop
     #[arg(long)]
     print_sql: bool,
-    /// Fail when a quantized tensor has a lower signal-to-noise ratio than this, in dB
-    #[arg(long, value_name = "DB", value_parser = options::finite)]
-    min_sqnr: Option<f64>,
     /// Print the summary as JSON
     #[arg(long, conflicts_with_all = ["report", "dry_run"])]
     json: bool,
@@ -91,18 +90,34 @@ impl From<JobError> for CliError {
         match error {
             JobError::Io(error) => error.into(),
             JobError::Query(error) => error.into(),
-            other @ (JobError::MemoryLimit { .. } | JobError::Cancelled(_)) => Self::Failed(other.to_string()),
+            other @ (JobError::MemoryLimit { .. } | JobError::Cancelled(_) | JobError::Interrupted) => {
+                Self::Failed(other.to_string())
+            }
         }
     }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
+    let goals = arguments.goals.goals();
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
         let recipe = if arguments.format.has_parts() { arguments.activations.recipe() } else { recipes::EXPORT };
+        if goals.any() {
+            writeln!(out, "{};", recipes::MIXED_PRECISION.sql.trim_end())?;
+        }
         return Ok(write!(out, "{}", recipe.sql)?);
     };
-    let mut planned = job(arguments, model)?.plan()?;
+    if goals.any() && !arguments.format.has_parts() {
+        // What is measured is the error of this library's own scales, not that of the format's.
+        return Err(CliError::Usage(
+            "--min-sqnr, --target-size and --target-bpw choose bits for --format parquet or arrow alone".into(),
+        ));
+    }
+    let threads = arguments.threads.unwrap_or_else(options::cores);
+    let reporter = Reporter::new(arguments.json);
+    let planned = job(arguments, model)?.plan()?;
+    let mut planned =
+        until_interrupted(|cancel| planned.reach(goals, threads, arguments.memory_limit, &reporter, cancel))?;
     if let Some(options) = arguments.activations.options()? {
         planned = planned.with_activations(options)?;
     }
@@ -120,10 +135,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             _ => Existing::Refuse,
         },
         check: !arguments.no_check,
-        threads: arguments.threads.unwrap_or_else(options::cores),
+        threads,
         memory_limit: arguments.memory_limit,
     };
-    let summary = run_until_interrupted(&planned, &destination, &Reporter::new(arguments.json))?;
+    let reporter = Reporter::new(arguments.json);
+    let summary = until_interrupted(|cancel| planned.run(&destination, &reporter, cancel))?;
     if arguments.report {
         writeln!(out, "{}", report_table(output)?)?;
     }
@@ -132,10 +148,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     } else {
         writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?;
     }
-    match arguments.min_sqnr {
-        Some(limit) => check_sqnr(&summary.report, limit),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
@@ -154,12 +167,8 @@ fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
     Ok(Job { model: model.to_owned(), rules, target: arguments.format.target(), batch: arguments.batch })
 }
 
-/// Runs the job on this thread while one of the runtime listens for Ctrl-C.
-fn run_until_interrupted(
-    planned: &PlannedJob,
-    destination: &Destination,
-    reporter: &Reporter,
-) -> Result<Summary, CliError> {
+/// Does the work on this thread while one of the runtime listens for Ctrl-C.
+fn until_interrupted<T>(work: impl FnOnce(&Cancel) -> Result<T, JobError>) -> Result<T, CliError> {
     let runtime = options::runtime(Some(1))?;
     let cancel = Arc::new(Cancel::new(false));
     let seen = Arc::clone(&cancel);
@@ -168,7 +177,7 @@ fn run_until_interrupted(
             seen.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     });
-    let result = planned.run(destination, reporter, &cancel);
+    let result = work(&cancel);
     runtime.shutdown_timeout(Duration::ZERO);
     Ok(result?)
 }
@@ -200,14 +209,17 @@ fn plan_table(planned: &PlannedJob) -> String {
     let mut text =
         format!("{:<width$}  {:<18} {:<7} {:>10} {:>10}  what\n", "tensor", "shape", "dtype", "bytes in", "bytes out");
     let (mut total_in, mut total_out) = (0, 0);
-    for ((tensor, choice), bytes_out) in tensors.iter().zip(planned.choices()).zip(planned.bytes_out()) {
+    let rows = tensors.iter().zip(planned.choices()).zip(planned.bytes_out()).zip(planned.chosen_widths());
+    for (((tensor, choice), bytes_out), chosen) in rows {
         let what = match &choice.options {
             Some(options) => format!(
-                "{} bits, {}, {}{}",
+                "{} bits, {}, {}{}{}{}",
                 options.bits,
                 format::groups(*options),
                 options.method,
-                if options.symmetric { ", symmetric" } else { "" }
+                if options.symmetric { ", symmetric" } else { "" },
+                chosen.map_or_else(String::new, |width| format!(", {:.2} dB", width.sqnr())),
+                if choice.note.is_empty() { String::new() } else { format!(" ({})", choice.note) },
             ),
             None => format!("as it is: {}", choice.note),
         };
@@ -285,25 +297,4 @@ fn json(summary: &Summary, output: &Path) -> serde_json::Value {
             .map(RecordBatch::num_rows),
         "checked": summary.checked,
     })
-}
-
-/// The folder is whole; the exit code and one line say that it is not good enough.
-fn check_sqnr(report: &RecordBatch, limit: f64) -> Result<(), CliError> {
-    let missing = || CliError::Failed("the report has no figures".into());
-    let names = report.column_by_name("name").ok_or_else(missing)?.as_string_view();
-    let figures = report.column_by_name("sqnr_db").ok_or_else(missing)?.as_primitive::<Float64Type>();
-    let below: Vec<_> = names
-        .iter()
-        .flatten()
-        .zip(figures)
-        .filter_map(|(name, db)| Some((name, db?)))
-        .filter(|(_, db)| *db < limit)
-        .collect();
-    match below.iter().min_by(|(_, a), (_, b)| a.total_cmp(b)) {
-        None => Ok(()),
-        Some((name, db)) => Err(CliError::Failed(format!(
-            "{} tensors are below {limit} dB, the worst {name} with {db:.2} dB",
-            below.len()
-        ))),
-    }
 }

@@ -70,6 +70,11 @@ impl Prepared<'_> {
         extreme::settle(weights, power, bits, group_size, row_scale, scales, zero_points.as_deref())
     }
 
+    /// Whether the row is of a moderate size as it is.
+    pub(super) fn is_moderate(&self) -> bool {
+        self.power == 1.0
+    }
+
     /// Encodes and packs the row.
     pub(super) fn encode(&self, params: &Params, packed: &mut [u8]) {
         quantize(self.weights, self.power, params, packed);

@@ -9,6 +9,7 @@
 
 pub mod affine;
 pub mod channel;
+pub mod cholesky;
 pub mod cosine_similarity;
 pub mod dequantize;
 #[cfg(test)]
@@ -17,6 +18,8 @@ pub mod dispatch;
 pub mod error_stats;
 pub mod extreme;
 pub mod finite;
+pub mod gptq;
+pub mod hessian;
 mod lanes;
 pub mod minmax;
 pub mod mse;
@@ -30,4 +33,5 @@ pub(crate) mod samples;
 pub mod scale;
 pub mod search;
 pub mod sqnr;
+pub mod triangle;
 pub mod widen;

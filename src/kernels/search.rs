@@ -40,6 +40,15 @@ fn search_tile<const BITS: usize, G: Grid>(
     search.best
 }
 
+/// The scale code and the zero-point code of one group, relative to `row_scale`, for the least squared error, each
+/// multiplied by its weight in `importance`.
+#[inline(always)]
+pub(super) fn search_group<const BITS: usize>(weights: &[f32], importance: &[f32], row_scale: f32) -> (u8, u8) {
+    let tile = Tile::of_one(weights, Some(importance));
+    let (scales, zeros) = search_tile::<BITS, _>(&tile, TwoLevel, row_scale, false, &mut RowFit::default(), 1);
+    (scale_code_nearest(scales[0]), zeros[0] as u8)
+}
+
 #[inline(always)]
 fn search_row<const BITS: usize>(
     weights: &[f32],

@@ -21,6 +21,11 @@ impl Recipe {
 pub const QUANTIZE: Recipe = Recipe { name: "quantize", sql: include_str!("../../sql/quantize.sql") };
 /// Encodes every row as a format for engines stores it.
 pub const EXPORT: Recipe = Recipe { name: "export", sql: include_str!("../../sql/export.sql") };
+/// Measures what each tensor would lose at each width.
+pub const MIXED_PRECISION: Recipe =
+    Recipe { name: "mixed_precision", sql: include_str!("../../sql/mixed_precision.sql") };
+/// Quantizes for the least error of the output, where the inputs of a layer are known.
+pub const GPTQ: Recipe = Recipe { name: "gptq", sql: include_str!("../../sql/gptq.sql") };
 /// Shows what each tensor became.
 pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql/report.sql") };
 /// Measures how far two models lie apart.
@@ -39,8 +44,19 @@ pub const EQUALIZATION_COST: Recipe =
 pub const EQUALIZE: Recipe = Recipe { name: "equalize", sql: include_str!("../../sql/equalize.sql") };
 
 /// Every recipe.
-pub const ALL: [Recipe; 9] =
-    [QUANTIZE, EXPORT, REPORT, COMPARE, TIME_GROUPS, STATIC, EQUALIZATION, EQUALIZATION_COST, EQUALIZE];
+pub const ALL: [Recipe; 11] = [
+    QUANTIZE,
+    EXPORT,
+    MIXED_PRECISION,
+    GPTQ,
+    REPORT,
+    COMPARE,
+    TIME_GROUPS,
+    STATIC,
+    EQUALIZATION,
+    EQUALIZATION_COST,
+    EQUALIZE,
+];
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ pub mod activations;
 pub mod encoding;
 pub mod equalization;
 pub mod error_stats;
+pub mod factor;
 pub mod options;
 pub mod output;
 pub mod profile;

@@ -183,6 +183,13 @@ impl QuantizeOptions {
         Ok(self)
     }
 
+    /// The same options with another width; the method stays.
+    #[must_use]
+    pub const fn with_bits(mut self, bits: Bits) -> Self {
+        self.bits = bits;
+        self
+    }
+
     /// The same options with another method.
     #[must_use]
     pub const fn with_method(mut self, method: Method) -> Self {

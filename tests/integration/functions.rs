@@ -26,7 +26,7 @@ async fn every_example_of_the_documentation_runs_and_gives_a_value() {
 }
 
 /// Literals of every kind that SQL can write, most of them wrong for most arguments.
-const LITERALS: [&str; 16] = [
+const LITERALS: [&str; 17] = [
     "NULL",
     "1",
     "-9223372036854775808",
@@ -43,6 +43,7 @@ const LITERALS: [&str; 16] = [
     "quantize([1.0, -2.0, 3.0], 4)",
     "quant_params([1.0, -2.0, 3.0], 4)",
     "named_struct('bits', 4)",
+    "hessian_factor([2.0, 1.0, 0.0, 2.0, 1.0, 2.0])",
 ];
 
 /// The positions of the literals for every way to give a function `count` arguments.
@@ -124,6 +125,13 @@ async fn a_null_argument_gives_null() {
         "activation_params(0, 1, NULL)",
         "channel_absmax(NULL)",
         "time_edges(NULL, 0, 1, 2)",
+        "hessian(NULL)",
+        "hessian_factor(NULL)",
+        "hessian_factor([1.0], NULL)",
+        "gptq(NULL, hessian_factor([1.0]), 4)",
+        "gptq([1.0], NULL, 4)",
+        "gptq([1.0], hessian_factor([1.0]), NULL)",
+        "gptq([1.0], hessian_factor([1.0]), 4, NULL)",
     ] {
         let table = result(&session, &format!("SELECT {call} IS NULL AS value")).await;
         let table = table.unwrap_or_else(|error| panic!("{call}: {error}"));
@@ -140,12 +148,15 @@ async fn a_wrong_constant_is_refused_when_the_query_is_planned() {
         ("quantize([1.0], 4, 32, 'hqq')", "method must be 'search' or 'minmax', not 'hqq'"),
         ("quantize('x', 4)", "weights must be a list of numbers, not Utf8"),
         ("quantize([1.0], 'four')", "bits must be an integer"),
-        ("quantize([1.0])", "quantize takes 2 to 5 arguments"),
+        ("quantize([1.0])", "quantize takes 2 to 6 arguments"),
         ("quantize([1.0], bits => 4, size => 8)", "Unknown parameter name 'size'"),
         ("dequantize([1.0])", "quantized must be a quantized value, as quantize gives it"),
         ("activation_params(0, 1, 9)", "bits of activations must be 2 to 8, not 9"),
         ("time_group(1, 2)", "edges must be a list of numbers, as time_edges gives it, not Int64"),
         ("equalization_factors([1.0], [1.0], 2.0)", "alpha must be 0 to 1, not 2"),
+        ("hessian_factor([1.0], 0.0)", "damping must be above 0, not 0"),
+        ("hessian_factor('x')", "hessian must be a list of numbers, as hessian gives it"),
+        ("gptq([1.0], [1.0], 4)", "hessian_factor must be a factor, as hessian_factor gives it"),
     ] {
         let error = session.sql(&format!("SELECT {call}")).await.map(drop).unwrap_err().to_string();
         assert!(error.contains(message), "{call}: {error}");

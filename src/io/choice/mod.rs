@@ -1,9 +1,14 @@
 //! Which tensors are quantized, and how: the default, and what patterns change.
 
+mod allocate;
 pub mod architectures;
+mod goals;
 mod table;
+mod width;
 
+pub use goals::{Budget, Goals};
 pub use table::{choices_batch, choices_schema};
+pub use width::{WIDTHS, Width, candidates_batch, widths_batch, widths_schema};
 
 use std::collections::BTreeMap;
 
@@ -17,8 +22,10 @@ use crate::types::{Bits, Method, QuantizeOptions};
 pub struct Choice {
     /// How it is quantized; none: it is carried as stored.
     pub options: Option<QuantizeOptions>,
-    /// Why it is carried, or which pattern gave its bits; empty otherwise.
+    /// Why it is carried, or what gave its bits; empty otherwise.
     pub note: String,
+    /// Its bits were asked for by its name: no goal changes them.
+    pub pinned: bool,
 }
 
 impl Choice {
@@ -83,6 +90,11 @@ impl Rules {
         Ok(self)
     }
 
+    /// The method that was asked for; none: each width has its own default.
+    pub fn method(&self) -> Option<Method> {
+        self.method
+    }
+
     /// The rules by the names of their options, for a manifest to record.
     pub fn describe(&self) -> BTreeMap<String, serde_json::Value> {
         let patterns =
@@ -118,7 +130,7 @@ impl Rules {
     }
 
     fn one(&self, tensor: &Tensor, is_scale: bool, kept: &KeptPatterns) -> Choice {
-        let carried = |note: &str| Choice { options: None, note: note.to_owned() };
+        let carried = |note: &str| Choice { options: None, note: note.to_owned(), pinned: false };
         let name = tensor.name.as_str();
         if let Some(reason) = unquantizable(tensor) {
             return carried(&reason);
@@ -137,13 +149,14 @@ impl Rules {
             return carried("not matched by --include");
         }
         let mut options = self.options;
-        let mut note = String::new();
+        let (mut note, mut pinned) = (String::new(), false);
         if let Some((pattern, bits)) = self.bits_for.iter().rev().find(|(pattern, _)| pattern.is_match(name)) {
             options.bits = *bits;
             note = format!("bits by --bits-for '{pattern}={bits}'");
+            pinned = true;
         }
         let options = options.with_method(self.method.unwrap_or(Method::default_for(options.bits)));
-        Choice { options: Some(options), note }
+        Choice { options: Some(options), note, pinned }
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {

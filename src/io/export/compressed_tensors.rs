@@ -36,7 +36,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
     let mut config = read_config(model)?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
-            *choice = Choice { options: None, note: reason };
+            *choice = Choice { options: None, note: reason, pinned: false };
         }
     }
     let encodings = model.tensors().iter().zip(&*choices).map(|(tensor, choice)| {

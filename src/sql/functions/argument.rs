@@ -7,6 +7,7 @@ use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use crate::types::{
     ActivationBits, Bits, Encoding, Method, QuantizeOptions, TimeMethod,
+    factor::{factor_type, hessian_type},
     quantized::{params_type, quantized_type},
     weights::weights_type,
 };
@@ -50,6 +51,13 @@ pub const METHOD: Argument = Argument::new(
 /// `symmetric`.
 pub const SYMMETRIC: Argument =
     Argument::new("symmetric", Kind::Symmetric, "true: no zero points; false when left out");
+/// `importance`.
+pub const IMPORTANCE: Argument = Argument::new(
+    "importance",
+    Kind::Row,
+    "a number for each input channel, by which the squared error is multiplied in a search, such as the mean square of \
+     what the layer is fed; all alike when left out or NULL",
+);
 
 /// `encoding`.
 pub const ENCODING: Argument = Argument::new("encoding", Kind::Encoding, ENCODING_DESCRIPTION);
@@ -96,6 +104,12 @@ pub enum Kind {
     Bytes,
     /// A number of elements.
     Length,
+    /// A number above 0.
+    Positive,
+    /// The upper triangle of a Hessian.
+    Hessian,
+    /// What `hessian_factor` gives.
+    Factor,
 }
 
 impl Kind {
@@ -117,6 +131,9 @@ impl Kind {
             Self::Encoding => "a string, the name of an encoding",
             Self::Bytes => "bytes",
             Self::Length => "an integer that is not negative",
+            Self::Positive => "a number above 0",
+            Self::Hessian => "a list of numbers, as hessian gives it",
+            Self::Factor => "a factor, as hessian_factor gives it",
         }
     }
 
@@ -135,8 +152,12 @@ impl Kind {
                 (given.is_string() || given.is_null()).then_some(DataType::Utf8)
             }
             Self::Symmetric => (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean),
-            Self::Fraction | Self::Number => (given.is_numeric() || given.is_null()).then_some(DataType::Float64),
+            Self::Fraction | Self::Number | Self::Positive => {
+                (given.is_numeric() || given.is_null()).then_some(DataType::Float64)
+            }
             Self::Edges => row_type(given).map(|_| edges_type()),
+            Self::Hessian => row_type(given).map(|_| hessian_type()),
+            Self::Factor => struct_type(given, factor_type()),
         }
     }
 
@@ -166,6 +187,9 @@ impl Kind {
             }
             (Self::Fraction, ScalarValue::Float64(Some(value))) if !(0.0..=1.0).contains(value) => {
                 Err(format!("must be 0 to 1, not {value}"))
+            }
+            (Self::Positive, ScalarValue::Float64(Some(value))) if !(*value > 0.0 && value.is_finite()) => {
+                Err(format!("must be above 0, not {value}"))
             }
             _ => Ok(()),
         }

@@ -62,10 +62,12 @@ pub const FUNCTIONS: [ChannelFunction; 4] = [
     },
 ];
 
+/// Where the reference page lists aggregates.
+pub const SECTION: DocSection = DocSection { include: true, label: "Aggregate functions", description: None };
+
 /// The function as `DataFusion` calls it.
 pub fn udaf(function: ChannelFunction) -> AggregateUDF {
-    let section = DocSection { include: true, label: "Aggregate functions", description: None };
-    let documentation = documentation(section, function.name, function.description, &[WEIGHTS], function.example);
+    let documentation = documentation(SECTION, function.name, function.description, &[WEIGHTS], function.example);
     AggregateUDF::new_from_impl(Adapter {
         function,
         signature: Signature::user_defined(Volatility::Immutable),

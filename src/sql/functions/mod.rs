@@ -14,6 +14,9 @@ mod encode_as;
 mod equalization_factors;
 mod equalize;
 mod error_stats;
+mod gptq;
+mod hessian;
+mod hessian_factor;
 mod log_equalization_factors;
 mod mse;
 mod quant_params;
@@ -54,6 +57,8 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
         activation_params::FUNCTION,
         encode_as::FUNCTION,
         decode_as::FUNCTION,
+        hessian_factor::FUNCTION,
+        gptq::FUNCTION,
     ]
     .into_iter()
     .map(scalar::ScalarFunction::udf)
@@ -62,5 +67,5 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
 
 /// Every aggregate function.
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
-    channel::FUNCTIONS.map(channel::udaf).into_iter().chain([time_edges::udaf()]).collect()
+    channel::FUNCTIONS.map(channel::udaf).into_iter().chain([time_edges::udaf(), hessian::udaf()]).collect()
 }

@@ -33,6 +33,11 @@ pub fn row_options(columns: &[ArrayRef]) -> Result<RowOptions, ComputeError> {
         .map(RowOptions::PerRow)
 }
 
+/// Reads `weights, bits [, group_size [, method [, symmetric [, importance]]]]` but for the weights.
+pub fn row_options_and_importance(columns: &[ArrayRef]) -> Result<(RowOptions, Option<&ArrayRef>), ComputeError> {
+    Ok((row_options(&columns[1..columns.len().min(5)])?, columns.get(5)))
+}
+
 /// Reads a column of bits. A null row has none.
 pub fn row_bits(column: &ArrayRef) -> Result<Vec<Option<Bits>>, ComputeError> {
     let bits = column.as_primitive::<Int64Type>();

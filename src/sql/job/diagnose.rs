@@ -11,7 +11,7 @@ use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};
 use crate::{
-    io::{IoError, Scan, scan::BATCH_BYTES},
+    io::{IoError, Part, Scan, scan::BATCH_BYTES},
     types::{Encoding, Float},
 };
 
@@ -23,7 +23,7 @@ const PROJECTION: [usize; 3] = [0, 5, 6];
 
 /// The error itself, or, where a chosen tensor of the part holds NaN, infinity or more than its format does, one that
 /// names the place.
-pub fn name_the_tensor(job: &PlannedJob, part: usize, error: DataFusionError) -> JobError {
+pub fn name_the_tensor(job: &PlannedJob, part: &Part, error: DataFusionError) -> JobError {
     match first_nonfinite(job, part) {
         Ok(Some(named)) => named.into(),
         Ok(None) => error.into(),
@@ -34,12 +34,12 @@ pub fn name_the_tensor(job: &PlannedJob, part: usize, error: DataFusionError) ->
 /// As [`name_the_tensor`], for a query over the whole model.
 pub fn name_any_tensor(job: &PlannedJob, error: JobError) -> JobError {
     let JobError::Query(query) = error else { return error };
-    let named = (0..job.parts.len()).find_map(|part| first_nonfinite(job, part).transpose());
+    let named = job.parts.iter().find_map(|part| first_nonfinite(job, part).transpose());
     named.map_or_else(|| query.into(), |named| named.unwrap_or_else(|unreadable| unreadable).into())
 }
 
-fn first_nonfinite(job: &PlannedJob, part: usize) -> Result<Option<IoError>, IoError> {
-    for batch in Scan::new(Arc::clone(&job.model), job.parts[part].clone(), PROJECTION.to_vec(), BATCH_BYTES)? {
+fn first_nonfinite(job: &PlannedJob, part: &Part) -> Result<Option<IoError>, IoError> {
+    for batch in Scan::new(Arc::clone(&job.model), part.clone(), PROJECTION.to_vec(), BATCH_BYTES)? {
         let batch = batch?;
         let (names, channels) = (batch.column(0).as_string_view(), batch.column(1).as_primitive::<Int64Type>());
         let weights = batch.column(2).as_list::<i32>();

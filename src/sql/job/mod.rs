@@ -5,8 +5,10 @@ mod check;
 mod diagnose;
 mod equalize;
 mod plan;
+mod reach;
 mod run;
 mod tally;
+mod threads;
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};
 
@@ -62,20 +64,6 @@ impl Destination {
     const BASE_MEMORY: u64 = 128 << 20;
     /// Resident bytes of a thread: the window of the source, its widened rows, the row group being written.
     const THREAD_MEMORY: u64 = 96 << 20;
-
-    /// The threads that may take parts of a model of which `loaded` bytes are in memory already.
-    ///
-    /// # Errors
-    /// When the limit is too small for one thread.
-    fn threads_within_limit(&self, loaded: u64) -> Result<usize, JobError> {
-        let Some(limit) = self.memory_limit else { return Ok(self.threads.max(1)) };
-        let base = Self::BASE_MEMORY + loaded;
-        let threads = limit.saturating_sub(base) / Self::THREAD_MEMORY;
-        if threads == 0 {
-            return Err(JobError::MemoryLimit { limit, least: base + Self::THREAD_MEMORY });
-        }
-        Ok(self.threads.clamp(1, usize::try_from(threads).unwrap_or(usize::MAX)))
-    }
 }
 
 /// Set it, from any thread or signal handler, and a run stops within a batch.
@@ -101,4 +89,7 @@ pub enum JobError {
     /// It was told to stop.
     #[error("interrupted; what was finished stands in {}: --resume goes on, --overwrite begins again", .0.display())]
     Cancelled(PathBuf),
+    /// It was told to stop before anything was written.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
 }

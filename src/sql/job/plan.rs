@@ -5,7 +5,12 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::{CheckedActivations, Job, JobError};
-use crate::io::{Choice, Export, Model, Part, choice::choices_batch, piece::Piece, scan::PART_BYTES};
+use crate::io::{
+    Choice, Export, Model, Part,
+    choice::{Goals, Width, choices_batch, widths_batch},
+    piece::Piece,
+    scan::PART_BYTES,
+};
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
 #[derive(Debug)]
@@ -17,6 +22,9 @@ pub struct PlannedJob {
     pub(super) activations: Option<CheckedActivations>,
     /// How a format without parts is written.
     pub(super) export: Option<Export>,
+    pub(super) goals: Goals,
+    /// What each tensor takes and loses at each width, where goals made it be measured.
+    pub(super) widths: Option<Vec<Vec<Width>>>,
 }
 
 impl Job {
@@ -29,7 +37,16 @@ impl Job {
         let mut choices = self.rules.choose(&model)?;
         let export = Export::plan(&model, &mut choices, &self.target)?;
         let parts = model.parts_of(None, PART_BYTES, if export.is_some() { Piece::ROWS_TOGETHER } else { 1 });
-        Ok(PlannedJob { job: self, model: Arc::new(model), choices, parts, activations: None, export })
+        Ok(PlannedJob {
+            job: self,
+            model: Arc::new(model),
+            choices,
+            parts,
+            activations: None,
+            export,
+            goals: Goals::default(),
+            widths: None,
+        })
     }
 }
 
@@ -53,6 +70,24 @@ impl PlannedJob {
             Some(export) => Ok(export.choices_batch(&self.model)?),
             None => Ok(choices_batch(&self.model, &self.choices)?),
         }
+    }
+
+    /// What each tensor would take and lose at each width, where goals made it be measured: the table of
+    /// [`widths_schema`](crate::io::choice::widths_schema).
+    ///
+    /// # Errors
+    /// When Arrow refuses to build the batch.
+    pub fn widths_batch(&self) -> Result<Option<RecordBatch>, JobError> {
+        let batch = self.widths.as_ref().map(|widths| widths_batch(&self.model, &self.choices, widths)).transpose();
+        Ok(batch?)
+    }
+
+    /// The width that was chosen for each tensor, in the order of the model, where it was measured.
+    pub fn chosen_widths(&self) -> impl Iterator<Item = Option<&Width>> {
+        self.choices.iter().enumerate().map(|(tensor, choice)| {
+            let widths = self.widths.as_ref()?.get(tensor)?;
+            widths.iter().find(|width| choice.options == Some(width.options))
+        })
     }
 
     /// Bytes that each tensor will take, in the order of the model.

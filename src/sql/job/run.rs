@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
@@ -23,10 +23,12 @@ use super::{
     Cancel, CheckedActivations, Destination, JobError, PlannedJob, PreparedActivations, Progress,
     diagnose::{name_any_tensor, name_the_tensor},
     tally::Tally,
+    threads::{take_parts, threads_within},
 };
 use crate::{
     io::{
         OutputFolder,
+        choice::WIDTHS,
         memory::peak_resident,
         output::{
             ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles, RowWriter, Totals,
@@ -86,7 +88,7 @@ impl PlannedJob {
     ) -> Result<Summary, JobError> {
         let started = Instant::now();
         let loaded = if self.job.batch { self.model.total_bytes() } else { 0 };
-        let threads = destination.threads_within_limit(loaded)?;
+        let threads = threads_within(destination.memory_limit, destination.threads, loaded)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;
@@ -125,6 +127,9 @@ impl PlannedJob {
         let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
         let report = report_batch(&self.model, &self.choices, &reports, &seconds)?;
         write_report(folder.path(), &report)?;
+        if let Some(widths) = self.widths_batch()? {
+            folder.write(WIDTHS, &widths)?;
+        }
         if let Some(activations) = &activations {
             folder.write(ACTIVATION_PARAMS, &activations.params)?;
         }
@@ -158,6 +163,7 @@ impl PlannedJob {
     /// The folder to write, with the model's own files in it.
     fn folder(&self, destination: &Destination) -> Result<OutputFolder, JobError> {
         let mut options = self.job.rules.describe();
+        options.extend(self.goals.describe());
         if let Some(activations) = &self.activations {
             options.insert("activations".into(), activations.describe());
         }
@@ -213,27 +219,7 @@ impl PlannedJob {
 impl Work<'_> {
     /// Runs the parts given. They are taken in order by whichever thread is free.
     fn parts(&self, open: &[usize], threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
-        let next = AtomicUsize::new(0);
-        let results: Mutex<Vec<(usize, Result<Finished, JobError>)>> = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..threads.min(open.len()) {
-                scope.spawn(|| {
-                    while let Some(part) = open.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
-                        let result = runtime.block_on(self.part(part));
-                        let stop = result.is_err();
-                        self.failed.fetch_or(stop, Ordering::Relaxed);
-                        results.lock().unwrap_or_else(PoisonError::into_inner).push((part, result));
-                        if stop {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // The first part that failed by itself, not one that was stopped, is what the user reads.
-        results.sort_by_key(|(part, result)| (matches!(result, Err(JobError::Cancelled(_))), *part));
-        results.into_iter().map(|(part, result)| Ok((part, result?))).collect()
+        take_parts(open, threads, &self.failed, |part| runtime.block_on(self.part(part)))
     }
 
     async fn part(&self, part: usize) -> Result<Finished, JobError> {
@@ -252,7 +238,7 @@ impl Work<'_> {
             }
             let started = Instant::now();
             let Some(batch) = stream.next().await else { break };
-            let batch = batch.map_err(|error| name_the_tensor(self.job, part, error))?;
+            let batch = batch.map_err(|error| name_the_tensor(self.job, source, error))?;
             match &mut writer {
                 Writer::Rows(rows) => rows.write(&batch)?,
                 Writer::Part(part) => part.write(&batch)?,

@@ -1,0 +1,57 @@
+//! Threads that take parts in order, and stop when one fails.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use super::{Destination, JobError};
+
+/// The threads that may take parts of a model of which `loaded` bytes are in memory already, below a limit of resident
+/// bytes.
+///
+/// # Errors
+/// When the limit is too small for one thread.
+pub fn threads_within(limit: Option<u64>, threads: usize, loaded: u64) -> Result<usize, JobError> {
+    let Some(limit) = limit else { return Ok(threads.max(1)) };
+    let base = Destination::BASE_MEMORY + loaded;
+    let within = limit.saturating_sub(base) / Destination::THREAD_MEMORY;
+    if within == 0 {
+        return Err(JobError::MemoryLimit { limit, least: base + Destination::THREAD_MEMORY });
+    }
+    Ok(threads.clamp(1, usize::try_from(within).unwrap_or(usize::MAX)))
+}
+
+/// Calls `work` with each part, on as many threads; whichever is free takes the next. The results are in the order of the
+/// parts. After a failure `failed` is set, and no more parts are taken.
+///
+/// # Errors
+/// That of the first part that failed by itself, rather than because it was stopped.
+pub fn take_parts<T: Send>(
+    parts: &[usize],
+    threads: usize,
+    failed: &AtomicBool,
+    work: impl Fn(usize) -> Result<T, JobError> + Sync,
+) -> Result<Vec<(usize, T)>, JobError> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Result<T, JobError>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(parts.len()) {
+            scope.spawn(|| {
+                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
+                    let result = work(part);
+                    let stop = result.is_err();
+                    failed.fetch_or(stop, Ordering::Relaxed);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((part, result));
+                    if stop {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results
+        .sort_by_key(|(part, result)| (matches!(result, Err(JobError::Cancelled(_) | JobError::Interrupted)), *part));
+    results.into_iter().map(|(part, result)| Ok((part, result?))).collect()
+}

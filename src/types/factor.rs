@@ -1,0 +1,32 @@
+//! The factor that GPTQ needs of a layer, with what it took to get it.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Fields};
+
+/// `damping`: the share of the mean of the Hessian's diagonal that was added to it.
+pub const DAMPING: &str = "damping";
+/// `dead_channels`: input channels that were zero throughout.
+pub const DEAD_CHANNELS: &str = "dead_channels";
+/// `factor`: the upper triangle, row after row. A view, so that a join shares it among rows instead of copying it.
+pub const FACTOR: &str = "factor";
+
+/// The fields of a factor, in order.
+pub fn factor_fields() -> Fields {
+    let triangle = DataType::ListView(Arc::new(Field::new_list_field(DataType::Float32, true)));
+    Fields::from(vec![
+        Field::new(DAMPING, DataType::Float64, true),
+        Field::new(DEAD_CHANNELS, DataType::Int64, true),
+        Field::new(FACTOR, triangle, true),
+    ])
+}
+
+/// The type of a factor.
+pub fn factor_type() -> DataType {
+    DataType::Struct(factor_fields())
+}
+
+/// `List<Float64>`: the upper triangle of a Hessian, row after row.
+pub fn hessian_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
+}
