@@ -13,9 +13,9 @@ use arrow_buffer::OffsetBuffer;
 use arrow_quant::{
     compute::{
         ChannelAccumulator, ChannelStatistic, ComputeError, RowOptions, TimeEdgesAccumulator, activation_params,
-        equalization_factors, equalize, log_equalization_factors, quantize, time_group,
+        decode_as, encode_as, equalization_factors, equalize, log_equalization_factors, quantize, time_group,
     },
-    types::{Bits, Method, QuantizeOptions, TimeMethod, weights::weights_type},
+    types::{Bits, Block, Encoding, Method, QuantizeOptions, TimeMethod, weights::weights_type},
 };
 use arrow_schema::DataType;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -118,5 +118,21 @@ fn time_grouping(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spatial, channel_equalization, time_grouping);
+/// Rows to the blocks of GGUF and back.
+fn blocks(criterion: &mut Criterion) {
+    let rows = normal(64, 4096, 4);
+    let mut group = criterion.benchmark_group("blocks");
+    group.throughput(Throughput::Elements(64 * 4096));
+    for block in Block::ALL {
+        let encoding = [Some(Encoding::Block(block))];
+        let stored = encode_as(&rows, &encoding).unwrap_or_else(|error| panic!("{error}"));
+        group.bench_function(format!("encode_as {block}"), |bencher| bencher.iter(|| encode_as(&rows, &encoding)));
+        group.bench_function(format!("decode_as {block}"), |bencher| {
+            bencher.iter(|| decode_as(&stored, &encoding, &[Some(4096)]));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spatial, channel_equalization, time_grouping, blocks);
 criterion_main!(benches);

@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod error_stats;
 pub mod extreme;
 pub mod finite;
+pub mod gguf;
 mod lanes;
 pub mod minmax;
 pub mod mse;
