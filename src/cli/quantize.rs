@@ -202,6 +202,7 @@ fn plan_table(planned: &PlannedJob) -> String {
     let (mut total_in, mut total_out) = (0, 0);
     for ((tensor, choice), bytes_out) in tensors.iter().zip(planned.choices()).zip(planned.bytes_out()) {
         let what = match &choice.options {
+            Some(_) if choice.block.is_some() => choice.note.clone(),
             Some(options) => format!(
                 "{} bits, {}, {}{}",
                 options.bits,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexSet};
 
 use super::{IoError, Model, Tensor};
-use crate::types::{Bits, Method, QuantizeOptions};
+use crate::types::{Bits, Block, Method, QuantizeOptions};
 
 /// What becomes of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Choice {
     pub options: Option<QuantizeOptions>,
     /// Why it is carried, or which pattern gave its bits; empty otherwise.
     pub note: String,
+    /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
+    pub block: Option<Block>,
 }
 
 impl Choice {
@@ -118,7 +120,7 @@ impl Rules {
     }
 
     fn one(&self, tensor: &Tensor, is_scale: bool, kept: &KeptPatterns) -> Choice {
-        let carried = |note: &str| Choice { options: None, note: note.to_owned() };
+        let carried = |note: &str| Choice { options: None, note: note.to_owned(), block: None };
         let name = tensor.name.as_str();
         if let Some(reason) = unquantizable(tensor) {
             return carried(&reason);
@@ -143,7 +145,7 @@ impl Rules {
             note = format!("bits by --bits-for '{pattern}={bits}'");
         }
         let options = options.with_method(self.method.unwrap_or(Method::default_for(options.bits)));
-        Choice { options: Some(options), note }
+        Choice { options: Some(options), note, block: None }
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {

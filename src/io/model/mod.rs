@@ -152,6 +152,7 @@ impl Model {
             bytes: part.bytes.unwrap_or(0) as usize,
             source_digest: part.digest.clone().unwrap_or_default(),
             metadata: Vec::new(),
+            pairs: Vec::new(),
             contents: None,
         });
         let files: Vec<ModelFile> = files.collect();

@@ -1,3 +1,5 @@
+//! Blocks against their definition, every target against every other.
+
 use super::*;
 use crate::kernels::{
     dispatch::Target,

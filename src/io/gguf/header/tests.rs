@@ -1,3 +1,5 @@
+//! Files laid out and read back, crafted lies, and noise.
+
 use proptest::prelude::*;
 
 use super::*;
