@@ -13,10 +13,10 @@ use arrow_buffer::OffsetBuffer;
 use arrow_quant::{
     compute::{
         ChannelAccumulator, ChannelStatistic, ComputeError, HessianAccumulator, RowOptions, TimeEdgesAccumulator,
-        activation_params, equalization_factors, equalize, gptq, hessian_factor, log_equalization_factors, quantize,
-        time_group,
+        activation_params, decode_as, encode_as, equalization_factors, equalize, gptq, hessian_factor,
+        log_equalization_factors, quantize, time_group,
     },
-    types::{Bits, Method, QuantizeOptions, TimeMethod, weights::weights_type},
+    types::{Bits, Block, Encoding, Method, QuantizeOptions, TimeMethod, weights::weights_type},
 };
 use arrow_schema::DataType;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -146,5 +146,21 @@ fn output_error(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spatial, channel_equalization, time_grouping, output_error);
+/// Rows to the blocks of GGUF and back.
+fn blocks(criterion: &mut Criterion) {
+    let rows = normal(64, 4096, 4);
+    let mut group = criterion.benchmark_group("blocks");
+    group.throughput(Throughput::Elements(64 * 4096));
+    for block in Block::ALL {
+        let encoding = [Some(Encoding::Block(block))];
+        let stored = encode_as(&rows, &encoding).unwrap_or_else(|error| panic!("{error}"));
+        group.bench_function(format!("encode_as {block}"), |bencher| bencher.iter(|| encode_as(&rows, &encoding)));
+        group.bench_function(format!("decode_as {block}"), |bencher| {
+            bencher.iter(|| decode_as(&stored, &encoding, &[Some(4096)]));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spatial, channel_equalization, time_grouping, output_error, blocks);
 criterion_main!(benches);

@@ -5,6 +5,7 @@ mod compare;
 mod error;
 mod format;
 mod functions;
+mod gguf;
 mod goals;
 mod inspect;
 mod options;

@@ -212,6 +212,7 @@ fn plan_table(planned: &PlannedJob) -> String {
     let rows = tensors.iter().zip(planned.choices()).zip(planned.bytes_out()).zip(planned.chosen_widths());
     for (((tensor, choice), bytes_out), chosen) in rows {
         let what = match &choice.options {
+            Some(_) if choice.block.is_some() => choice.note.clone(),
             Some(options) => format!(
                 "{} bits, {}, {}{}{}{}",
                 options.bits,

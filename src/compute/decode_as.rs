@@ -5,12 +5,13 @@ use arrow_schema::DataType;
 
 use super::{
     ComputeError,
-    encode_as::{check_count, for_row, row_bytes},
+    encode_as::{check_count, for_row, kernel_type, row_bytes},
     list::ListBuilder,
 };
 use crate::{
     kernels::{
         affine::affine_decode,
+        gguf::decode_blocks,
         narrow::{narrow_bf16, narrow_f16},
         widen::{narrow_f64, widen_bf16, widen_f16},
     },
@@ -61,6 +62,7 @@ pub fn decode_row(encoding: Encoding, bytes: &[u8], out: &mut [f32]) {
     match encoding {
         Encoding::Float(float) => floats(float, bytes, out),
         Encoding::Packed(packed) => unpack(packed, bytes, out),
+        Encoding::Block(block) => decode_blocks(kernel_type(block), bytes, out),
     }
 }
 

@@ -13,9 +13,10 @@ use crate::{
     kernels::{
         affine::{Scale, affine, affine_encode, affine_extreme},
         extreme,
+        gguf::{BlockType, encode_blocks},
         narrow::{narrow_bf16, narrow_f16},
     },
-    types::{Encoding, Float, Method, Packed},
+    types::{Block, Encoding, Float, Method, Packed},
 };
 
 /// Encodes each row of `weights`: `Binary`, each row by itself.
@@ -24,7 +25,8 @@ use crate::{
 ///
 /// # Errors
 /// When `weights` is no list of floats, a row is of a length that cannot be stored so, a weight is beyond what the
-/// encoding holds, or the result would pass what one array holds. Floats keep infinities and NaN.
+/// encoding holds, or the result would pass what one array holds. Floats keep infinities and NaN; in blocks they are
+/// errors.
 ///
 /// # Example
 /// ```
@@ -73,6 +75,7 @@ impl Encoder {
         match encoding {
             Encoding::Float(float) => floats(float, weights, row, out),
             Encoding::Packed(packed) => self.packed(packed, weights, row, out),
+            Encoding::Block(block) => blocks(block, weights, row, out),
         }
     }
 
@@ -165,6 +168,35 @@ fn floats(float: Float, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(
     match lost {
         None => Ok(()),
         Some(element) => Err(ComputeError::TooLarge { row, element, value: weights[element], float: float.name() }),
+    }
+}
+
+/// The largest f16, as which blocks store scales and minimums.
+const HALF_MOST: f32 = 65504.0;
+
+fn blocks(block: Block, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+    if finite_absmax(weights, row)? > HALF_MOST
+        && let Some(element) = weights.iter().position(|weight| weight.abs() > HALF_MOST)
+    {
+        return Err(ComputeError::TooLarge { row, element, value: weights[element], float: block.name() });
+    }
+    encode_blocks(kernel_type(block), weights, None, out);
+    Ok(())
+}
+
+/// The kernels' word for a block type.
+pub(super) const fn kernel_type(block: Block) -> BlockType {
+    match block {
+        Block::Q4_0 => BlockType::Q4_0,
+        Block::Q4_1 => BlockType::Q4_1,
+        Block::Q5_0 => BlockType::Q5_0,
+        Block::Q5_1 => BlockType::Q5_1,
+        Block::Q8_0 => BlockType::Q8_0,
+        Block::Q2_K => BlockType::Q2_K,
+        Block::Q3_K => BlockType::Q3_K,
+        Block::Q4_K => BlockType::Q4_K,
+        Block::Q5_K => BlockType::Q5_K,
+        Block::Q6_K => BlockType::Q6_K,
     }
 }
 

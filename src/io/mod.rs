@@ -6,6 +6,7 @@ pub mod choice;
 pub mod dtype;
 pub mod error;
 pub mod export;
+pub mod gguf;
 pub mod memory;
 pub mod mmap;
 pub mod model;

@@ -18,6 +18,7 @@ pub mod dispatch;
 pub mod error_stats;
 pub mod extreme;
 pub mod finite;
+pub mod gguf;
 pub mod gptq;
 pub mod hessian;
 mod lanes;

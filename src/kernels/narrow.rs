@@ -21,8 +21,9 @@ kernel! {
     }
 }
 
+/// The bits of the nearest f16, ties to even.
 #[inline(always)]
-fn half(x: f32) -> u16 {
+pub(super) fn half(x: f32) -> u16 {
     let bits = x.to_bits();
     let (sign, magnitude) = ((bits >> 16 & 0x8000) as u16, bits & 0x7fff_ffff);
     // Normal halves: the exponent rebiased, the mantissa rounded; a carry goes on into the exponent, up to infinity.

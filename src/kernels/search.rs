@@ -5,11 +5,11 @@
 //! least-squares scale and zero point for its codes `q`, which is the next candidate. With one group per lane no sum
 //! crosses lanes.
 
-mod candidate;
+pub(super) mod candidate;
 mod grid;
 mod row_fit;
 mod schedule;
-mod tile;
+pub(super) mod tile;
 
 use candidate::{Candidate, Search};
 pub(super) use grid::{FloatScale, Grid, TwoLevel};

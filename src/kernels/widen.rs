@@ -18,7 +18,7 @@ fn rebias(sign: u32, magnitude: u32, bias: u32) -> f32 {
 }
 
 #[inline(always)]
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let (sign, magnitude) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff) << 13);
     let special = f32::from_bits(sign | magnitude | 0x7f80_0000);
     if magnitude >= 0x7c00 << 13 { special } else { rebias(sign, magnitude, 112) }

@@ -86,6 +86,7 @@ pub fn entries() -> Result<Vec<Entry>> {
     let aggregates = aggregates.iter().map(|function| Entry::new(function.name(), function.documentation()));
     let tables = [
         Entry::table("safetensors", "The weights table of a model: one row per output channel."),
+        Entry::table("gguf", "The same table, by another name: what the files are they say themselves."),
         Entry::table("tensors", "The tensors table of a model: one row per tensor, known from the headers alone."),
     ];
     scalars.chain(aggregates).chain(tables.map(Ok)).collect()

@@ -82,10 +82,15 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     for function in aggregate_functions() {
         context.register_udaf(function);
     }
-    context.register_udtf("safetensors", Arc::new(ModelFunction(TableKind::Weights)));
-    context.register_udtf("tensors", Arc::new(ModelFunction(TableKind::Tensors)));
+    for (name, kind) in
+        [("safetensors", TableKind::Weights), ("gguf", TableKind::Weights), ("tensors", TableKind::Tensors)]
+    {
+        context.register_udtf(name, Arc::new(ModelFunction { name, kind }));
+    }
     context.state_ref().write().register_file_format(Arc::new(SafetensorsFormat), true)?;
-    context.state_ref().write().table_factories_mut().insert("SAFETENSORS".into(), Arc::new(ModelTableFactory));
+    for format in ["SAFETENSORS", "GGUF"] {
+        context.state_ref().write().table_factories_mut().insert(format.into(), Arc::new(ModelTableFactory));
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Bits, Method, OptionsError};
+use super::{Bits, Block, Method, OptionsError};
 
 /// The floats that rows are stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,11 +112,14 @@ pub enum Encoding {
     Float(Float),
     /// Codes with the parameters of their groups.
     Packed(Packed),
+    /// Blocks of GGUF, which rows are a multiple of.
+    Block(Block),
 }
 
 impl Encoding {
     /// What [`FromStr`] accepts, for messages.
-    pub const ACCEPTED: &'static str = "F16, BF16, F32 or F64, or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
+    pub const ACCEPTED: &'static str = "F16, BF16, F32 or F64, a block type of GGUF (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K), \
+         or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
          symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out)";
 
     /// The type of a tensor that is stored so, as the weights table names it.
@@ -130,6 +133,7 @@ impl Encoding {
                 Bits::Four => "INT4",
                 Bits::Eight => "INT8",
             },
+            Self::Block(block) => block.name(),
         }
     }
 
@@ -143,6 +147,10 @@ impl Encoding {
                 let group_bytes = packed.scale.bytes() + usize::from(!packed.symmetric);
                 packed.code_bytes(length).checked_add(groups.checked_mul(group_bytes)?)
             }
+            Self::Block(block) if length.is_multiple_of(block.weights()) => {
+                (length / block.weights()).checked_mul(block.bytes())
+            }
+            Self::Block(_) => None,
         }
     }
 }
@@ -160,6 +168,7 @@ impl fmt::Display for Encoding {
                 }
                 write!(f, ":{symmetric}:{}:{}", packed.scale, packed.method)
             }
+            Self::Block(block) => block.fmt(f),
         }
     }
 }
@@ -168,8 +177,12 @@ impl FromStr for Encoding {
     type Err = OptionsError;
 
     fn from_str(text: &str) -> Result<Self, OptionsError> {
-        let known =
-            if text.contains(':') { packed(text).map(Self::Packed) } else { text.parse().ok().map(Self::Float) };
+        let known = if text.contains(':') {
+            packed(text).map(Self::Packed)
+        } else {
+            let block = || text.parse().ok().map(Self::Block);
+            text.parse().ok().map(Self::Float).or_else(block)
+        };
         known.ok_or_else(|| OptionsError::new(format!("the encoding must be {}, not '{text}'", Self::ACCEPTED)))
     }
 }
@@ -225,6 +238,12 @@ mod tests {
         assert_eq!(row("int4:g4:asymmetric:F16", 12), Some(8 + 3 * 3));
         assert_eq!(row("int3:channel:symmetric:F32", 11), Some(8 + 4));
         assert_eq!(row("int4:g5:symmetric:F16", 12), None);
+        for block in Block::ALL {
+            let encoding = Encoding::Block(block);
+            assert_eq!(block.name().parse(), Ok(encoding));
+            assert_eq!(encoding.row_bytes(3 * block.weights()), Some(3 * block.bytes()));
+            assert_eq!(encoding.row_bytes(block.weights() + 16), None);
+        }
         assert_eq!(Encoding::Float(Float::F64).row_bytes(usize::MAX / 4), None);
     }
 }

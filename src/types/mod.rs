@@ -1,6 +1,7 @@
 //! Arrow schemas and the options of a quantization. No data, no allocation beyond the schemas.
 
 pub mod activations;
+pub mod block;
 pub mod encoding;
 pub mod equalization;
 pub mod error_stats;
@@ -14,6 +15,7 @@ pub mod tensors;
 pub mod weights;
 
 pub use activations::{ActivationBits, TimeMethod};
+pub use block::Block;
 pub use encoding::{Encoding, Float, Packed};
 pub use options::{Bits, Method, OptionsError, QuantizeOptions};
 pub use profile::Profile;

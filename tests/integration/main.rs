@@ -6,6 +6,7 @@ mod cli;
 mod explain;
 mod export;
 mod functions;
+mod gguf;
 mod goals;
 mod layers;
 mod model;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexSet};
 
 use super::{IoError, Model, Tensor};
-use crate::types::{Bits, Method, QuantizeOptions};
+use crate::types::{Bits, Block, Method, QuantizeOptions};
 
 /// What becomes of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Choice {
     pub note: String,
     /// Its bits were asked for by its name: no goal changes them.
     pub pinned: bool,
+    /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
+    pub block: Option<Block>,
 }
 
 impl Choice {
@@ -130,7 +132,7 @@ impl Rules {
     }
 
     fn one(&self, tensor: &Tensor, is_scale: bool, kept: &KeptPatterns) -> Choice {
-        let carried = |note: &str| Choice { options: None, note: note.to_owned(), pinned: false };
+        let carried = |note: &str| Choice { options: None, note: note.to_owned(), pinned: false, block: None };
         let name = tensor.name.as_str();
         if let Some(reason) = unquantizable(tensor) {
             return carried(&reason);
@@ -156,7 +158,7 @@ impl Rules {
             pinned = true;
         }
         let options = options.with_method(self.method.unwrap_or(Method::default_for(options.bits)));
-        Choice { options: Some(options), note, pinned }
+        Choice { options: Some(options), note, pinned, block: None }
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {

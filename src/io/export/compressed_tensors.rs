@@ -36,7 +36,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
     let mut config = read_config(model)?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
-            *choice = Choice { options: None, note: reason, pinned: false };
+            *choice = Choice { options: None, note: reason, pinned: false, block: None };
         }
     }
     let encodings = model.tensors().iter().zip(&*choices).map(|(tensor, choice)| {
@@ -62,7 +62,9 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
             Some(Encoding::Float(float)) => {
                 tensors.push(carried(source, tensor, dtype_of(float), tensor.row_length * float.bytes()));
             }
-            None => tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes())),
+            Some(Encoding::Block(_)) | None => {
+                tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
+            }
         }
     }
     let mut layout = lay_out(model, &tensors, target.shard_bytes)?;

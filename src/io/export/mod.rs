@@ -6,6 +6,7 @@
 
 pub mod compressed_tensors;
 mod gather;
+mod gguf;
 mod layout;
 mod safetensors;
 pub mod shards;
@@ -19,13 +20,14 @@ use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArr
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 pub use gather::SafetensorsGatherer;
+pub use gguf::{GgufOptions, Misfit};
 pub use layout::{Layout, PlannedFile};
 
 use super::{Choice, IoError, Model, OutputFormat};
 use crate::types::{Encoding, Float, QuantizeOptions};
 
 /// The format that a run writes, and what it lets one choose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The format.
     pub format: OutputFormat,
@@ -33,6 +35,8 @@ pub struct Target {
     pub dtype: Option<Float>,
     /// The most bytes of a file, where the format has shards.
     pub shard_bytes: u64,
+    /// What GGUF lets one choose.
+    pub gguf: GgufOptions,
 }
 
 impl Target {
@@ -44,6 +48,9 @@ impl Target {
         if self.format.has_parts() {
             return BTreeMap::new();
         }
+        if self.format == OutputFormat::Gguf {
+            return self.gguf.describe();
+        }
         let dtype = self.dtype.map_or("source", Float::name);
         [("dtype", dtype.into()), ("shard_bytes", self.shard_bytes.into())]
             .map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value))
@@ -53,7 +60,7 @@ impl Target {
 
 impl From<OutputFormat> for Target {
     fn from(format: OutputFormat) -> Self {
-        Self { format, dtype: None, shard_bytes: Self::SHARD_BYTES }
+        Self { format, dtype: None, shard_bytes: Self::SHARD_BYTES, gguf: GgufOptions::default() }
     }
 }
 
@@ -82,16 +89,20 @@ impl Export {
     /// # Errors
     /// The format cannot hold the model, or an option is not one of it.
     pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Option<Self>, IoError> {
+        if let Some(dtype) = target.dtype
+            && matches!(target.format, OutputFormat::Parquet | OutputFormat::Arrow | OutputFormat::Gguf)
+        {
+            let problem = format!("--dtype {dtype} needs --format safetensors: others keep what they carry");
+            return Err(IoError::Request(problem));
+        }
+        if target.format != OutputFormat::Gguf && target.gguf != GgufOptions::default() {
+            return Err(IoError::Request("--gguf-type, --gguf-type-for and --misfit need --format gguf".to_owned()));
+        }
         match target.format {
-            OutputFormat::Parquet | OutputFormat::Arrow => {
-                if let Some(dtype) = target.dtype {
-                    let problem = format!("--dtype {dtype} needs --format safetensors: parts keep what they carry");
-                    return Err(IoError::Request(problem));
-                }
-                Ok(None)
-            }
+            OutputFormat::Parquet | OutputFormat::Arrow => Ok(None),
             OutputFormat::Safetensors => safetensors::plan(model, choices, target).map(Some),
             OutputFormat::CompressedTensors => compressed_tensors::plan(model, choices, target).map(Some),
+            OutputFormat::Gguf => gguf::plan(model, choices, &target.gguf).map(Some),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which files a path means: a safetensors file, a folder of shards, a diffusers folder.
+//! Which files a path means: a safetensors or GGUF file, a folder of shards, a diffusers folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use crate::io::IoError;
 
 const EXTENSION: &str = ".safetensors";
 const INDEX_EXTENSION: &str = ".safetensors.index.json";
+const GGUF_EXTENSION: &str = ".gguf";
 
 /// The files that a path means.
 #[derive(Debug)]
@@ -46,6 +47,14 @@ pub fn find(path: &Path) -> Result<Found, IoError> {
 /// The files of a folder that holds a model itself.
 fn of_folder(folder: &Path, listing: Listing) -> Result<Found, IoError> {
     match &listing.indices[..] {
+        [] if listing.files.is_empty() => match &listing.gguf[..] {
+            [_] => Ok(Found { folder: folder.to_owned(), files: listing.gguf, index: None }),
+            several => {
+                let problem =
+                    format!("holds {} GGUF files; give the path of one: {}", several.len(), several.join(", "));
+                Err(IoError::file(folder, problem))
+            }
+        },
         [] => Ok(Found { folder: folder.to_owned(), files: listing.files, index: None }),
         [index] => of_index(folder.to_owned(), index),
         several => {
@@ -77,9 +86,9 @@ fn component(path: &Path, listing: &Listing) -> Result<PathBuf, IoError> {
         ([], []) => Err(IoError::file(
             path,
             format!(
-                "holds no model; looked for *{EXTENSION}, *{INDEX_EXTENSION} and sub-folders that hold them \
-                 (transformer, unet){}",
-                if listing.has_other_format { "; .bin, .pt and .gguf files are not read" } else { "" }
+                "holds no model; looked for *{EXTENSION}, *{INDEX_EXTENSION}, *{GGUF_EXTENSION} and sub-folders that hold \
+                 them (transformer, unet){}",
+                if listing.has_other_format { "; .bin and .pt files are not read" } else { "" }
             ),
         )),
         _ => {
@@ -94,6 +103,7 @@ fn component(path: &Path, listing: &Listing) -> Result<PathBuf, IoError> {
 struct Listing {
     files: Vec<String>,
     indices: Vec<String>,
+    gguf: Vec<String>,
     folders: Vec<String>,
     has_other_format: bool,
 }
@@ -109,15 +119,17 @@ impl Listing {
                 listing.indices.push(name);
             } else if name.ends_with(EXTENSION) {
                 listing.files.push(name);
+            } else if name.ends_with(GGUF_EXTENSION) {
+                listing.gguf.push(name);
             } else {
-                listing.has_other_format |= [".bin", ".pt", ".pth", ".ckpt", ".gguf"].iter().any(|e| name.ends_with(e));
+                listing.has_other_format |= [".bin", ".pt", ".pth", ".ckpt"].iter().any(|e| name.ends_with(e));
             }
         }
         Ok(listing)
     }
 
     fn holds_model(&self) -> bool {
-        !self.files.is_empty() || !self.indices.is_empty()
+        !self.files.is_empty() || !self.indices.is_empty() || !self.gguf.is_empty()
     }
 }
 
@@ -211,8 +223,9 @@ mod tests {
                 &["a.safetensors.index.json", "a.fp16.safetensors.index.json"],
                 "holds 2 indices; give the path of one: a.fp16.safetensors.index.json, a.safetensors.index.json",
             ),
-            (&["config.json"], "holds no model; looked for *.safetensors, *.safetensors.index.json and sub-folders"),
-            (&["pytorch_model.bin"], "; .bin, .pt and .gguf files are not read"),
+            (&["config.json"], "holds no model; looked for *.safetensors, *.safetensors.index.json, *.gguf and sub-fo"),
+            (&["pytorch_model.bin"], "; .bin and .pt files are not read"),
+            (&["b.gguf", "a.gguf"], "holds 2 GGUF files; give the path of one: a.gguf, b.gguf"),
         ] {
             let message = find(folder(names).path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");

@@ -1,6 +1,7 @@
 //! A model on disk: its files and tensors, known from the headers; no weight is read.
 
 mod discover;
+mod header;
 mod index;
 mod packed;
 pub(in crate::io) mod part_rows;
@@ -25,15 +26,16 @@ use super::{
     IoError, QuantizedModel,
     dtype::{dtype_of, float_of},
     export::compressed_tensors,
+    gguf::Pair,
     mmap::Contents,
     output::{MANIFEST, Manifest},
-    safetensors::Header,
 };
 use crate::types::Float;
+use header::Header;
 use part_rows::PartRows;
 
-/// A model: one safetensors file, the shards of one folder, or an output folder. Modules that compressed-tensors packed are
-/// the tensors that they stand for.
+/// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors
+/// packed are the tensors that they stand for.
 #[derive(Debug)]
 pub struct Model {
     folder: PathBuf,
@@ -59,8 +61,10 @@ pub struct ModelFile {
     /// The BLAKE3 digest of its header and of samples of its data, in hex: it tells another checkpoint of the same
     /// shapes, not every single byte that was changed.
     pub source_digest: String,
-    /// The pairs of its `__metadata__`.
+    /// The pairs of its `__metadata__`, or those of a GGUF file as text.
     pub metadata: Vec<(String, String)>,
+    /// The pairs of a GGUF file; none of another.
+    pub pairs: Vec<Pair>,
     /// None: a part of an output folder.
     contents: Option<Contents>,
 }
@@ -68,12 +72,13 @@ pub struct ModelFile {
 impl Model {
     /// Opens a model and maps its files, which must not change while it is open (see [`super::mmap`]).
     ///
-    /// `path` is a safetensors file, the `*.safetensors.index.json` of a folder of shards, such a folder with or without
-    /// index, a diffusers folder, of which `transformer/` or `unet/` is taken, or a folder that a run made.
+    /// `path` is a safetensors or a GGUF file, the `*.safetensors.index.json` of a folder of shards, such a folder with or
+    /// without index, a folder with one GGUF file, a diffusers folder, of which `transformer/` or `unet/` is taken, or a
+    /// folder that a run made.
     ///
     /// # Errors
     /// There is no model at `path` (the message says what was looked for) or more than one (it lists them); a file is
-    /// not safetensors; an index and its shards disagree; a tensor is there twice.
+    /// neither safetensors nor GGUF; an index and its shards disagree; a tensor is there twice.
     pub fn open(path: &Path) -> Result<Self, IoError> {
         Self::with(path, Contents::map)
     }
@@ -103,31 +108,26 @@ impl Model {
         for name in found.files {
             let path = found.folder.join(&name);
             let contents = contents(&path)?;
-            let header = Header::parse(contents.bytes(), &path)?;
-            for entry in header.entries {
-                if let Some(other) = by_name.insert(entry.name.clone(), tensors.len()) {
+            let header = Header::parse(contents.bytes(), &path, files.len())?;
+            for tensor in header.tensors {
+                if let Some(other) = by_name.insert(tensor.name.clone(), tensors.len()) {
                     let other: &ModelFile = &files[tensors[other].file()];
                     return Err(IoError::tensor(
                         &path,
-                        &entry.name,
+                        &tensor.name,
                         format!(
                             "is in {} too; give the path of one of the files, or an index that says which",
                             other.name
                         ),
                     ));
                 }
-                tensors.push(Tensor::new(entry, files.len()));
+                tensors.push(tensor);
             }
             let source_digest = source_digest(&contents, header.data_start);
             let bytes = contents.bytes().len();
-            files.push(ModelFile {
-                path,
-                name,
-                bytes,
-                source_digest,
-                metadata: header.metadata,
-                contents: Some(contents),
-            });
+            let Header { metadata, pairs, .. } = header;
+            let contents = Some(contents);
+            files.push(ModelFile { path, name, bytes, source_digest, metadata, pairs, contents });
         }
         if let Some(index) = &found.index {
             index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file()].name.as_str()))?;
@@ -152,6 +152,7 @@ impl Model {
             bytes: part.bytes.unwrap_or(0) as usize,
             source_digest: part.digest.clone().unwrap_or_default(),
             metadata: Vec::new(),
+            pairs: Vec::new(),
             contents: None,
         });
         let files: Vec<ModelFile> = files.collect();

@@ -45,11 +45,13 @@ pub enum OutputFormat {
     /// The pack-quantized format of compressed-tensors.
     #[serde(rename = "compressed-tensors")]
     CompressedTensors,
+    /// GGUF, in the blocks of llama.cpp.
+    Gguf,
 }
 
 impl OutputFormat {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::Parquet, Self::Arrow, Self::Safetensors, Self::CompressedTensors];
+    pub const ALL: [Self; 5] = [Self::Parquet, Self::Arrow, Self::Safetensors, Self::CompressedTensors, Self::Gguf];
 
     /// Those whose weights are in parts.
     pub const PARTS: [Self; 2] = [Self::Parquet, Self::Arrow];
@@ -68,6 +70,7 @@ impl OutputFormat {
             Self::Arrow => "arrow",
             Self::Safetensors => "safetensors",
             Self::CompressedTensors => "compressed-tensors",
+            Self::Gguf => "gguf",
         }
     }
 }

@@ -137,7 +137,7 @@ impl PartWriter {
 impl Sink {
     fn new(file: Digesting<File>, format: OutputFormat, path: &Path) -> Result<Self, IoError> {
         Ok(match format {
-            OutputFormat::Safetensors | OutputFormat::CompressedTensors => {
+            OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
                 return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
             }
             OutputFormat::Parquet => Self::Parquet(Box::new(

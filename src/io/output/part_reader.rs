@@ -48,7 +48,7 @@ impl PartReader {
             OutputFormat::Arrow => Batches::Arrow(Box::new(
                 FileReader::try_new(file, Some(projection.to_vec())).map_err(IoError::arrow(path))?,
             )),
-            OutputFormat::Safetensors | OutputFormat::CompressedTensors => {
+            OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
                 return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
             }
         };
@@ -119,7 +119,7 @@ fn read_footer(path: &Path, format: OutputFormat) -> Result<Vec<TensorReport>, I
             let reader = FileReader::try_new(file, None).map_err(IoError::arrow(path))?;
             reader.custom_metadata().get(REPORT_KEY).cloned()
         }
-        OutputFormat::Safetensors | OutputFormat::CompressedTensors => None,
+        OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => None,
     };
     let json = json.ok_or_else(|| IoError::file(path, format!("is not a part: its footer has no {REPORT_KEY}")))?;
     serde_json::from_str(&json)

@@ -14,6 +14,7 @@ use crate::{
     io::{Choice, IoError, Model, Tensor, model::shapes},
     kernels::error_stats::ErrorStats,
     types::{
+        Block, QuantizeOptions,
         error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
         report::report_schema,
     },
@@ -163,8 +164,9 @@ pub fn report_batch(
     seconds: &[Option<f64>],
 ) -> Result<RecordBatch, IoError> {
     let tensors = model.tensors();
-    let options = |number: fn(&crate::types::QuantizeOptions) -> i64| -> ArrayRef {
-        Arc::new(choices.iter().map(|choice| choice.options.as_ref().map(number)).collect::<Int64Array>())
+    let options = |number: fn(&QuantizeOptions) -> i64, of_block: fn(Block) -> i64| -> ArrayRef {
+        let one = |choice: &Choice| choice.block.map(of_block).or_else(|| choice.options.as_ref().map(number));
+        Arc::new(choices.iter().map(one).collect::<Int64Array>())
     };
     let measure = |measure: fn(&ErrorSums) -> f64| -> ArrayRef {
         Arc::new(reports.iter().map(|report| report.errors.as_ref().map(measure)).collect::<Float64Array>())
@@ -180,8 +182,8 @@ pub fn report_batch(
                 Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.name.as_str()))),
                 Arc::new(shapes(tensors.iter().map(|tensor| (tensor, 1)))?),
                 Arc::new(StringViewArray::from_iter_values(tensors.iter().map(Tensor::dtype_name))),
-                options(|options| i64::from(options.bits.get())),
-                options(|options| i64::from(options.group_size())),
+                options(|options| i64::from(options.bits.get()), |block| i64::from(block.bits())),
+                options(|options| i64::from(options.group_size()), |block| i64::from(block.group_size())),
                 Arc::new(per_weight.collect::<Float64Array>()),
                 measure(|sums| sums.stats().sqnr()),
                 measure(|sums| sums.stats().cosine_similarity()),

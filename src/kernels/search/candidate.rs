@@ -16,14 +16,36 @@ pub(super) type Candidate = (Lane, Lane);
 
 /// What a candidate leaves: sums over the codes `q` that it gives.
 #[derive(Clone, Copy)]
-pub(super) struct Sums {
+pub(in crate::kernels) struct Sums {
     pub q: Lane,
     pub qq: Lane,
     pub xq: Lane,
 }
 
 impl Sums {
-    const NONE: Self = Self { q: [0.0; LANES], qq: [0.0; LANES], xq: [0.0; LANES] };
+    pub(in crate::kernels) const NONE: Self = Self { q: [0.0; LANES], qq: [0.0; LANES], xq: [0.0; LANES] };
+
+    /// Of the codes of all weights of a tile, for an inverse scale and a zero point.
+    #[inline(always)]
+    pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile, inverse: &Lane, z: &Lane) -> Self {
+        let mut sums = Self::NONE;
+        if let Some((x, weight)) = &tile.tail {
+            sums.add::<BITS>(x, Some(weight), inverse, z);
+        }
+        match tile.importance {
+            None => {
+                for x in tile.weights {
+                    sums.add::<BITS>(x, None, inverse, z);
+                }
+            }
+            Some(importance) => {
+                for (x, weight) in tile.weights.iter().zip(importance) {
+                    sums.add::<BITS>(x, Some(weight), inverse, z);
+                }
+            }
+        }
+        Self { q: tile.total(sums.q), qq: tile.total(sums.qq), xq: tile.total(sums.xq) }
+    }
 
     #[inline(always)]
     fn add<const BITS: usize>(&mut self, x: &Lane, weight: Option<&Lane>, inverse: &Lane, z: &Lane) {
@@ -80,23 +102,7 @@ impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
             inverse[i] = reciprocal(s[i]);
         }
         let tile = self.tile;
-        let mut sums = Sums::NONE;
-        if let Some((x, weight)) = &tile.tail {
-            sums.add::<BITS>(x, Some(weight), &inverse, &z);
-        }
-        match tile.importance {
-            None => {
-                for x in tile.weights {
-                    sums.add::<BITS>(x, None, &inverse, &z);
-                }
-            }
-            Some(importance) => {
-                for (x, weight) in tile.weights.iter().zip(importance) {
-                    sums.add::<BITS>(x, Some(weight), &inverse, &z);
-                }
-            }
-        }
-        let sums = Sums { q: tile.total(sums.q), qq: tile.total(sums.qq), xq: tile.total(sums.xq) };
+        let sums = Sums::of::<BITS>(tile, &inverse, &z);
         for i in 0..LANES {
             // sum (x - s (q - z))^2, without sum x^2, which is the same for all candidates.
             let cross = sums.xq[i] - z[i] * tile.x[i];

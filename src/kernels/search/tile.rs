@@ -6,26 +6,27 @@ use crate::kernels::{
 };
 
 /// Groups in a tile.
-pub(super) const LANES: usize = 16;
+pub(in crate::kernels) const LANES: usize = 16;
 
 /// The most weights of a group that is given a lane of its own.
 pub(super) const DEPTH: usize = 128;
 
 /// One number for each lane.
-pub(super) type Lane = [f32; LANES];
+pub(in crate::kernels) type Lane = [f32; LANES];
 
 /// Room for a transposed tile.
-pub(super) struct Buffer {
+pub(in crate::kernels) struct Buffer {
     weights: [Lane; DEPTH],
     importance: [Lane; DEPTH],
 }
 
 impl Buffer {
-    pub(super) const EMPTY: Self = Self { weights: [[0.0; LANES]; DEPTH], importance: [[0.0; LANES]; DEPTH] };
+    pub(in crate::kernels) const EMPTY: Self =
+        Self { weights: [[0.0; LANES]; DEPTH], importance: [[0.0; LANES]; DEPTH] };
 }
 
 /// Sixteen groups, or one long one, with sums over them.
-pub(super) struct Tile<'t> {
+pub(in crate::kernels) struct Tile<'t> {
     /// Rows of one weight of each lane.
     pub weights: &'t [Lane],
     /// Their importances; `None`: all are 1.
@@ -49,7 +50,7 @@ pub(super) struct Tile<'t> {
 impl<'t> Tile<'t> {
     /// The first sixteen groups of `weights`, transposed. `group_size` is at most [`DEPTH`].
     #[inline(always)]
-    pub(super) fn of_groups(
+    pub(in crate::kernels) fn of_groups(
         weights: &[f32],
         importance: Option<&[f32]>,
         group_size: usize,
@@ -58,8 +59,10 @@ impl<'t> Tile<'t> {
         let group_size = group_size.min(DEPTH);
         let full = weights.len() >= LANES * group_size;
         if full && group_size == 32 {
-            // The default, with a constant that the compiler can unroll by.
+            // With a constant, which the compiler can unroll by, the default and the sub-blocks of GGUF.
             transpose(&weights[..LANES * 32], 32, &mut buffer.weights[..32]);
+        } else if full && group_size == 16 {
+            transpose(&weights[..LANES * 16], 16, &mut buffer.weights[..16]);
         } else {
             transpose(&weights[..weights.len().min(LANES * group_size)], group_size, &mut buffer.weights[..group_size]);
         }

@@ -62,10 +62,11 @@ pub const IMPORTANCE: Argument = Argument::new(
 /// `encoding`.
 pub const ENCODING: Argument = Argument::new("encoding", Kind::Encoding, ENCODING_DESCRIPTION);
 
-const ENCODING_DESCRIPTION: &str = "how a file format stores a row: 'F16', 'BF16', 'F32' or 'F64'; or, as compressed-tensors \
-                                    does, codes with a scale for each group: 'int4:g32:symmetric:BF16' (int2, int3, int4 or \
-                                    int8; g and the group size, or channel; symmetric or asymmetric; the dtype of the \
-                                    scales; and search or minmax, which may be left out)";
+const ENCODING_DESCRIPTION: &str = "how a file format stores a row: 'F16', 'BF16', 'F32' or 'F64'; a type of GGUF, such as \
+                                    'Q4_K'; or, as compressed-tensors does, codes with a scale for each group: \
+                                    'int4:g32:symmetric:BF16' (int2, int3, int4 or int8; g and the group size, or \
+                                    channel; symmetric or asymmetric; the dtype of the scales; and search or minmax, \
+                                    which may be left out)";
 
 /// What an argument may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

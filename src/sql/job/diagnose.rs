@@ -54,9 +54,14 @@ fn first_nonfinite(job: &PlannedJob, part: &Part) -> Result<Option<IoError>, IoE
             let (value, path) = (values[element], &job.model.file_of(tensor).path);
             let encoding = job.export.as_ref().and_then(|export| export.tensors[number].encoding);
             if value.is_finite() {
-                if encoding == Some(Encoding::Float(Float::F16)) {
+                let advice = match encoding {
+                    Some(Encoding::Float(Float::F16)) => "--dtype BF16 has more range",
+                    Some(Encoding::Block(_)) => "--exclude leaves a tensor as it is",
+                    _ => continue,
+                };
+                if let Some(encoding) = encoding {
                     let problem = format!(
-                        "row {}, element {element} is {value}, which is beyond what F16 holds (--dtype BF16 has more range)",
+                        "row {}, element {element} is {value}, which is beyond what {encoding} holds ({advice})",
                         channels.value(row)
                     );
                     return Ok(Some(IoError::tensor(path, name, problem)));

@@ -1,4 +1,5 @@
-//! `CREATE EXTERNAL TABLE name STORED AS SAFETENSORS LOCATION 'path'`.
+//! `CREATE EXTERNAL TABLE name STORED AS SAFETENSORS LOCATION 'path'`, and `STORED AS GGUF`: what the files are tells
+//! what they begin with, so that both read both.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,7 +13,7 @@ use datafusion::{
 use super::{WeightsTable, external};
 use crate::io::Model;
 
-/// Makes weights tables of safetensors files and folders.
+/// Makes weights tables of models.
 #[derive(Debug)]
 pub struct ModelTableFactory;
 
@@ -20,16 +21,16 @@ pub struct ModelTableFactory;
 impl TableProviderFactory for ModelTableFactory {
     async fn create(&self, _: &dyn Session, command: &CreateExternalTable) -> Result<Arc<dyn TableProvider>> {
         if !command.schema.fields().is_empty() {
-            return plan_err!("a safetensors table takes no columns: its schema is fixed");
+            return plan_err!("a table of weights takes no columns: its schema is fixed");
         }
         if !command.table_partition_cols.is_empty() || !command.order_exprs.is_empty() {
-            return plan_err!("a safetensors table takes neither PARTITIONED BY nor WITH ORDER");
+            return plan_err!("a table of weights takes neither PARTITIONED BY nor WITH ORDER");
         }
         if let Some(option) = command.options.keys().next() {
-            return plan_err!("a safetensors table takes no options, not '{option}'");
+            return plan_err!("a table of weights takes no options, not '{option}'");
         }
         let [location] = command.locations.as_slice() else {
-            return plan_err!("a safetensors table takes one LOCATION: a file or a folder of shards");
+            return plan_err!("a table of weights takes one LOCATION: a file or a folder of shards");
         };
         let model = Model::open(Path::new(location)).map_err(external)?;
         Ok(Arc::new(WeightsTable::new(Arc::new(model))))

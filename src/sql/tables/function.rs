@@ -1,4 +1,4 @@
-//! `safetensors('path')` and `tensors('path')`: a model as a table without a name.
+//! `safetensors('path')`, `gguf('path')` and `tensors('path')`: a model as a table without a name.
 
 use std::{path::Path, sync::Arc};
 
@@ -22,19 +22,21 @@ pub enum TableKind {
 
 /// A table function whose only argument is the path of a model.
 #[derive(Debug)]
-pub struct ModelFunction(pub TableKind);
+pub struct ModelFunction {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it gives.
+    pub kind: TableKind,
+}
 
 impl TableFunctionImpl for ModelFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let name = match self.0 {
-            TableKind::Weights => "safetensors",
-            TableKind::Tensors => "tensors",
-        };
+        let name = self.name;
         let [Expr::Literal(ScalarValue::Utf8(Some(path)) | ScalarValue::Utf8View(Some(path)), _)] = args.exprs() else {
             return plan_err!("{name} takes one argument, the path of a model in single quotes");
         };
         let model = Arc::new(Model::open(Path::new(path)).map_err(external)?);
-        match self.0 {
+        match self.kind {
             TableKind::Weights => Ok(Arc::new(WeightsTable::new(model))),
             TableKind::Tensors => tensors_table(&model),
         }

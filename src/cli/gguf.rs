@@ -1,0 +1,39 @@
+//! The options of `--format gguf`.
+
+use crate::{
+    io::export::{GgufOptions, Misfit},
+    types::Encoding,
+};
+
+// Not as comments, in which a type's name would have to be marked as code.
+const TYPE: &str =
+    "The type of the quantized tensors of --format gguf: Q4_K, Q8_0 ..., F16, BF16 or F32 [default: by --bits]";
+const TYPE_FOR: &str = "The type of the quantized tensors whose name in the source matches, such as 'ffn_down=Q6_K'; the last \
+                        match counts; may be repeated";
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Arguments {
+    #[arg(long, value_name = "TYPE", help = TYPE)]
+    gguf_type: Option<Encoding>,
+    #[arg(long, value_name = "REGEX=TYPE", help = TYPE_FOR)]
+    gguf_type_for: Vec<String>,
+    /// A tensor whose rows do not divide into blocks of its type: error, keep (as it is) or fallback (to a type of 32
+    /// weights where that fits, otherwise keep)
+    #[arg(long, default_value = "fallback")]
+    misfit: Misfit,
+    /// The general.architecture of --format gguf, such as flux [default: by the names of the tensors]
+    #[arg(long, value_name = "NAME")]
+    gguf_architecture: Option<String>,
+}
+
+impl Arguments {
+    pub fn options(&self) -> GgufOptions {
+        GgufOptions {
+            kind: self.gguf_type,
+            kind_for: self.gguf_type_for.clone(),
+            misfit: self.misfit,
+            architecture: self.gguf_architecture.clone(),
+        }
+    }
+}

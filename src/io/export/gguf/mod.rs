@@ -1,0 +1,222 @@
+//! GGUF: one file, the quantized tensors in blocks, the names as in the source.
+
+mod architecture;
+mod options;
+
+pub use options::{GgufOptions, Misfit};
+
+use super::{Export, Layout, PlannedFile, TensorExport, safetensors::applied_scales};
+use crate::{
+    io::{
+        Choice, Dtype, IoError, Model, Tensor,
+        dtype::{dtype_of, float_of},
+        gguf::{
+            Element, MAX_RANK, Pair, Value,
+            writer::{NewEntry, lay_out},
+        },
+        model::Storage,
+        piece::{Order, Piece},
+    },
+    types::{Block, Encoding, Float},
+};
+
+/// The name of the file.
+const FILE: &str = "model.gguf";
+
+/// The longest name of a tensor: llama.cpp reads up to 63 bytes, the loaders of diffusion models up to this.
+const MOST_NAME: usize = 127;
+
+/// Plans the file.
+///
+/// Quantized tensors get the type that the options give them; what is kept stays as it is, but for fp8 tensors, which
+/// become BF16, and vectors of floats, which become F32: engines add them to f32. A scale whose every tensor has it
+/// applied is left out. The note of each choice says what it became.
+///
+/// # Errors
+/// A pattern is wrong or matches nothing, a tensor has a type, a rank or a name that the format cannot hold, or rows do
+/// not divide into blocks and that is to be an error.
+pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Result<Export, IoError> {
+    let rules = options.rules()?;
+    let mut exports = Vec::with_capacity(choices.len());
+    let mut elements = Vec::with_capacity(choices.len());
+    for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
+        let kind = choice.options.map(|options_of| options.kind_of(&rules, &tensor.name, options_of.bits));
+        let element = match kind {
+            Some(kind) => quantized(model, tensor, choice, kind, options.misfit)?,
+            None => kept(tensor),
+        };
+        let encoding = (Some(element) != stored(tensor)).then_some(match element {
+            Element::Block(block) => Encoding::Block(block),
+            Element::Plain(dtype) => Encoding::Float(float_of(dtype).unwrap_or(Float::F32)),
+        });
+        exports.push(TensorExport { rounded: None, encoding });
+        elements.push(element);
+    }
+    for (number, (pattern, kind)) in rules.iter().enumerate() {
+        let matches = |(tensor, choice): (&Tensor, &Choice)| choice.options.is_some() && pattern.is_match(&tensor.name);
+        if !model.tensors().iter().zip(&*choices).any(matches) {
+            let rule = options.kind_for.get(number).map_or("", String::as_str);
+            let folder = model.folder().display();
+            let problem = format!("--gguf-type-for '{rule}' ({kind}) matches no quantized tensor of {folder}");
+            return Err(IoError::Request(problem));
+        }
+    }
+    let applied = applied_scales(model, &exports);
+    let (mut sources, mut entries) = (Vec::new(), Vec::new());
+    for (number, (tensor, element)) in model.tensors().iter().zip(elements).enumerate() {
+        if applied[number] {
+            exports[number].encoding = None;
+            "scale, applied to its tensor".clone_into(&mut choices[number].note);
+            continue;
+        }
+        check(model, tensor, element)?;
+        sources.push(number);
+        entries.push(NewEntry { name: tensor.name.clone(), element, shape: tensor.shape.clone() });
+    }
+    let pairs = pairs(model, &entries, options);
+    let file = lay_out(&pairs, &entries)
+        .map_err(|name| IoError::tensor(model.folder(), &name, "has a type or a shape that GGUF does not have"))?;
+    let mut pieces = vec![Vec::new(); model.tensors().len()];
+    for ((number, entry), start) in sources.into_iter().zip(&entries).zip(file.starts) {
+        let (unit, unit_bytes) = entry.element.unit();
+        let row_bytes = model.tensors()[number].row_length / unit * unit_bytes;
+        pieces[number].push(Piece { file: 0, start, row_bytes, order: Order::Rows });
+    }
+    let planned = PlannedFile { name: FILE.to_owned(), bytes: file.bytes as u64, known: vec![(0, file.head)] };
+    Ok(Export { tensors: exports, layout: Layout { files: vec![planned], pieces, texts: Vec::new() } })
+}
+
+/// What a quantized tensor becomes. The note and the blocks of its choice are set.
+fn quantized(
+    model: &Model,
+    tensor: &Tensor,
+    choice: &mut Choice,
+    kind: Encoding,
+    misfit: Misfit,
+) -> Result<Element, IoError> {
+    let last = tensor.shape.last().copied().unwrap_or(1);
+    let fits = |block: Block| last.is_multiple_of(block.weights());
+    let mut note = |text: String| {
+        let before = std::mem::take(&mut choice.note);
+        choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
+    };
+    let block = match kind {
+        Encoding::Float(float) => {
+            note(float.to_string());
+            choice.options = None;
+            return Ok(Element::Plain(dtype_of(float)));
+        }
+        Encoding::Block(block) => block,
+        Encoding::Packed(_) => {
+            return Err(IoError::Request(format!("'{kind}' is no type of GGUF; give one such as Q4_K or F16")));
+        }
+    };
+    if fits(block) {
+        note(block.to_string());
+        choice.block = Some(block);
+        return Ok(Element::Block(block));
+    }
+    let problem = format!("rows of {last} do not divide into blocks of {}, as {block} has them", block.weights());
+    match misfit {
+        Misfit::Error => {
+            let problem = format!("{problem} (--misfit keep or fallback, or another --gguf-type-for)");
+            Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem))
+        }
+        Misfit::Fallback if fits(block.of_32()) => {
+            let instead = block.of_32();
+            note(format!("{instead} instead of {block}: rows of {last}"));
+            choice.block = Some(instead);
+            Ok(Element::Block(instead))
+        }
+        Misfit::Keep | Misfit::Fallback => {
+            note(format!("kept: {problem}"));
+            choice.options = None;
+            Ok(kept(tensor))
+        }
+    }
+}
+
+/// What a tensor becomes that is not quantized.
+fn kept(tensor: &Tensor) -> Element {
+    match (stored(tensor), float_of(tensor.dtype)) {
+        (Some(block @ Element::Block(_)), _) => block,
+        (_, Some(_)) if tensor.shape.len() < 2 => Element::Plain(Dtype::F32),
+        (_, Some(float)) => Element::Plain(dtype_of(float)),
+        (_, None) => Element::Plain(tensor.dtype),
+    }
+}
+
+/// What a tensor is in the source, where GGUF may have that too: not the codes of other formats.
+fn stored(tensor: &Tensor) -> Option<Element> {
+    match &tensor.storage {
+        Storage::Plain { .. } => Some(Element::Plain(tensor.dtype)),
+        Storage::Encoded { encoding: Encoding::Block(block), .. } => Some(Element::Block(*block)),
+        Storage::Encoded { .. } | Storage::Parts { .. } => None,
+    }
+}
+
+fn check(model: &Model, tensor: &Tensor, element: Element) -> Result<(), IoError> {
+    let refuse = |problem: String| Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
+    if element.number().is_none() {
+        return refuse(format!("is {}, which GGUF has no type for", element.name()));
+    }
+    if tensor.shape.len() > MAX_RANK {
+        return refuse(format!("has {} dimensions; GGUF has at most {MAX_RANK}", tensor.shape.len()));
+    }
+    if tensor.name.len() > MOST_NAME {
+        return refuse(format!("has a name of {} bytes; readers of GGUF take at most {MOST_NAME}", tensor.name.len()));
+    }
+    Ok(())
+}
+
+/// The pairs: those of a GGUF source, and what is said of every file.
+fn pairs(model: &Model, entries: &[NewEntry], options: &GgufOptions) -> Vec<Pair> {
+    const OURS: [&str; 3] = ["general.alignment", "general.file_type", "general.quantization_version"];
+    let mut pairs: Vec<Pair> = model.files().first().map_or(Vec::new(), |file| file.pairs.clone());
+    pairs.retain(|pair| !OURS.contains(&pair.key.as_str()));
+    let mut set = |key: &str, value: Value| {
+        pairs.retain(|pair| pair.key != key);
+        pairs.push(Pair { key: key.to_owned(), value });
+    };
+    let known = || architecture::of(model).map(str::to_owned);
+    let inherited = model.files().first().is_some_and(|file| !file.pairs.is_empty());
+    if let Some(architecture) = options.architecture.clone().or_else(|| if inherited { None } else { known() }) {
+        set("general.architecture", Value::String(architecture));
+    }
+    if entries.iter().any(|entry| matches!(entry.element, Element::Block(_))) {
+        set("general.quantization_version", Value::U32(2));
+    }
+    if let Some(number) = file_type(entries) {
+        set("general.file_type", Value::U32(number));
+    }
+    pairs
+}
+
+/// `general.file_type`: the number of the type that most elements have.
+fn file_type(entries: &[NewEntry]) -> Option<u32> {
+    let elements = |of: Element| -> usize {
+        entries.iter().filter(|entry| entry.element == of).map(|entry| entry.shape.iter().product::<usize>()).sum()
+    };
+    let most = entries.iter().map(|entry| entry.element).max_by_key(|element| elements(*element))?;
+    match most {
+        Element::Plain(dtype) => match dtype {
+            Dtype::F32 => Some(0),
+            Dtype::F16 => Some(1),
+            Dtype::BF16 => Some(32),
+            _ => None,
+        },
+        Element::Block(block) => Some(match block {
+            Block::Q4_0 => 2,
+            Block::Q4_1 => 3,
+            Block::Q8_0 => 7,
+            Block::Q5_0 => 8,
+            Block::Q5_1 => 9,
+            Block::Q2_K => 10,
+            // The small mixtures: those that are of one type but for a few tensors.
+            Block::Q3_K => 11,
+            Block::Q4_K => 14,
+            Block::Q5_K => 16,
+            Block::Q6_K => 18,
+        }),
+    }
+}

@@ -1,0 +1,248 @@
+//! Scales and minimums of `Q2_K`, `Q4_K` and `Q5_K`: `weight = d * scale * code - dmin * min`.
+//!
+//! One sub-block per lane. First the best real scale and minimum of each, by shrinking its range and by least squares;
+//! then codes for them relative to `d` and `dmin`, which a super-block shares, moved to where the error as decoded is
+//! least; then `d` and `dmin` fitted to these codes.
+
+use std::array::from_fn;
+
+use super::super::{
+    lanes::{fold, max, min},
+    narrow,
+    params::{max_code, reciprocal, round_clamped_f32},
+    search::{
+        candidate::Sums,
+        tile::{LANES, Lane, Tile},
+    },
+    widen,
+};
+
+/// How the next candidate is made.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// The range shrunk, leaning to an end: -1 clips nothing at the low end, 1 nothing at the high end.
+    Shrink(f32, f32),
+    /// The fit to the candidate before.
+    Fit,
+    /// Codes for the best real scales and minimums, the largest of each times a factor being the last code.
+    Round(f32, f32),
+    /// The best codes moved; the minimum is that of the best fit plus the second.
+    Move(f32, f32),
+    /// `d` and `dmin` fitted to the best codes.
+    Rescale,
+}
+
+/// Scale and minimum of each lane, in units of `d` and `dmin`.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    pub scale: Lane,
+    pub min: Lane,
+    pub d: Lane,
+    pub dmin: Lane,
+}
+
+impl Candidate {
+    const NONE: Self = Self { scale: [0.0; LANES], min: [0.0; LANES], d: [1.0; LANES], dmin: [1.0; LANES] };
+}
+
+/// `SCALES` is the largest code of a scale and of a minimum, `TOGETHER` the lanes of a super-block.
+struct Search<'t, const BITS: usize, const SCALES: usize, const TOGETHER: usize> {
+    tile: &'t Tile<'t>,
+    error: Lane,
+    best: Candidate,
+    /// What the best left.
+    sums: Sums,
+    /// The best before rounding, and what it left.
+    real: Option<(Candidate, Sums)>,
+}
+
+/// The nearest number that an f16 holds.
+#[inline(always)]
+pub(super) fn as_half(x: f32) -> f32 {
+    widen::half(narrow::half(x))
+}
+
+/// Folds the lanes of each super-block; every lane gets the result. `TOGETHER` is 8 or 16.
+#[inline(always)]
+pub(super) fn together<const TOGETHER: usize>(lanes: &Lane, f: impl Fn(f32, f32) -> f32) -> Lane {
+    if TOGETHER == LANES {
+        return [fold(*lanes, f); LANES];
+    }
+    let [first, second]: [[f32; 8]; 2] = [from_fn(|i| lanes[i]), from_fn(|i| lanes[i + 8])];
+    let (first, second) = (fold(first, &f), fold(second, &f));
+    from_fn(|i| if i < 8 { first } else { second })
+}
+
+#[inline(always)]
+pub(super) fn total<const TOGETHER: usize>(lanes: &Lane) -> Lane {
+    together::<TOGETHER>(lanes, |a, b| a + b)
+}
+
+impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, BITS, SCALES, TOGETHER> {
+    /// Evaluates a candidate, and keeps it where it is the best: in each lane, or in super-blocks as a whole.
+    #[inline(always)]
+    fn consider(&mut self, candidate: &Candidate, whole: bool) -> Sums {
+        let (mut s, mut m, mut inverse, mut z) = ([0f32; LANES], [0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        for i in 0..LANES {
+            s[i] = candidate.d[i] * candidate.scale[i];
+            m[i] = candidate.dmin[i] * candidate.min[i];
+            inverse[i] = reciprocal(s[i]);
+            z[i] = m[i] * inverse[i];
+        }
+        let sums = Sums::of::<BITS>(self.tile, &inverse, &z);
+        let mut error = [0f32; LANES];
+        for i in 0..LANES {
+            // sum (x - s q + m)^2, without sum x^2, which is the same for all candidates.
+            let (n, x) = (self.tile.n[i], self.tile.x[i]);
+            error[i] = s[i] * (s[i] * sums.qq[i] - 2.0 * (sums.xq[i] + m[i] * sums.q[i])) + m[i] * (m[i] * n + 2.0 * x);
+        }
+        let (now, before) =
+            if whole { (total::<TOGETHER>(&error), total::<TOGETHER>(&self.error)) } else { (error, self.error) };
+        for i in 0..LANES {
+            let better = now[i] < before[i];
+            self.error[i] = if better { error[i] } else { self.error[i] };
+            self.best.scale[i] = if better { candidate.scale[i] } else { self.best.scale[i] };
+            self.best.min[i] = if better { candidate.min[i] } else { self.best.min[i] };
+            self.best.d[i] = if better { candidate.d[i] } else { self.best.d[i] };
+            self.best.dmin[i] = if better { candidate.dmin[i] } else { self.best.dmin[i] };
+            self.sums.q[i] = if better { sums.q[i] } else { self.sums.q[i] };
+            self.sums.qq[i] = if better { sums.qq[i] } else { self.sums.qq[i] };
+            self.sums.xq[i] = if better { sums.xq[i] } else { self.sums.xq[i] };
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn shrunk(&self, shrink: f32, lean: f32) -> Candidate {
+        let mut candidate = Candidate::NONE;
+        for i in 0..LANES {
+            let (low, high) = (self.tile.low[i], self.tile.high[i]);
+            let scale = (high - low) * (shrink / max_code::<BITS>());
+            let (from_low, from_high) = (-low, scale * max_code::<BITS>() - high);
+            candidate.scale[i] = scale;
+            candidate.min[i] = max(((from_low + from_high) + lean * (from_high - from_low)) * 0.5, 0.0);
+        }
+        candidate
+    }
+
+    /// The real scale and minimum of least squares for the codes that left `sums`.
+    #[inline(always)]
+    fn fitted(&self, sums: &Sums) -> Candidate {
+        let mut candidate = Candidate::NONE;
+        for i in 0..LANES {
+            let (n, x) = (self.tile.n[i], self.tile.x[i]);
+            let (q, qq, xq) = (sums.q[i], sums.qq[i], sums.xq[i]);
+            let slope = (n * xq - x * q) * reciprocal(n * qq - q * q);
+            let min = (slope * q - x) * self.tile.inverse_n[i];
+            let through_zero = xq * reciprocal(qq);
+            candidate.scale[i] = if min > 0.0 { slope } else { through_zero };
+            candidate.min[i] = max(min, 0.0);
+        }
+        candidate
+    }
+
+    /// The code of the minimum that fits best to the codes that left `sums`, at the scale given.
+    #[inline(always)]
+    fn min_code(&self, sums: &Sums, i: usize, scale: f32, inverse_dmin: f32, shift: f32) -> f32 {
+        let min = max((scale * sums.q[i] - self.tile.x[i]) * self.tile.inverse_n[i], 0.0);
+        round_clamped_f32(min * inverse_dmin + shift, SCALES as f32)
+    }
+
+    #[inline(always)]
+    fn rounded(&self, real: &(Candidate, Sums), scale_factor: f32, min_factor: f32) -> Candidate {
+        let (real, sums) = real;
+        let mut candidate = Candidate::NONE;
+        let most_scale = together::<TOGETHER>(&real.scale, max);
+        let most_min = together::<TOGETHER>(&real.min, max);
+        for i in 0..LANES {
+            candidate.d[i] = as_half(most_scale[i] * (scale_factor / SCALES as f32));
+            candidate.dmin[i] = as_half(most_min[i] * (min_factor / SCALES as f32));
+            let scale = round_clamped_f32(real.scale[i] * reciprocal(candidate.d[i]), SCALES as f32);
+            candidate.scale[i] = scale;
+            let inverse = reciprocal(candidate.dmin[i]);
+            candidate.min[i] = self.min_code(sums, i, scale * candidate.d[i], inverse, 0.0);
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn moved(&self, scale: f32, min: f32) -> Candidate {
+        let mut candidate = self.best;
+        for i in 0..LANES {
+            let code = round_clamped_f32(self.best.scale[i] + scale, SCALES as f32);
+            candidate.scale[i] = code;
+            let inverse = reciprocal(self.best.dmin[i]);
+            candidate.min[i] = self.min_code(&self.sums, i, code * self.best.d[i], inverse, min);
+        }
+        candidate
+    }
+
+    /// Least squares of `sum (x - d scale q + dmin min)^2` over a super-block.
+    #[inline(always)]
+    fn rescaled(&self) -> Candidate {
+        let mut candidate = self.best;
+        let (mut a, mut b, mut c, mut p, mut r) =
+            ([0f32; LANES], [0f32; LANES], [0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        for i in 0..LANES {
+            let (scale, min) = (self.best.scale[i], self.best.min[i]);
+            a[i] = scale * scale * self.sums.qq[i];
+            b[i] = scale * min * self.sums.q[i];
+            c[i] = min * min * self.tile.n[i];
+            p[i] = scale * self.sums.xq[i];
+            r[i] = min * self.tile.x[i];
+        }
+        let total = total::<TOGETHER>;
+        let (a, b, c, p, r) = (total(&a), total(&b), total(&c), total(&p), total(&r));
+        for i in 0..LANES {
+            let inverse = reciprocal(a[i] * c[i] - b[i] * b[i]);
+            let (d, dmin) = ((p[i] * c[i] - b[i] * r[i]) * inverse, (b[i] * p[i] - a[i] * r[i]) * inverse);
+            // Without minimums, or with those that would be negative, the scale alone is fitted.
+            let alone = max((p[i] + candidate.dmin[i] * b[i]) * reciprocal(a[i]), 0.0);
+            let fits = min(d, dmin) > 0.0;
+            candidate.d[i] = as_half(if fits { d } else { alone });
+            candidate.dmin[i] = as_half(if fits { dmin } else { candidate.dmin[i] });
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn run(&mut self, steps: &[Step]) {
+        let mut last = Sums::NONE;
+        for step in steps {
+            // One call of `consider`, so that it is compiled once.
+            let (candidate, whole) = match *step {
+                Step::Shrink(shrink, lean) => (self.shrunk(shrink, lean), false),
+                Step::Fit => (self.fitted(&last), false),
+                Step::Round(scale, min) => {
+                    if self.real.is_none() {
+                        self.real = Some((self.best, self.sums));
+                        self.error = [f32::INFINITY; LANES];
+                        self.best = Candidate::NONE;
+                    }
+                    let real = self.real.unwrap_or((Candidate::NONE, Sums::NONE));
+                    (self.rounded(&real, scale, min), true)
+                }
+                Step::Move(scale, min) => (self.moved(scale, min), false),
+                Step::Rescale => (self.rescaled(), true),
+            };
+            last = self.consider(&candidate, whole);
+        }
+    }
+}
+
+/// The best candidate of a schedule.
+#[inline(always)]
+pub(super) fn search<const BITS: usize, const SCALES: usize, const TOGETHER: usize>(
+    tile: &Tile,
+    steps: &[Step],
+) -> Candidate {
+    let mut search = Search::<BITS, SCALES, TOGETHER> {
+        tile,
+        error: [f32::INFINITY; LANES],
+        best: Candidate::NONE,
+        sums: Sums::NONE,
+        real: None,
+    };
+    search.run(steps);
+    search.best
+}

@@ -1,0 +1,192 @@
+//! Blocks to weights.
+//!
+//! The order of the operations is that of the reference: a scale is multiplied out first, then the code, then a minimum
+//! is added or subtracted, each rounded to f32.
+
+use super::{
+    super::{dispatch::kernel, widen::half},
+    BlockType,
+};
+
+#[inline(always)]
+fn half_at(block: &[u8], at: usize) -> f32 {
+    half(u16::from_le_bytes([block[at], block[at + 1]]))
+}
+
+/// Codes of 4 bits: the low nibbles are the first half of the elements, the high ones the second.
+#[inline(always)]
+fn nibbles(packed: &[u8], out: &mut [f32; 32], decode: impl Fn(usize, u8) -> f32) {
+    for j in 0..16 {
+        out[j] = decode(j, packed[j] & 15);
+        out[j + 16] = decode(j + 16, packed[j] >> 4);
+    }
+}
+
+#[inline(always)]
+fn fifth_bit(bits: u32, element: usize) -> u8 {
+    ((bits >> element) as u8 & 1) << 4
+}
+
+#[inline(always)]
+fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
+    let d = half_at(block, 0);
+    nibbles(&block[2..], out, |_, q| (f32::from(q) - 8.0) * d);
+}
+
+#[inline(always)]
+fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
+    let (d, m) = (half_at(block, 0), half_at(block, 2));
+    nibbles(&block[4..], out, |_, q| f32::from(q) * d + m);
+}
+
+#[inline(always)]
+fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
+    let d = half_at(block, 0);
+    let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+    nibbles(&block[6..], out, |i, q| (f32::from(q | fifth_bit(high, i)) - 16.0) * d);
+}
+
+#[inline(always)]
+fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
+    let (d, m) = (half_at(block, 0), half_at(block, 2));
+    let high = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+    nibbles(&block[8..], out, |i, q| f32::from(q | fifth_bit(high, i)) * d + m);
+}
+
+#[inline(always)]
+fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
+    let d = half_at(block, 0);
+    for (out, q) in out.iter_mut().zip(&block[2..]) {
+        *out = f32::from(*q as i8) * d;
+    }
+}
+
+#[inline(always)]
+fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
+    let (d, dmin) = (half_at(block, 80), half_at(block, 82));
+    for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (scale, min) = (d * f32::from(block[sub] & 15), dmin * f32::from(block[sub] >> 4));
+        let (start, shift) = (16 + sub / 8 * 32 + sub % 2 * 16, sub % 8 / 2 * 2);
+        for (out, q) in out.iter_mut().zip(&block[start..start + 16]) {
+            *out = scale * f32::from((q >> shift) & 3) - min;
+        }
+    }
+}
+
+/// Scale code `sub` of a `Q3_K` block, -32 to 31.
+#[inline(always)]
+fn q3_k_scale(packed: &[u8], sub: usize) -> i8 {
+    let low = (packed[sub % 8] >> (sub / 8 * 4)) & 15;
+    let high = (packed[8 + sub % 4] >> (sub / 4 * 2)) & 3;
+    (low | high << 4) as i8 - 32
+}
+
+#[inline(always)]
+fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
+    let d = half_at(block, 108);
+    for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let scale = d * f32::from(q3_k_scale(&block[96..108], sub));
+        let (half, shift) = (sub % 2 * 16, sub % 8 / 2 * 2);
+        let low = &block[32 + sub / 8 * 32 + half..][..16];
+        for ((out, low), high) in out.iter_mut().zip(low).zip(&block[half..half + 16]) {
+            let code = ((low >> shift) & 3) | ((high >> (sub / 2)) & 1) << 2;
+            *out = scale * (f32::from(code) - 4.0);
+        }
+    }
+}
+
+/// Scale and minimum code `sub` of a `Q4_K` or `Q5_K` block, 0 to 63.
+#[inline(always)]
+fn six_bit_pair(packed: &[u8], sub: usize) -> (u8, u8) {
+    if sub < 4 {
+        (packed[sub] & 63, packed[sub + 4] & 63)
+    } else {
+        let both = packed[sub + 4];
+        (both & 15 | packed[sub - 4] >> 6 << 4, both >> 4 | packed[sub] >> 6 << 4)
+    }
+}
+
+#[inline(always)]
+fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
+    for (sub, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (scale, min) = six_bit_pair(&block[4..16], sub);
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        let start = 16 + sub / 2 * 32;
+        for (out, q) in out.iter_mut().zip(&block[start..start + 32]) {
+            *out = scale * f32::from((q >> (sub % 2 * 4)) & 15) - min;
+        }
+    }
+}
+
+#[inline(always)]
+fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
+    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
+    for (sub, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (scale, min) = six_bit_pair(&block[4..16], sub);
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        let low = &block[48 + sub / 2 * 32..][..32];
+        for ((out, low), high) in out.iter_mut().zip(low).zip(&block[16..48]) {
+            let code = ((low >> (sub % 2 * 4)) & 15) | ((high >> sub) & 1) << 4;
+            *out = scale * f32::from(code) - min;
+        }
+    }
+}
+
+#[inline(always)]
+fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+    let d = half_at(block, 208);
+    for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let scale = d * f32::from(block[192 + sub] as i8);
+        // Eight sub-blocks are a half; two of them share 32 bytes of high bits.
+        let (half, place) = (sub / 8, sub % 8);
+        let low = &block[64 * half + place % 4 * 16..][..16];
+        let high = &block[128 + 32 * half + place % 2 * 16..][..16];
+        for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+            let code = ((low >> (place / 4 * 4)) & 15) | ((high >> (place / 2 * 2)) & 3) << 4;
+            *out = scale * (f32::from(code) - 32.0);
+        }
+    }
+}
+
+/// Decodes whole blocks, one after the other.
+#[inline(always)]
+fn each<const BYTES: usize, const N: usize>(
+    blocks: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; N]),
+) {
+    for (block, out) in blocks.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<N>().0) {
+        decode(block, out);
+    }
+}
+
+kernel! {
+    /// Decodes blocks to f32: the bits of llama.cpp's `NumPy` reference (`gguf.quants.dequantize`).
+    ///
+    /// `out` takes [`BlockType::elements`] numbers for each block; what is no whole block is left alone.
+    ///
+    /// ```
+    /// use arrow_quant::kernels::gguf::{BlockType, decode_blocks};
+    ///
+    /// let mut block = [0x98; 18];
+    /// block[..2].copy_from_slice(&[0x00, 0x38]); // d is 0.5
+    /// let mut out = [0.0; 32];
+    /// decode_blocks(BlockType::Q4_0, &block, &mut out);
+    /// assert_eq!((out[0], out[31]), (0.0, 0.5));
+    /// ```
+    pub fn decode_blocks(kind: BlockType, blocks: &[u8], out: &mut [f32]) {
+        match kind {
+            BlockType::Q4_0 => each(blocks, out, q4_0),
+            BlockType::Q4_1 => each(blocks, out, q4_1),
+            BlockType::Q5_0 => each(blocks, out, q5_0),
+            BlockType::Q5_1 => each(blocks, out, q5_1),
+            BlockType::Q8_0 => each(blocks, out, q8_0),
+            BlockType::Q2_K => each(blocks, out, q2_k),
+            BlockType::Q3_K => each(blocks, out, q3_k),
+            BlockType::Q4_K => each(blocks, out, q4_k),
+            BlockType::Q5_K => each(blocks, out, q5_k),
+            BlockType::Q6_K => each(blocks, out, q6_k),
+        }
+    }
+}

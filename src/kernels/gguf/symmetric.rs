@@ -1,0 +1,193 @@
+//! Scales of `Q3_K` and `Q6_K`: `weight = d * scale * (code - middle)`, scales of either sign.
+//!
+//! One sub-block per lane, a super-block in all lanes; the steps are those of the affine types.
+
+use std::array::from_fn;
+
+use super::{
+    super::{
+        lanes::{max, min},
+        search::{
+            candidate::Sums,
+            tile::{LANES, Lane, Tile},
+        },
+    },
+    affine::{as_half, together, total},
+};
+
+/// How the next candidate is made.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// The scale at which the extreme is code 0, times a factor; at a negative factor it is the last code.
+    Shrink(f32),
+    /// The fit to the candidate before.
+    Fit,
+    /// Codes for the best real scales, the largest times a factor being the least code.
+    Round(f32),
+    /// The best codes moved.
+    Move(f32),
+    /// `d` fitted to the best codes.
+    Rescale,
+}
+
+/// The scale of each lane, in units of `d`.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    pub scale: Lane,
+    pub d: Lane,
+}
+
+impl Candidate {
+    const NONE: Self = Self { scale: [0.0; LANES], d: [1.0; LANES] };
+}
+
+/// `1 / s` for either sign; 0 where there is none, so that every code is the middle.
+#[inline(always)]
+pub(super) fn signed_reciprocal(s: f32) -> f32 {
+    if s.abs() >= f32::MIN_POSITIVE { 1.0 / s } else { 0.0 }
+}
+
+/// Added to a number of magnitude below `2^22`, this leaves its nearest integer, ties to even.
+const ROUND: f32 = 12_582_912.0;
+
+/// The nearest integer from `-SCALES` to `SCALES - 1`.
+#[inline(always)]
+fn round<const SCALES: usize>(x: f32) -> f32 {
+    (max(min(x, SCALES as f32 - 1.0), -(SCALES as f32)) + ROUND) - ROUND
+}
+
+/// `SCALES` is what the least code of a scale is the negative of.
+struct Search<'t, const BITS: usize, const SCALES: usize> {
+    tile: &'t Tile<'t>,
+    error: Lane,
+    best: Candidate,
+    /// What the best left: sums of `x (q - z)` and `(q - z)^2`.
+    sums: (Lane, Lane),
+    /// The best scales before rounding.
+    real: Option<Lane>,
+}
+
+impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
+    const MIDDLE: f32 = (1u32 << (BITS - 1)) as f32;
+
+    #[inline(always)]
+    fn consider(&mut self, candidate: &Candidate, whole: bool) -> (Lane, Lane) {
+        let (mut s, mut inverse) = ([0f32; LANES], [0f32; LANES]);
+        for i in 0..LANES {
+            s[i] = candidate.d[i] * candidate.scale[i];
+            inverse[i] = signed_reciprocal(s[i]);
+        }
+        let sums = Sums::of::<BITS>(self.tile, &inverse, &[Self::MIDDLE; LANES]);
+        let (mut cross, mut square, mut error) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        for i in 0..LANES {
+            let z = Self::MIDDLE;
+            cross[i] = sums.xq[i] - z * self.tile.x[i];
+            square[i] = sums.qq[i] - 2.0 * z * sums.q[i] + z * z * self.tile.n[i];
+            error[i] = s[i] * (s[i] * square[i] - 2.0 * cross[i]);
+        }
+        let (now, before) =
+            if whole { (total::<LANES>(&error), total::<LANES>(&self.error)) } else { (error, self.error) };
+        for i in 0..LANES {
+            let better = now[i] < before[i];
+            self.error[i] = if better { error[i] } else { self.error[i] };
+            self.best.scale[i] = if better { candidate.scale[i] } else { self.best.scale[i] };
+            self.best.d[i] = if better { candidate.d[i] } else { self.best.d[i] };
+            self.sums.0[i] = if better { cross[i] } else { self.sums.0[i] };
+            self.sums.1[i] = if better { square[i] } else { self.sums.1[i] };
+        }
+        (cross, square)
+    }
+
+    #[inline(always)]
+    fn shrunk(&self, factor: f32) -> Candidate {
+        let mut candidate = Candidate::NONE;
+        for i in 0..LANES {
+            let (low, high) = (self.tile.low[i], self.tile.high[i]);
+            let extreme = if -low > high { low } else { high };
+            let steps = if factor < 0.0 { Self::MIDDLE - 1.0 } else { Self::MIDDLE };
+            candidate.scale[i] = extreme * (-factor / steps);
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn fitted(sums: &(Lane, Lane)) -> Candidate {
+        let mut candidate = Candidate::NONE;
+        for i in 0..LANES {
+            candidate.scale[i] = sums.0[i] * signed_reciprocal(sums.1[i]);
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn rounded(real: &Lane, factor: f32) -> Candidate {
+        let mut candidate = Candidate::NONE;
+        let (low, high) = (together::<LANES>(real, min), together::<LANES>(real, max));
+        let most: Lane = from_fn(|i| if -low[i] > high[i] { low[i] } else { high[i] });
+        for i in 0..LANES {
+            candidate.d[i] = as_half(most[i] * (-factor / SCALES as f32));
+            candidate.scale[i] = round::<SCALES>(real[i] * signed_reciprocal(candidate.d[i]));
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn moved(&self, by: f32) -> Candidate {
+        let mut candidate = self.best;
+        for scale in &mut candidate.scale {
+            *scale = round::<SCALES>(*scale + by);
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn rescaled(&self) -> Candidate {
+        let mut candidate = self.best;
+        let (mut cross, mut square) = ([0f32; LANES], [0f32; LANES]);
+        for i in 0..LANES {
+            let scale = self.best.scale[i];
+            cross[i] = scale * self.sums.0[i];
+            square[i] = scale * scale * self.sums.1[i];
+        }
+        let (cross, square) = (total::<LANES>(&cross), total::<LANES>(&square));
+        for i in 0..LANES {
+            candidate.d[i] = as_half(cross[i] * signed_reciprocal(square[i]));
+        }
+        candidate
+    }
+
+    #[inline(always)]
+    fn run(&mut self, steps: &[Step]) {
+        let mut last = ([0.0; LANES], [0.0; LANES]);
+        for step in steps {
+            let (candidate, whole) = match *step {
+                Step::Shrink(factor) => (self.shrunk(factor), false),
+                Step::Fit => (Self::fitted(&last), false),
+                Step::Round(factor) => {
+                    if self.real.is_none() {
+                        self.real = Some(self.best.scale);
+                        self.error = [f32::INFINITY; LANES];
+                    }
+                    (Self::rounded(&self.real.unwrap_or([0.0; LANES]), factor), true)
+                }
+                Step::Move(by) => (self.moved(by), false),
+                Step::Rescale => (self.rescaled(), true),
+            };
+            last = self.consider(&candidate, whole);
+        }
+    }
+}
+
+/// The best candidate of a schedule.
+#[inline(always)]
+pub(super) fn search<const BITS: usize, const SCALES: usize>(tile: &Tile, steps: &[Step]) -> Candidate {
+    let mut search = Search::<BITS, SCALES> {
+        tile,
+        error: [f32::INFINITY; LANES],
+        best: Candidate::NONE,
+        sums: ([0.0; LANES], [0.0; LANES]),
+        real: None,
+    };
+    search.run(steps);
+    search.best
+}
