@@ -1,6 +1,10 @@
 //! The join of weights with a small table, without a copy of the weights.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use arrow::{
     compute::{concat_batches, take},
@@ -24,8 +28,10 @@ use datafusion::{
         stream::RecordBatchStreamAdapter,
     },
 };
-use futures::{StreamExt, TryStreamExt};
-use tokio::sync::OnceCell;
+use futures::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::{BoxFuture, Shared},
+};
 
 /// Puts a [`BroadcastJoinExec`] where a hash join would copy rows of weights.
 ///
@@ -76,12 +82,12 @@ fn is_broadcast(join: &HashJoinExec) -> bool {
 pub struct BroadcastJoinExec {
     /// What is to be computed: children, keys, projection and properties.
     join: Arc<HashJoinExec>,
-    left: Arc<OnceCell<Arc<Lookup>>>,
+    left: OnceLock<SharedLookup>,
 }
 
 impl BroadcastJoinExec {
     fn new(join: Arc<HashJoinExec>) -> Self {
-        Self { join, left: Arc::default() }
+        Self { join, left: OnceLock::new() }
     }
 }
 
@@ -142,13 +148,17 @@ impl ExecutionPlan for BroadcastJoinExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let right = self.join.right().execute(partition, Arc::clone(&context))?;
-        let (join, left) = (Arc::clone(&self.join), Arc::clone(&self.left));
-        let batches = futures::stream::once(async move {
-            let lookup = left.get_or_try_init(|| async {
+        let lookup = self.left.get_or_init(|| {
+            let join = Arc::clone(&self.join);
+            let made = async move {
                 let batches = collect(Arc::clone(join.left()), context).await?;
                 Lookup::try_new(&join, &batches).map(Arc::new)
-            });
-            let lookup = Arc::clone(lookup.await?);
+            };
+            made.map(|made| made.map_err(Arc::new)).boxed().shared()
+        });
+        let (join, lookup) = (Arc::clone(&self.join), lookup.clone());
+        let batches = futures::stream::once(async move {
+            let lookup = lookup.await.map_err(DataFusionError::Shared)?;
             let joined = right.map(move |batch| lookup.join(&join, &batch?));
             Ok::<_, DataFusionError>(joined)
         });
@@ -156,6 +166,10 @@ impl ExecutionPlan for BroadcastJoinExec {
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }
+
+/// The left side in the making. All partitions wait for the one attempt, which goes on when one of them is dropped: the
+/// plan below can be run only once.
+type SharedLookup = Shared<BoxFuture<'static, Result<Arc<Lookup>, Arc<DataFusionError>>>>;
 
 /// The left side, and where its keys are.
 #[derive(Debug)]

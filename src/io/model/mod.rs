@@ -47,6 +47,8 @@ pub struct Model {
     parts: Option<PartRows>,
     /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
     decoded: bool,
+    /// Not those of tensors in blocks, which the output has as well.
+    keeps_blocks: bool,
 }
 
 /// One file of a model.
@@ -182,14 +184,16 @@ impl Model {
         }
         scale::assign(&mut tensors, &by_name);
         let labels = Labels::new(&tensors, Tensor::dtype_name);
-        Ok(Self { folder, files, tensors, by_name, labels, parts, decoded: false })
+        Ok(Self { folder, files, tensors, by_name, labels, parts, decoded: false, keeps_blocks: false })
     }
 
     /// The same model, but `dtype` and `data` of its weights table are those of the values, where they are encoded: what
-    /// is carried over can then be read without knowing the source.
+    /// is carried over can then be read without knowing the source. With `keeps_blocks` tensors in the blocks of GGUF stay
+    /// as they are, for an output that has these blocks.
     #[must_use]
-    pub fn decoded(mut self) -> Self {
+    pub fn decoded(mut self, keeps_blocks: bool) -> Self {
         self.decoded = true;
+        self.keeps_blocks = keeps_blocks;
         self.labels = Labels::new(&self.tensors, |tensor| self.dtype_name(tensor));
         self
     }
@@ -201,7 +205,8 @@ impl Model {
 
     /// The float that `data` of a tensor is where that is not what is stored.
     pub(in crate::io) fn decoded_float(&self, tensor: &Tensor) -> Option<Float> {
-        if self.decoded && !tensor.is_plain() { float_of(tensor.dtype) } else { None }
+        let kept = self.keeps_blocks && tensor.is_in_blocks();
+        if self.decoded && !tensor.is_plain() && !kept { float_of(tensor.dtype) } else { None }
     }
 
     /// The type of a tensor as the weights table has it.

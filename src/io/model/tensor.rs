@@ -86,6 +86,11 @@ impl Tensor {
         matches!(self.storage, Storage::Plain { .. })
     }
 
+    /// Whether it is stored in blocks of GGUF.
+    pub fn is_in_blocks(&self) -> bool {
+        matches!(self.storage, Storage::Encoded { encoding: Encoding::Block(_), .. })
+    }
+
     /// The number of the file in which it begins.
     pub fn file(&self) -> usize {
         match &self.storage {

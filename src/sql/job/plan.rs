@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 
 use super::{CheckedActivations, Job, JobError};
 use crate::io::{
-    Choice, Export, Model, Part,
+    Choice, Export, Model, OutputFormat, Part,
     choice::{Goals, Width, choices_batch, widths_batch},
     piece::Piece,
     scan::PART_BYTES,
@@ -33,7 +33,8 @@ impl Job {
     /// # Errors
     /// When the model cannot be read, the selection names nothing in it, or the format cannot hold it.
     pub fn plan(self) -> Result<PlannedJob, JobError> {
-        let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? }.decoded();
+        let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
+        let model = model.decoded(self.target.format == OutputFormat::Gguf);
         let mut choices = self.rules.choose(&model)?;
         let export = Export::plan(&model, &mut choices, &self.target)?;
         let parts = model.parts_of(None, PART_BYTES, if export.is_some() { Piece::ROWS_TOGETHER } else { 1 });
