@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{CliError, options};
+use super::{CliError, options, workers::Workers};
 use crate::{
     io::output::ErrorSums,
     sql::{
@@ -33,14 +33,10 @@ const TOTAL: &str = "all that differ";
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let threads = arguments.threads.unwrap_or_else(options::cores);
-    let runtime = options::runtime(arguments.threads)?;
+    let workers = Workers::new(arguments.threads)?;
     let session = Session::new(threads)?;
-    let differences = runtime.block_on(async {
-        tokio::select! {
-            result = compare(&session, &arguments.reference, &arguments.candidate) => Ok(result?),
-            _ = tokio::signal::ctrl_c() => Err(CliError::Failed("interrupted".into())),
-        }
-    })?;
+    let (reference, candidate) = (arguments.reference.clone(), arguments.candidate.clone());
+    let differences = workers.run(async move { Ok(compare(&session, &reference, &candidate).await?) })?;
     let errors = differences.iter().filter_map(|(_, difference)| match difference {
         Difference::Error(sums) => Some(sums),
         _ => None,

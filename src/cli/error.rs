@@ -1,11 +1,11 @@
 //! What went wrong, as one line on stderr and an exit code.
 
-use std::{io, process::ExitCode};
+use std::io;
 
 use clap::error::ErrorKind;
 use datafusion::common::DataFusionError;
 
-use crate::io::IoError;
+use crate::{io::IoError, sql::error::message};
 
 /// An error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum CliError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// A query; the text is that of the innermost error.
-    #[error("{}", query_message(.0))]
+    #[error("{}", message(.0))]
     Query(#[from] DataFusionError),
     /// Standard output.
     #[error("cannot write the result: {0}")]
@@ -28,60 +28,34 @@ pub enum CliError {
 }
 
 impl CliError {
-    pub fn is_broken_pipe(&self) -> bool {
+    pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Prints the error as one line.
-    pub fn report(&self) -> ExitCode {
+    /// Prints the error as one line; gives the exit code.
+    pub(super) fn report(&self) -> u8 {
         eprintln!("error: {}", one_line(&self.to_string()));
-        ExitCode::from(if matches!(self, Self::Usage(_)) { 2 } else { 1 })
+        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
     }
 }
 
-/// Prints what clap found wrong as one line; help and version as they are.
-pub fn report_usage(error: &clap::Error) -> ExitCode {
+/// Prints what clap found wrong as one line; help and version as they are. Gives the exit code.
+pub(super) fn report_usage(error: &clap::Error) -> u8 {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         error.exit();
     }
+    eprintln!("error: {} (--help tells more)", usage(error));
+    2
+}
+
+/// What clap found wrong, as one line.
+pub(super) fn usage(error: &clap::Error) -> String {
     let text = error.to_string();
     let message = text.split("\n\nUsage:").next().unwrap_or(&text).split("\n\nFor more").next().unwrap_or_default();
-    eprintln!("{} (--help tells more)", one_line(message));
-    ExitCode::from(2)
+    let message = one_line(message);
+    message.strip_prefix("error: ").unwrap_or(&message).to_owned()
 }
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The message without the names of the layers it came through.
-fn query_message(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
-            Some(inner) => query_message(inner),
-            None => inner.to_string(),
-        },
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => query_message(inner),
-        DataFusionError::Shared(inner) => query_message(inner),
-        DataFusionError::Plan(text) | DataFusionError::Execution(text) => innermost(text),
-        other => other.strip_backtrace(),
-    }
-}
-
-/// What a function said of its arguments, without what the planner put around it.
-fn innermost(text: &str) -> String {
-    let text = text.rsplit("coercion failed with: Error during planning: ").next().unwrap_or(text);
-    text.split(" No function matches").next().unwrap_or(text).to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_error_is_its_innermost_message() {
-        let inner = DataFusionError::Execution("quantize: bits must be 2".into());
-        let error = DataFusionError::Context("while".into(), Box::new(DataFusionError::External(Box::new(inner))));
-        assert_eq!(CliError::from(error).to_string(), "quantize: bits must be 2");
-    }
 }

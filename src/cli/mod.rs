@@ -13,14 +13,17 @@ mod progress;
 mod prompt;
 mod quantize;
 mod recipes;
+mod silent;
 mod sql;
 mod table;
+mod workers;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use error::CliError;
+pub use error::CliError;
+pub use silent::Outcome;
 
 /// Quantize the weights of neural networks to 2, 3, 4 and 8 bits.
 #[derive(Debug, Parser)]
@@ -50,7 +53,12 @@ enum Command {
 
 /// Runs the program on the arguments of the process: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    run(std::env::args_os()).into()
+}
+
+/// Runs the program on arguments of which the first is its own name; gives the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return error::report_usage(&error),
     };
@@ -65,8 +73,34 @@ pub fn main() -> ExitCode {
     };
     match result {
         // The reader of a pipe has seen enough.
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => 0,
         Err(error) => error.report(),
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
     }
+}
+
+/// Runs `arrow-quant quantize` with the options given, and prints nothing.
+///
+/// # Errors
+/// When the options are wrong, and when the run fails.
+pub fn quantize(
+    options: &[OsString],
+    progress: &dyn crate::sql::Progress,
+    cancel: &crate::sql::Cancel,
+) -> Result<Outcome, CliError> {
+    let program = ["arrow-quant", "quantize"].map(OsString::from);
+    let cli =
+        Cli::try_parse_from(program.iter().chain(options)).map_err(|error| CliError::Usage(error::usage(&error)))?;
+    match cli.command {
+        Command::Quantize(arguments) => silent::run(&arguments, progress, cancel),
+        _ => Err(CliError::Usage("quantize is the only command that runs silently".into())),
+    }
+}
+
+/// The options of `arrow-quant quantize`, and the model, by their names in the program.
+pub fn quantize_options() -> Vec<String> {
+    let command = Cli::command();
+    let quantize = command.find_subcommand("quantize");
+    let options = quantize.into_iter().flat_map(clap::Command::get_arguments);
+    options.map(|option| option.get_id().to_string()).collect()
 }

@@ -13,7 +13,7 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 use super::{CliError, activations, format, goals, options, progress::Reporter, table};
 use crate::{
     io::{Existing, Rules, output::REPORT},
-    sql::{Cancel, Destination, Job, JobError, PlannedJob, Session, Summary, recipes},
+    sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 pub struct Arguments {
     /// A safetensors file, a folder of shards, a diffusers folder, or one that compressed-tensors packed or quantize made
     #[arg(required_unless_present = "print_sql")]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     /// The folder to make
     #[arg(long, short, value_name = "DIR", required_unless_present_any = ["dry_run", "print_sql"])]
     output: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub struct Arguments {
     overwrite: bool,
     /// Say what would happen to each tensor and write nothing; weights are read only where bits are chosen by measurement
     #[arg(long, conflicts_with_all = ["resume", "overwrite", "report"])]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     #[command(flatten)]
     format: format::Arguments,
     /// Do not read the output back to compare it with what was meant
@@ -97,49 +97,30 @@ impl From<JobError> for CliError {
     }
 }
 
+impl Arguments {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(options::cores)
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
-    let goals = arguments.goals.goals();
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
         let recipe = if arguments.format.has_parts() { arguments.activations.recipe() } else { recipes::EXPORT };
-        if goals.any() {
+        if arguments.goals.goals().any() {
             writeln!(out, "{};", recipes::MIXED_PRECISION.sql.trim_end())?;
         }
         return Ok(write!(out, "{}", recipe.sql)?);
     };
-    if goals.any() && !arguments.format.has_parts() {
-        // What is measured is the error of this library's own scales, not that of the format's.
-        return Err(CliError::Usage(
-            "--min-sqnr, --target-size and --target-bpw choose bits for --format parquet or arrow alone".into(),
-        ));
-    }
-    let threads = arguments.threads.unwrap_or_else(options::cores);
     let reporter = Reporter::new(arguments.json);
-    let planned = job(arguments, model)?.plan()?;
-    let mut planned =
-        until_interrupted(|cancel| planned.reach(goals, threads, arguments.memory_limit, &reporter, cancel))?;
-    if let Some(options) = arguments.activations.options()? {
-        planned = planned.with_activations(options)?;
-    }
+    let planned = until_interrupted(|cancel| plan(arguments, model, &reporter, cancel))?;
     if arguments.dry_run {
         return Ok(writeln!(out, "{}", plan_table(&planned))?);
     }
-    let Some(output) = &arguments.output else {
-        return Err(CliError::Usage("--output DIR is missing".into()));
-    };
-    let destination = Destination {
-        output: output.clone(),
-        existing: match (arguments.resume, arguments.overwrite) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        },
-        check: !arguments.no_check,
-        threads,
-        memory_limit: arguments.memory_limit,
-    };
+    let destination = destination(arguments)?;
+    let output = &destination.output;
     let reporter = Reporter::new(arguments.json);
-    let summary = until_interrupted(|cancel| planned.run(&destination, &reporter, cancel))?;
+    let summary = until_interrupted(|cancel| Ok(planned.run(&destination, &reporter, cancel)?))?;
     if arguments.report {
         writeln!(out, "{}", report_table(output)?)?;
     }
@@ -149,6 +130,46 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?;
     }
     Ok(())
+}
+
+/// Where the folder goes and how it is made.
+pub(super) fn destination(arguments: &Arguments) -> Result<Destination, CliError> {
+    let Some(output) = &arguments.output else {
+        return Err(CliError::Usage("--output DIR is missing".into()));
+    };
+    Ok(Destination {
+        output: output.clone(),
+        existing: match (arguments.resume, arguments.overwrite) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        },
+        check: !arguments.no_check,
+        threads: arguments.threads(),
+        memory_limit: arguments.memory_limit,
+    })
+}
+
+/// What the arguments ask for: known from the headers alone but where bits are chosen by measurement.
+pub(super) fn plan(
+    arguments: &Arguments,
+    model: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<PlannedJob, CliError> {
+    let goals = arguments.goals.goals();
+    if goals.any() && !arguments.format.has_parts() {
+        // What is measured is the error of this library's own scales, not that of the format's.
+        return Err(CliError::Usage(
+            "--min-sqnr, --target-size and --target-bpw choose bits for --format parquet or arrow alone".into(),
+        ));
+    }
+    let planned = job(arguments, model)?.plan()?;
+    let planned = planned.reach(goals, arguments.threads(), arguments.memory_limit, progress, cancel)?;
+    Ok(match arguments.activations.options()? {
+        Some(options) => planned.with_activations(options)?,
+        None => planned,
+    })
 }
 
 fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
@@ -168,7 +189,7 @@ fn job(arguments: &Arguments, model: &Path) -> Result<Job, CliError> {
 }
 
 /// Does the work on this thread while one of the runtime listens for Ctrl-C.
-fn until_interrupted<T>(work: impl FnOnce(&Cancel) -> Result<T, JobError>) -> Result<T, CliError> {
+fn until_interrupted<T>(work: impl FnOnce(&Cancel) -> Result<T, CliError>) -> Result<T, CliError> {
     let runtime = options::runtime(Some(1))?;
     let cancel = Arc::new(Cancel::new(false));
     let seen = Arc::clone(&cancel);
@@ -179,7 +200,7 @@ fn until_interrupted<T>(work: impl FnOnce(&Cancel) -> Result<T, JobError>) -> Re
     });
     let result = work(&cancel);
     runtime.shutdown_timeout(Duration::ZERO);
-    Ok(result?)
+    result
 }
 
 /// `report.parquet` through `sql/report.sql`.
@@ -274,7 +295,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     )
 }
 
-fn json(summary: &Summary, output: &Path) -> serde_json::Value {
+pub(super) fn json(summary: &Summary, output: &Path) -> serde_json::Value {
     let totals = &summary.totals;
     let stats = totals.errors.map(|errors| errors.stats());
     serde_json::json!({

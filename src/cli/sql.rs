@@ -14,9 +14,8 @@ use datafusion::{
     sql::parser::{DFParserBuilder, Statement},
 };
 use futures::StreamExt;
-use tokio::runtime::Runtime;
 
-use super::{CliError, options, prompt, table};
+use super::{CliError, options, prompt, table, workers::Workers};
 use crate::sql::Session;
 
 #[derive(Debug, clap::Args)]
@@ -55,12 +54,12 @@ impl FromStr for NamedPath {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let runtime = options::runtime(arguments.threads)?;
+    let workers = Workers::new(arguments.threads)?;
     let session = Session::new(arguments.threads.unwrap_or_else(options::cores))?;
     for named in &arguments.tables {
         session.register_model(&named.name, &named.path)?;
     }
-    let console = Console { runtime, session, max_rows: arguments.max_rows };
+    let console = Console { workers, session, max_rows: arguments.max_rows };
     match &arguments.query {
         Some(query) => console.run_script(query),
         None if stdin().is_terminal() => prompt::run(&console),
@@ -74,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 
 /// A session and how its results are shown.
 pub struct Console {
-    runtime: Runtime,
+    workers: Workers,
     session: Session,
     max_rows: usize,
 }
@@ -89,38 +88,31 @@ impl Console {
     }
 
     fn run_statement(&self, statement: Statement) -> Result<(), CliError> {
-        let shown = self.runtime.block_on(async {
-            tokio::select! {
-                result = self.fetch(statement) => result,
-                _ = tokio::signal::ctrl_c() => Err(CliError::Failed("interrupted".into())),
-            }
-        })?;
+        let shown = self.workers.run(fetch(self.session.clone(), statement, self.max_rows))?;
         let mut out = stdout().lock();
         Ok(out.write_all(shown.as_bytes())?)
     }
+}
 
-    async fn fetch(&self, statement: Statement) -> Result<String, CliError> {
-        let context = self.session.context();
-        let plan = context.state().statement_to_plan(statement).await?;
-        let mut stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
-        if stream.schema().fields().is_empty() {
-            // A statement that gives no table: CREATE, DROP, SET.
-            while let Some(batch) = stream.next().await {
-                batch?;
-            }
-            return Ok(String::new());
+/// Runs a statement and gives the first rows of its result as text.
+async fn fetch(session: Session, statement: Statement, max_rows: usize) -> Result<String, CliError> {
+    let context = session.context();
+    let plan = context.state().statement_to_plan(statement).await?;
+    let mut stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
+    if stream.schema().fields().is_empty() {
+        // A statement that gives no table: CREATE, DROP, SET.
+        while let Some(batch) = stream.next().await {
+            batch?;
         }
-        let (batches, more) = first_rows(stream, self.max_rows).await?;
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        let rows_are = if rows == 1 { "row" } else { "rows" };
-        let count = if more {
-            format!("the first {rows} rows; --max-rows shows more\n")
-        } else {
-            format!("{rows} {rows_are}\n")
-        };
-        let table = table::pretty(&batches).map_err(DataFusionError::from)?;
-        Ok(format!("{table}\n{count}"))
+        return Ok(String::new());
     }
+    let (batches, more) = first_rows(stream, max_rows).await?;
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let rows_are = if rows == 1 { "row" } else { "rows" };
+    let count =
+        if more { format!("the first {rows} rows; --max-rows shows more\n") } else { format!("{rows} {rows_are}\n") };
+    let table = table::pretty(&batches).map_err(DataFusionError::from)?;
+    Ok(format!("{table}\n{count}"))
 }
 
 /// The first `limit` rows as text, and whether there are more. The rest of the query is not run.

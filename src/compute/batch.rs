@@ -1,13 +1,11 @@
 //! Whole record batches: their column of weights quantized, or decoded again, in parallel over rows.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use arrow::compute::concat;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{Field, Schema};
-use rayon::prelude::*;
 
-use super::{ComputeError, dequantize, quantize};
+use super::{ComputeError, dequantize, parallel::by_blocks, quantize};
 use crate::types::{QuantizeOptions, quantized::QUANTIZED, weights::WEIGHTS};
 
 /// Quantizes the column `weights` of a batch; the result has a column `quantized` in its place, and all others as they
@@ -43,36 +41,15 @@ fn replace(
         let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         ComputeError::InvalidArgument(format!("the batch must have a column '{from}'; it has {}", names.join(", ")))
     })?;
-    let column = parallel(batch.column(index), function)?;
+    let column = batch.column(index);
+    let call = |rows: Range<usize>| function(&column.slice(rows.start, rows.len()));
+    let column = by_blocks(column.len(), column.to_data().get_slice_memory_size()?, call)?;
     let mut fields = schema.fields().to_vec();
     fields[index] = Arc::new(Field::new(to, column.data_type().clone(), true));
     let mut columns = batch.columns().to_vec();
     columns[index] = column;
     let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-}
-
-fn parallel(
-    array: &ArrayRef,
-    function: impl Fn(&dyn Array) -> Result<ArrayRef, ComputeError> + Sync,
-) -> Result<ArrayRef, ComputeError> {
-    // A few parts per thread, so that one slow thread does not hold up the others.
-    let parts = (4 * rayon::current_num_threads()).min(array.len());
-    if parts <= 1 || rayon::current_num_threads() == 1 {
-        return function(array);
-    }
-    let start = |part: usize| part * array.len() / parts;
-    let results = (0..parts)
-        .into_par_iter()
-        .map(|part| {
-            let slice = array.slice(start(part), start(part + 1) - start(part));
-            function(&slice).map_err(|error| error.offset(start(part)))
-        })
-        .collect::<Vec<_>>();
-    // The first error in the order of rows, whichever thread was first.
-    let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let results: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
-    Ok(concat(&results)?)
 }
 
 #[cfg(test)]

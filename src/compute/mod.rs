@@ -1,7 +1,7 @@
 //! Functions of Arrow arrays: array in, array out. No queries, no files.
 //!
 //! Every function takes the list arrays that [`Rows`] reads, sliced or not, and gives null for null. Rows are independent
-//! of each other. Apart from [`quantize_batch`] and [`dequantize_batch`] nothing here starts a thread: who has partitions
+//! of each other. Apart from [`quantize_batch`], [`dequantize_batch`] and [`by_blocks`] nothing here starts a thread: who has partitions
 //! runs these on each.
 
 mod activation_params;
@@ -26,6 +26,7 @@ mod log_equalization_factors;
 mod mse;
 mod options;
 mod pair;
+mod parallel;
 mod quant_params;
 mod quantize;
 mod quantize_with;
@@ -56,6 +57,7 @@ pub use hessian_factor::hessian_factor;
 pub use log_equalization_factors::log_equalization_factors;
 pub use mse::mse;
 pub use options::RowOptions;
+pub use parallel::by_blocks;
 pub use quant_params::{quant_params, quant_params_weighted};
 pub use quantize::{quantize, quantize_weighted};
 pub use quantize_with::quantize_with;

@@ -8,7 +8,7 @@ use std::{
 
 use arrow::{
     compute::{concat_batches, take},
-    row::{OwnedRow, RowConverter, SortField},
+    row::{RowConverter, SortField},
 };
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_schema::{DataType, Field, SchemaRef};
@@ -23,7 +23,7 @@ use datafusion::{
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, collect,
-        execution_plan::ReplaceChildrenOptions,
+        execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions},
         joins::{HashJoinExec, PartitionMode},
         stream::RecordBatchStreamAdapter,
     },
@@ -135,8 +135,7 @@ impl ExecutionPlan for BroadcastJoinExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let join = self.join.builder().recompute_properties().with_new_children(children)?.build()?;
-        Ok(Arc::new(Self::new(Arc::new(join))))
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
     fn apply_expressions(
@@ -176,7 +175,8 @@ type SharedLookup = Shared<BoxFuture<'static, Result<Arc<Lookup>, Arc<DataFusion
 struct Lookup {
     rows: RecordBatch,
     converter: RowConverter,
-    places: HashMap<OwnedRow, Vec<u32>>,
+    /// The rows of each key, by the key's bytes.
+    places: HashMap<Box<[u8]>, Vec<u32>>,
 }
 
 impl Lookup {
@@ -185,11 +185,11 @@ impl Lookup {
         let keys = evaluate(join.on().iter().map(|(left, _)| left), &rows)?;
         let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
         let converter = RowConverter::new(fields)?;
-        let mut places: HashMap<OwnedRow, Vec<u32>> = HashMap::new();
+        let mut places: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         for (row, key) in converter.convert_columns(&keys)?.iter().enumerate() {
             // NULL equals nothing.
             if keys.iter().all(|column| column.is_valid(row)) {
-                places.entry(key.owned()).or_default().push(row as u32);
+                places.entry(key.as_ref().into()).or_default().push(row as u32);
             }
         }
         Ok(Self { rows, converter, places })
@@ -201,7 +201,7 @@ impl Lookup {
         let outer = *join.join_type() == JoinType::Right;
         let (mut left, mut right) = (Vec::new(), Vec::new());
         for (row, key) in self.converter.convert_columns(&keys)?.iter().enumerate() {
-            match self.places.get(&key.owned()) {
+            match self.places.get(key.as_ref()) {
                 Some(places) => {
                     left.extend(places.iter().copied().map(Some));
                     right.extend(std::iter::repeat_n(row as u32, places.len()));
@@ -242,7 +242,12 @@ fn evaluate<'a>(keys: impl Iterator<Item = &'a Arc<dyn PhysicalExpr>>, batch: &R
 mod tests {
     use arrow::util::pretty::pretty_format_batches;
     use arrow_array::cast::AsArray;
-    use datafusion::{execution::session_state::SessionStateBuilder, physical_plan::displayable, prelude::*};
+    use datafusion::{
+        catalog::MemTable,
+        execution::session_state::SessionStateBuilder,
+        physical_plan::{displayable, execute_stream_partitioned},
+        prelude::*,
+    };
 
     use super::*;
 
@@ -307,6 +312,33 @@ mod tests {
             lists.values().to_data().buffers()[0].as_ptr()
         };
         assert_eq!(values(&rows[0]), values(&layers[0]));
+    }
+
+    #[tokio::test]
+    async fn every_partition_is_told_why_the_left_side_failed() {
+        let context = SessionContext::new_with_state(
+            SessionStateBuilder::new()
+                .with_config(SessionConfig::new().with_target_partitions(3))
+                .with_default_features()
+                .with_physical_optimizer_rule(Arc::new(BroadcastJoins))
+                .build(),
+        );
+        let layers = context.sql("SELECT 'a' AS name, [1.0, 2.0] AS weights").await.unwrap().collect().await.unwrap();
+        let partitions = vec![layers.clone(), layers.clone(), layers.clone()];
+        let table = MemTable::try_new(layers[0].schema(), partitions).unwrap();
+        context.register_table("layers", Arc::new(table)).unwrap();
+        context.sql("CREATE TABLE once AS SELECT 'a' AS name, 2 AS bits").await.unwrap();
+        let query = "SELECT weights, bits FROM layers JOIN (SELECT name, 1 / (bits - 2) AS bits FROM once) AS s \
+                     ON layers.name = s.name";
+        let plan = context.sql(query).await.unwrap().create_physical_plan().await.unwrap();
+        let text = displayable(plan.as_ref()).indent(false).to_string();
+        assert!(text.contains("BroadcastJoinExec"), "{text}");
+        let streams = execute_stream_partitioned(plan, context.task_ctx()).unwrap();
+        assert_eq!(streams.len(), 3);
+        for stream in streams {
+            let error = stream.try_collect::<Vec<_>>().await.unwrap_err();
+            assert!(error.to_string().contains("Divide by zero"), "{error}");
+        }
     }
 
     #[tokio::test]

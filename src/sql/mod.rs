@@ -2,6 +2,7 @@
 
 pub mod broadcast_join;
 pub mod compare;
+pub mod error;
 pub mod functions;
 pub mod job;
 pub mod recipes;

@@ -15,18 +15,24 @@ use crate::types::{
 /// One argument of a function.
 #[derive(Debug)]
 pub struct Argument {
+    /// Its name, as SQL and Python write it.
     pub name: &'static str,
+    /// What it may be.
     pub kind: Kind,
+    /// What it means.
     pub description: &'static str,
     /// May be left out, with every argument after it.
     pub optional: bool,
 }
 
 impl Argument {
+    /// An argument that must be given.
     pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
         Self { name, kind, description, optional: false }
     }
 
+    /// The argument, which may be left out.
+    #[must_use]
     pub const fn optional(mut self) -> Self {
         self.optional = true;
         self
@@ -114,6 +120,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether the values are lists.
+    pub const fn takes_rows(self) -> bool {
+        matches!(self, Self::Row | Self::RowOrQuantized | Self::Edges | Self::Hessian)
+    }
+
+    /// Whether a column of type `given` is accepted.
+    pub fn accepts_type(self, given: &DataType) -> bool {
+        self.target(given).is_some()
+    }
+
     fn accepts(self) -> &'static str {
         match self {
             Self::Row => "a list of numbers",

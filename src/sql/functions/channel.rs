@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use super::{
-    argument::{WEIGHTS, coerce},
+    argument::{Argument, WEIGHTS, coerce},
     scalar::documentation,
 };
 use crate::compute::{ChannelAccumulator, ChannelStatistic as Statistic, ComputeError};
@@ -31,7 +31,7 @@ pub struct ChannelFunction {
 }
 
 /// Every aggregate over channels.
-pub const FUNCTIONS: [ChannelFunction; 4] = [
+pub static FUNCTIONS: [ChannelFunction; 4] = [
     ChannelFunction {
         name: "channel_absmax",
         statistic: Statistic::Absmax,
@@ -65,9 +65,17 @@ pub const FUNCTIONS: [ChannelFunction; 4] = [
 /// Where the reference page lists aggregates.
 pub const SECTION: DocSection = DocSection { include: true, label: "Aggregate functions", description: None };
 
+/// What every aggregate over channels takes.
+const ARGUMENTS: &[Argument] = &[WEIGHTS];
+
+/// The name and the arguments of each.
+pub fn signatures() -> impl Iterator<Item = (&'static str, &'static [Argument])> {
+    FUNCTIONS.iter().map(|function| (function.name, ARGUMENTS))
+}
+
 /// The function as `DataFusion` calls it.
-pub fn udaf(function: ChannelFunction) -> AggregateUDF {
-    let documentation = documentation(SECTION, function.name, function.description, &[WEIGHTS], function.example);
+pub fn udaf(function: &'static ChannelFunction) -> AggregateUDF {
+    let documentation = documentation(SECTION, function.name, function.description, ARGUMENTS, function.example);
     AggregateUDF::new_from_impl(Adapter {
         function,
         signature: Signature::user_defined(Volatility::Immutable),
@@ -77,7 +85,7 @@ pub fn udaf(function: ChannelFunction) -> AggregateUDF {
 
 #[derive(Debug)]
 struct Adapter {
-    function: ChannelFunction,
+    function: &'static ChannelFunction,
     signature: Signature,
     documentation: Documentation,
 }
@@ -124,7 +132,7 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.function.name, &[WEIGHTS], given)
+        coerce(self.function.name, ARGUMENTS, given)
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {

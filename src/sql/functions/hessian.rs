@@ -24,8 +24,11 @@ use crate::{
 };
 
 const NAME: &str = "hessian";
-const ACTIVATIONS: [Argument; 1] =
-    [Argument::new("activations", Kind::Row, "a list of numbers: what a layer is fed for one token or pixel")];
+const ARGUMENTS: &[Argument] =
+    &[Argument::new("activations", Kind::Row, "a list of numbers: what a layer is fed for one token or pixel")];
+
+/// The name and the arguments.
+pub const SIGNATURE: (&str, &[Argument]) = (NAME, ARGUMENTS);
 
 /// The function as `DataFusion` calls it.
 pub fn udaf() -> AggregateUDF {
@@ -34,7 +37,7 @@ pub fn udaf() -> AggregateUDF {
                        its weights: what hessian_factor takes. NULL rows are skipped; NULL over no rows. Rows of \
                        different lengths are an error.";
     let example = "SELECT hessian(x) AS hessian FROM (VALUES ([1.0, 2.0]), ([3.0, -1.0])) AS t(x)";
-    let documentation = documentation(SECTION, NAME, description, &ACTIVATIONS, example);
+    let documentation = documentation(SECTION, NAME, description, ARGUMENTS, example);
     AggregateUDF::new_from_impl(Adapter { signature: Signature::user_defined(Volatility::Immutable), documentation })
 }
 
@@ -69,7 +72,7 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(NAME, &ACTIVATIONS, given)
+        coerce(NAME, ARGUMENTS, given)
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {

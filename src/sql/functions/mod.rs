@@ -1,6 +1,7 @@
 //! The functions: one list, which registration, documentation, other languages and the tests walk.
 
 mod argument;
+mod call;
 mod channel;
 mod options;
 mod scalar;
@@ -33,39 +34,48 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
+pub use argument::{Argument, Kind};
+pub use call::{Call, Given};
+
+/// Every scalar function. A function that is added here is everywhere.
+const SCALARS: &[scalar::ScalarFunction] = &[
+    quantize::FUNCTION,
+    dequantize::FUNCTION,
+    quant_params::FUNCTION,
+    quantize_with::FUNCTION,
+    scales::FUNCTION,
+    zero_points::FUNCTION,
+    codes::FUNCTION,
+    cosine_similarity::FUNCTION,
+    sqnr::FUNCTION,
+    mse::FUNCTION,
+    error_stats::FUNCTION,
+    equalize::FUNCTION,
+    equalization_factors::FUNCTION,
+    log_equalization_factors::FUNCTION,
+    time_group::FUNCTION,
+    activation_params::FUNCTION,
+    encode_as::FUNCTION,
+    decode_as::FUNCTION,
+    hessian_factor::FUNCTION,
+    gptq::FUNCTION,
+];
+
 /// Every scalar function.
 ///
 /// # Errors
 /// When a function names two arguments alike.
 pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
-    [
-        quantize::FUNCTION,
-        dequantize::FUNCTION,
-        quant_params::FUNCTION,
-        quantize_with::FUNCTION,
-        scales::FUNCTION,
-        zero_points::FUNCTION,
-        codes::FUNCTION,
-        cosine_similarity::FUNCTION,
-        sqnr::FUNCTION,
-        mse::FUNCTION,
-        error_stats::FUNCTION,
-        equalize::FUNCTION,
-        equalization_factors::FUNCTION,
-        log_equalization_factors::FUNCTION,
-        time_group::FUNCTION,
-        activation_params::FUNCTION,
-        encode_as::FUNCTION,
-        decode_as::FUNCTION,
-        hessian_factor::FUNCTION,
-        gptq::FUNCTION,
-    ]
-    .into_iter()
-    .map(scalar::ScalarFunction::udf)
-    .collect()
+    SCALARS.iter().map(|function| function.udf()).collect()
 }
 
 /// Every aggregate function.
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
-    channel::FUNCTIONS.map(channel::udaf).into_iter().chain([time_edges::udaf(), hessian::udaf()]).collect()
+    channel::FUNCTIONS.iter().map(channel::udaf).chain([time_edges::udaf(), hessian::udaf()]).collect()
+}
+
+/// The name and the arguments of every function, scalars first, in the order of the list.
+pub fn signatures() -> Vec<(&'static str, &'static [Argument])> {
+    let scalars = SCALARS.iter().map(|function| (function.name, function.arguments));
+    scalars.chain(channel::signatures()).chain([time_edges::SIGNATURE, hessian::SIGNATURE]).collect()
 }

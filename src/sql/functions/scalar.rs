@@ -19,6 +19,7 @@ use super::argument::{Argument, check_constants, coerce};
 use crate::compute::ComputeError;
 
 /// What a function is, as data; [`ScalarFunction::udf`] makes it callable.
+#[derive(Clone, Copy)]
 pub struct ScalarFunction {
     pub name: &'static str,
     pub description: &'static str,

@@ -38,6 +38,9 @@ const ARGUMENTS: &[Argument] = &[
     .optional(),
 ];
 
+/// The name and the arguments.
+pub const SIGNATURE: (&str, &[Argument]) = (NAME, ARGUMENTS);
+
 const DESCRIPTION: &str = "The timesteps at which one group of timesteps ends and the next begins, ascending: at most \
                            groups - 1 of them. Rows come in any order; rows of the same timestep are one, with the \
                            range that holds both. Rows with a NULL are skipped; NULL over no rows.";

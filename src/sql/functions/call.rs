@@ -1,0 +1,196 @@
+//! A scalar function called outside of a query: arrays in, array out, on all threads.
+
+use arrow::compute::cast;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err, plan_datafusion_err, plan_err};
+
+use super::{
+    SCALARS,
+    argument::{Argument, Kind, check_constants, coerce},
+    scalar::ScalarFunction,
+};
+use crate::{
+    compute::{ComputeError, by_blocks},
+    types::{Bits, Method, QuantizeOptions},
+};
+
+/// What is given for an argument.
+#[derive(Debug, Clone)]
+pub enum Given {
+    /// Nothing: the argument is optional.
+    Nothing,
+    /// One value for all rows.
+    Constant(ScalarValue),
+    /// A column of this type; its values come with [`Call::run`].
+    Column(DataType),
+}
+
+/// A call whose arguments have been checked. It can be run on many batches.
+pub struct Call {
+    function: ScalarFunction,
+    arguments: Vec<Value>,
+}
+
+enum Value {
+    Constant(ScalarValue),
+    /// The type that the column is cast to.
+    Column(DataType),
+}
+
+impl Call {
+    /// Checks a call of the function `name`.
+    ///
+    /// # Errors
+    /// When there is no such function, when an argument is missing, too many or of a type that is not accepted, when a
+    /// constant lies outside what is accepted, and when no argument is a column.
+    pub fn new(name: &str, given: &[Given]) -> Result<Self> {
+        let function = SCALARS.iter().find(|function| function.name == name);
+        let function = *function.ok_or_else(|| plan_datafusion_err!("there is no function '{name}'"))?;
+        let given = without_gaps(name, function.arguments, given)?;
+        let types: Vec<_> = given
+            .iter()
+            .map(|given| match given {
+                Given::Nothing => DataType::Null,
+                Given::Constant(value) => value.data_type(),
+                Given::Column(data_type) => data_type.clone(),
+            })
+            .collect();
+        let targets = coerce(name, function.arguments, &types)?;
+        let arguments = given.into_iter().zip(targets);
+        let arguments = arguments
+            .map(|(given, target)| {
+                Ok(match given {
+                    Given::Nothing => Value::Constant(ScalarValue::try_from(&target)?),
+                    Given::Constant(value) => Value::Constant(value.cast_to(&target)?),
+                    Given::Column(_) => Value::Column(target),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let constants: Vec<_> = arguments
+            .iter()
+            .map(|argument| match argument {
+                Value::Constant(value) => Some(value),
+                Value::Column(_) => None,
+            })
+            .collect();
+        check_constants(name, function.arguments, &constants)?;
+        if constants.iter().all(Option::is_some) {
+            return plan_err!("{name}: no argument is an array or a stream");
+        }
+        Ok(Self { function, arguments })
+    }
+
+    /// The field of the result.
+    pub fn field(&self) -> FieldRef {
+        Field::new(self.function.name, (self.function.returns)(), true).into()
+    }
+
+    /// Calls the function on the columns, in the order of their arguments. Rows are shared out to rayon's threads; the
+    /// bits do not depend on how many there are. Errors count rows from `first_row`.
+    ///
+    /// # Errors
+    /// When the columns differ in length, and those of the function.
+    pub fn run(&self, columns: &[ArrayRef], first_row: usize) -> Result<ArrayRef> {
+        let name = self.function.name;
+        let rows = columns.first().map_or(0, Array::len);
+        if let Some(other) = columns.iter().find(|column| column.len() != rows) {
+            return plan_err!("{name}: an argument has {} rows where another has {rows}", other.len());
+        }
+        let bytes = columns.iter().map(|column| column.to_data().get_slice_memory_size()).sum::<Result<usize, _>>()?;
+        let block = |rows: std::ops::Range<usize>| {
+            let mut columns = columns.iter();
+            let arrays = self.arguments.iter().map(|argument| match argument {
+                Value::Constant(value) => {
+                    value.to_array_of_size(rows.len()).map_err(|error| ComputeError::InvalidArgument(error.to_string()))
+                }
+                Value::Column(target) => {
+                    let column =
+                        columns.next().ok_or_else(|| ComputeError::InvalidArgument("a column is missing".into()))?;
+                    let column = column.slice(rows.start, rows.len());
+                    Ok(if column.data_type() == target { column } else { cast(&column, target)? })
+                }
+            });
+            (self.function.call)(&arrays.collect::<Result<Vec<_>, ComputeError>>()?)
+        };
+        by_blocks(rows, bytes, block).map_err(|error| exec_datafusion_err!("{name}: {}", error.offset(first_row)))
+    }
+}
+
+/// What is given, without the trailing arguments that are not, and with the defaults of those that are left out before
+/// one that is given.
+fn without_gaps(function: &str, arguments: &[Argument], given: &[Given]) -> Result<Vec<Given>> {
+    let end = given.iter().rposition(|given| !matches!(given, Given::Nothing)).map_or(0, |last| last + 1);
+    let mut given = given[..end].to_vec();
+    for i in 0..end.min(arguments.len()) {
+        if matches!(given[i], Given::Nothing) {
+            let default = default(&arguments[..i], &given, arguments[i].kind);
+            let default = default.filter(|_| arguments[i].optional);
+            given[i] = Given::Constant(default.ok_or_else(|| {
+                let next = arguments.get(end - 1).map_or("the next", |argument| argument.name);
+                plan_datafusion_err!("{function}: {} must be given where {next} is", arguments[i].name)
+            })?);
+        }
+    }
+    Ok(given)
+}
+
+/// What an argument of kind `kind` is when it is left out.
+fn default(arguments: &[Argument], given: &[Given], kind: Kind) -> Option<ScalarValue> {
+    match kind {
+        Kind::GroupSize => Some(i64::from(QuantizeOptions::DEFAULT_GROUP_SIZE).into()),
+        Kind::Symmetric => Some(false.into()),
+        // The method that is taken depends on the bits, which must then be known.
+        Kind::Method => {
+            let bits = arguments.iter().position(|argument| argument.kind == Kind::Bits)?;
+            let Given::Constant(ScalarValue::Int64(Some(bits))) = given[bits] else { return None };
+            Some(Method::default_for(Bits::try_from(bits).ok()?).name().into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ListArray, types::Float32Type};
+
+    use super::*;
+    use crate::{compute::quantize, types::weights::weights_type};
+
+    fn rows() -> ArrayRef {
+        let row = (0..100).map(|i| Some(0.5 - i as f32 / 77.0)).collect::<Vec<_>>();
+        Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>([Some(row), None]))
+    }
+
+    fn column() -> Given {
+        Given::Column(weights_type())
+    }
+
+    #[test]
+    fn what_is_left_out_before_what_is_given_has_its_default() {
+        let given =
+            [column(), Given::Constant(8i64.into()), Given::Nothing, Given::Nothing, Given::Constant(true.into())];
+        let got = Call::new("quantize", &given).unwrap().run(&[rows()], 0).unwrap();
+        let options = QuantizeOptions::new(Bits::Eight).with_symmetric(true);
+        assert_eq!(&got, &quantize(&rows(), &options.into()).unwrap());
+        let given =
+            [column(), Given::Column(DataType::Int64), Given::Nothing, Given::Nothing, Given::Constant(true.into())];
+        let error = Call::new("quantize", &given).err().unwrap().strip_backtrace();
+        assert!(error.ends_with("quantize: method must be given where symmetric is"), "{error}");
+    }
+
+    #[test]
+    fn errors_are_those_of_a_query() {
+        let message = |name: &str, given: &[Given]| Call::new(name, given).err().unwrap().strip_backtrace();
+        let bits = message("quantize", &[column(), Given::Constant(5i64.into())]);
+        assert_eq!(bits, "Error during planning: quantize: bits must be 2, 3, 4 or 8, not 5");
+        let strings = message("quantize", &[Given::Column(DataType::Utf8), Given::Constant(4i64.into())]);
+        assert_eq!(strings, "Error during planning: quantize: weights must be a list of numbers, not Utf8");
+        assert!(message("quantise", &[]).ends_with("there is no function 'quantise'"));
+        let call = Call::new("sqnr", &[column(), column()]).unwrap();
+        let error = call.run(&[rows(), rows().slice(0, 1)], 0).unwrap_err().strip_backtrace();
+        assert!(error.ends_with("sqnr: an argument has 1 rows where another has 2"), "{error}");
+    }
+}
