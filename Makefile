@@ -6,7 +6,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
 DEMO := tests/data/digits_dit
 
-.PHONY: help build demo test test-rust test-python test-engines test-arm lint docs clean
+.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -22,14 +22,19 @@ test: test-rust test-python ## Set up what the tests need and run every test
 
 # The tests build the program too; building it first, without what the tests need, would compile DataFusion twice.
 test-rust:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) test --release --locked
 	$(CARGO) test --release --locked --no-default-features --lib
 
-test-python: test-rust $(VENV)/.ready
+test-python: test-rust python
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q tests/python
 
+# Shares everything that is compiled with the tests: the same profile, the same features.
+python: $(VENV)/.ready ## Build the Python package into .venv
+	. $(VENV)/bin/activate && maturin develop --release --locked
+
 test-engines: build $(VENV)-engines/.ready ## Test what needs torch (PyPI's torch is several gigabytes)
+	. $(VENV)-engines/bin/activate && maturin develop --release --locked
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q tests/engines
 
 $(VENV)-engines/.ready: tests/engines/requirements.txt tests/python/requirements.txt
@@ -47,11 +52,12 @@ $(VENV)/.ready: tests/python/requirements.txt
 	touch $@
 
 lint: ## Lints and documentation without warnings (checks DataFusion once more: some minutes)
-	$(CARGO) clippy --release --locked --all-targets -- --deny warnings
+	$(CARGO) clippy --release --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --release --locked --no-deps
 
-docs: build ## Regenerate docs/sql_reference.md
+docs: build python ## Regenerate docs/sql_reference.md and python/arrow_quant/functions.py
 	$(BINARY) functions --markdown > docs/sql_reference.md
+	$(VENV)/bin/python python/generate_functions.py
 
 clean: ## Remove what the targets made
 	rm -rf target out $(VENV) $(VENV)-engines

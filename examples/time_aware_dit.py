@@ -1,6 +1,6 @@
 """Quantizes the weights and activations of the small digits transformer, static and by groups of timesteps.
 
-    pip install torch safetensors pyarrow matplotlib scikit-learn
+    pip install . torch safetensors matplotlib scikit-learn
     cargo build --release
     python examples/time_aware_dit.py --output out/time_aware
 
@@ -34,9 +34,9 @@ from digits_dit import add_noise, alpha_bars, draw_each_digit, load_model, real_
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from arrow_quant.torch import Calibration, QuantLinear, load, state_dict
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "python"))
-from arrow_quant.torch import Calibration, QuantLinear, load, state_dict  # noqa: E402
 
 MODEL = ROOT / "tests/data/digits_dit"
 BITS = (8, 6, 4)

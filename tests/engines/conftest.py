@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in ("python", "examples", "tests/oracles"):
+for folder in ("examples", "tests/oracles"):
     sys.path.insert(0, str(ROOT / folder))
 
 

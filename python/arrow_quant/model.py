@@ -1,0 +1,262 @@
+"""From a checkpoint to a folder of quantized weights, as `arrow-quant quantize` does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
+
+from . import _lib
+from .report import Plan, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Plan", "Report", "quantize_model"]
+
+Path: TypeAlias = "str | os.PathLike[str]"
+Progress: TypeAlias = "Callable[[int, int], object] | bool | None"
+Patterns: TypeAlias = "str | Sequence[str]"
+
+
+@overload
+def quantize_model(
+    path: Path,
+    output: Path,
+    *,
+    bits: int | None = None,
+    group_size: int | str | None = None,
+    method: str | None = None,
+    symmetric: bool = False,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    bits_for: Patterns | Mapping[str, int] = (),
+    min_sqnr: float | None = None,
+    target_size: int | str | None = None,
+    target_bpw: float | None = None,
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    batch: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: Literal[False] = False,
+    no_check: bool = False,
+    format: str = "parquet",
+    dtype: str | None = None,
+    shard_size: int | str | None = None,
+    gguf_type: str | None = None,
+    gguf_type_for: Patterns | Mapping[str, str] = (),
+    misfit: str | None = None,
+    gguf_architecture: str | None = None,
+    activations: Path | None = None,
+    time_groups: int | None = None,
+    time_method: str | None = None,
+    activation_bits: int | None = None,
+    activation_symmetric: bool = False,
+    equalize: float | str | None = None,
+    profile: str | None = None,
+    progress: Progress = None,
+) -> Report: ...
+@overload
+def quantize_model(
+    path: Path,
+    output: Path | None = None,
+    *,
+    dry_run: Literal[True],
+    bits: int | None = None,
+    group_size: int | str | None = None,
+    method: str | None = None,
+    symmetric: bool = False,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    bits_for: Patterns | Mapping[str, int] = (),
+    min_sqnr: float | None = None,
+    target_size: int | str | None = None,
+    target_bpw: float | None = None,
+    threads: int | None = None,
+    format: str = "parquet",
+    dtype: str | None = None,
+    gguf_type: str | None = None,
+    gguf_type_for: Patterns | Mapping[str, str] = (),
+    misfit: str | None = None,
+    profile: str | None = None,
+) -> Plan: ...
+def quantize_model(
+    path: Path,
+    output: Path | None = None,
+    *,
+    bits: int | None = None,
+    group_size: int | str | None = None,
+    method: str | None = None,
+    symmetric: bool = False,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    bits_for: Patterns | Mapping[str, int] = (),
+    min_sqnr: float | None = None,
+    target_size: int | str | None = None,
+    target_bpw: float | None = None,
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    batch: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    no_check: bool = False,
+    format: str = "parquet",
+    dtype: str | None = None,
+    shard_size: int | str | None = None,
+    gguf_type: str | None = None,
+    gguf_type_for: Patterns | Mapping[str, str] = (),
+    misfit: str | None = None,
+    gguf_architecture: str | None = None,
+    activations: Path | None = None,
+    time_groups: int | None = None,
+    time_method: str | None = None,
+    activation_bits: int | None = None,
+    activation_symmetric: bool = False,
+    equalize: float | str | None = None,
+    profile: str | None = None,
+    progress: Progress = None,
+) -> Report | Plan:
+    """Quantizes a model into a folder.
+
+    Args:
+        path: a safetensors or GGUF file, a folder of shards, a diffusers folder, one that compressed-tensors packed, or an
+            output folder of this function.
+        output: the folder to make.
+        bits: bits per code: 2, 3, 4 or 8; 4 when left out, or the profile's.
+        group_size: weights that share a scale and a zero point, or 'channel': all of a row; 32 when left out, or the
+            profile's.
+        method: 'search' (least squared error; the default up to 4 bits) or 'minmax'.
+        symmetric: without zero points.
+        include: patterns of the tensors to quantize, instead of the default choice.
+        exclude: patterns of tensors to leave as they are.
+        bits_for: bits by pattern, as `{"mlp": 2}` or `"mlp=2"`; the last match counts.
+        min_sqnr: more bits for the tensors whose signal-to-noise ratio would be lower than this, in dB; fails before anything
+            is written where 8 bits do not reach it.
+        target_size: choose the bits of each tensor for the least error, so that all take at most this, in bytes or as "4GB".
+        target_bpw: the same by bits per quantized weight, scales and zero points counted.
+        threads: threads to use; all cores when left out.
+        memory_limit: resident memory to stay below, in bytes or as "800MB".
+        batch: read the whole model to memory first.
+        resume: go on with an interrupted run.
+        overwrite: replace the folder, or the rest of an interrupted run.
+        dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.
+        no_check: do not read the output back to compare it with what was meant.
+        format: what the weights are written as: 'parquet' or 'arrow', or for other programs 'safetensors',
+            'compressed-tensors' or 'gguf'.
+        dtype: the floats of 'safetensors': 'F16', 'BF16', 'F32' or 'F64'; as in the source when left out.
+        shard_size: the most bytes of a safetensors file, or as "2GB"; 5 GB when left out.
+        gguf_type: the type of the quantized tensors of 'gguf', such as 'Q4_K'; by `bits` when left out.
+        gguf_type_for: types by pattern, as `{"ffn_down": "Q6_K"}` or `"ffn_down=Q6_K"`; the last match counts.
+        misfit: a tensor whose rows are not whole blocks of its type: 'fallback' (to a type of 32 weights where that fits; the
+            default), 'keep' (as it is) or 'error'.
+        gguf_architecture: the `general.architecture` of 'gguf', such as 'flux'; by the tensors' names when left out.
+        activations: a file of activations that calibration wrote: make a quantizer for the input of each quantized layer.
+        time_groups: groups of timesteps with a quantizer of their own; 8 when left out, or the profile's.
+        time_method: how time is cut: 'optimal' (the default), 'uniform' or 'quantile'.
+        activation_bits: bits per activation: 2 to 8; 8 when left out, or the profile's.
+        activation_symmetric: activation quantizers whose zero point is the middle code.
+        equalize: trade range between activations and weights: a number from 0 to 1, 'auto' or 'log'.
+        profile: named settings, of which single ones may be changed: 'edge', 'local' or 'cloud'.
+        progress: called as `progress(done, total)`, in bytes of the source; what it raises stops the run. When left out,
+            a bar of tqdm in a notebook and on a terminal, where tqdm is installed. False shows nothing, True a bar in any case.
+
+    Returns:
+        The `Report`: one row per tensor and the figures over all. With `dry_run`, the `Plan`.
+
+    Raises:
+        ArgumentError: when an option is not accepted.
+        ArrowQuantError: when a goal cannot be reached.
+        FileError: when the model cannot be read or the folder not be written.
+        DataError: when the weights cannot be quantized.
+        KeyboardInterrupt: on Ctrl-C; `resume=True` goes on from there.
+    """
+    arguments = [os.fspath(path), *_options(
+        output=None if output is None else os.fspath(output),
+        bits=bits,
+        group_size=group_size,
+        method=method,
+        symmetric=symmetric,
+        include=include,
+        exclude=exclude,
+        bits_for=bits_for,
+        min_sqnr=min_sqnr,
+        target_size=target_size,
+        target_bpw=target_bpw,
+        threads=threads,
+        memory_limit=memory_limit,
+        batch=batch,
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        no_check=no_check,
+        format=format,
+        dtype=dtype,
+        shard_size=shard_size,
+        gguf_type=gguf_type,
+        gguf_type_for=gguf_type_for,
+        misfit=misfit,
+        gguf_architecture=gguf_architecture,
+        activations=None if activations is None else os.fspath(activations),
+        time_groups=time_groups,
+        time_method=time_method,
+        activation_bits=activation_bits,
+        activation_symmetric=activation_symmetric,
+        equalize=equalize,
+        profile=profile,
+    )]
+    with _progress(progress) as tell:
+        outcome = _lib.quantize_model(arguments, tell)
+    if dry_run:
+        return Plan(outcome["table"])
+    return Report(outcome["table"], json.loads(outcome["summary"]))
+
+
+def _options(**options: object) -> Iterable[str]:
+    """The options as the command line writes them. A value stands with its name, so that it may begin with a dash."""
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        if value is None or value is False:
+            continue
+        if value is True:
+            yield option
+        elif isinstance(value, Mapping):
+            yield from (f"{option}={pattern}={item}" for pattern, item in value.items())
+        elif isinstance(value, str) or not isinstance(value, Iterable):
+            yield f"{option}={value}"
+        else:
+            yield from (f"{option}={item}" for item in value)
+
+
+@contextmanager
+def _progress(progress: Progress) -> Iterator[Callable[[int, int], object] | None]:
+    """The callable that is told how far the run is."""
+    if callable(progress):
+        yield progress
+        return
+    if progress is False or (progress is None and not (sys.stderr.isatty() or _in_notebook())):
+        yield None
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        if progress:
+            raise
+        yield None
+        return
+    with tqdm(unit="B", unit_scale=True, desc="quantize") as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,0 +1,248 @@
+//! The scalar functions: array in, array out; stream in, lazy stream out.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, StructArray, cast::AsArray};
+use arrow_quant::{
+    sql::functions::{Argument, Call, Given, signatures},
+    types::{quantized::QUANTIZED, weights::WEIGHTS},
+};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef};
+use datafusion::common::{DataFusionError, ScalarValue};
+use pyo3::prelude::*;
+use pyo3_arrow::ffi::ArrayReader;
+
+use crate::{
+    capsule::{Array as PyArray, ArrayStream},
+    error::{self, Kind as Exception},
+    input::{Input, read},
+};
+
+/// The functions that put their result in a table where the argument was: the argument's column and the result's.
+const REPLACES: [(&str, &str, &str); 2] = [("quantize", WEIGHTS, QUANTIZED), ("dequantize", QUANTIZED, WEIGHTS)];
+
+/// Reads the arguments of the function `name`.
+pub fn inputs(name: &str, given: &[Bound<'_, PyAny>]) -> PyResult<(&'static [Argument], Vec<Input>)> {
+    let signatures = signatures();
+    let arguments = signatures.into_iter().find_map(|(function, arguments)| (function == name).then_some(arguments));
+    let arguments =
+        arguments.ok_or_else(|| Exception::Argument.exception(&format!("there is no function '{name}'")))?;
+    let inputs = given
+        .iter()
+        .zip(arguments)
+        .map(|(object, argument)| read(object, &format!("{name}: {}", argument.name), argument.kind.takes_rows()))
+        .collect::<PyResult<_>>()?;
+    Ok((arguments, inputs))
+}
+
+/// A column of the inputs: the values themselves, or a column of the table that was given.
+pub struct Column {
+    pub data_type: DataType,
+    /// The position in the table.
+    pub index: Option<usize>,
+}
+
+impl Column {
+    /// The column for `argument` in values of type `given`. A struct that is not itself what the argument accepts is a
+    /// table, whose column of the argument's name is meant.
+    pub fn find(argument: &Argument, given: DataType) -> PyResult<Self> {
+        let DataType::Struct(fields) = &given else { return Ok(Self { data_type: given, index: None }) };
+        if argument.kind.accepts_type(&given) {
+            return Ok(Self { data_type: given, index: None });
+        }
+        if let Some((index, field)) = fields.find(argument.name) {
+            return Ok(Self { data_type: field.data_type().clone(), index: Some(index) });
+        }
+        let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+        let message = format!("the batch must have a column '{}'; it has {}", argument.name, names.join(", "));
+        Err(Exception::Argument.exception(&message))
+    }
+
+    pub fn of(&self, values: &ArrayRef) -> ArrayRef {
+        match self.index {
+            Some(index) => Arc::clone(values.as_struct().column(index)),
+            None => Arc::clone(values),
+        }
+    }
+}
+
+/// A call that can be run on one batch after another.
+struct Running {
+    call: Call,
+    columns: Vec<Column>,
+    /// The name of the column that takes the place of the first argument's, where that stands in a table.
+    replaces: Option<&'static str>,
+}
+
+impl Running {
+    fn field(&self, first: &DataType) -> FieldRef {
+        match self.replaces.and(self.table_type(first)) {
+            Some(table) => Field::new("", table, false).into(),
+            None => self.call.field(),
+        }
+    }
+
+    fn table_type(&self, first: &DataType) -> Option<DataType> {
+        let (DataType::Struct(fields), Some(index), Some(name)) = (first, self.columns.first()?.index, self.replaces)
+        else {
+            return None;
+        };
+        let mut fields: Vec<_> = fields.iter().cloned().collect();
+        fields[index] = self.call.field().as_ref().clone().with_name(name).into();
+        Some(DataType::Struct(fields.into()))
+    }
+
+    fn run(&self, values: &[ArrayRef], first_row: usize) -> Result<ArrayRef, DataFusionError> {
+        let columns: Vec<_> = self.columns.iter().zip(values).map(|(column, values)| column.of(values)).collect();
+        let result = self.call.run(&columns, first_row)?;
+        let table = values.first().and_then(|first| Some((first, self.table_type(first.data_type())?)));
+        let Some((first, DataType::Struct(fields))) = table else { return Ok(result) };
+        let mut columns = first.as_struct().columns().to_vec();
+        if let Some(index) = self.columns[0].index {
+            columns[index] = result;
+        }
+        Ok(Arc::new(StructArray::try_new_with_length(fields, columns, None, first.len())?))
+    }
+}
+
+/// Where the values of a column come from.
+enum Source {
+    Whole(Option<ArrayRef>),
+    Stream(Box<dyn ArrayReader + Send>),
+}
+
+/// The results of a call on streams, batch by batch. Holds no more than one batch of each.
+struct Results {
+    running: Running,
+    sources: Vec<Source>,
+    /// What has been read of each source and is not used yet.
+    rest: Vec<Option<ArrayRef>>,
+    field: FieldRef,
+    row: usize,
+    done: bool,
+}
+
+impl Results {
+    fn advance(&mut self) -> Result<Option<ArrayRef>, ArrowError> {
+        for (source, rest) in self.sources.iter_mut().zip(&mut self.rest) {
+            while rest.as_ref().is_none_or(|rest| rest.is_empty()) {
+                *rest = match source {
+                    Source::Whole(array) => array.take(),
+                    Source::Stream(stream) => stream.next().transpose()?,
+                };
+                if rest.is_none() {
+                    break;
+                }
+            }
+        }
+        let lengths: Vec<_> = self.rest.iter().map(|rest| rest.as_ref().map_or(0, |rest| rest.len())).collect();
+        let rows = lengths.iter().copied().min().unwrap_or(0);
+        if rows == 0 {
+            if lengths.iter().any(|length| *length > 0) {
+                let error = format!("the arguments have different numbers of rows: one ends after {}", self.row);
+                return Err(ArrowError::ExternalError(Box::new(DataFusionError::Execution(error))));
+            }
+            return Ok(None);
+        }
+        let mut values = Vec::new();
+        for rest in &mut self.rest {
+            let Some(array) = rest.take() else { continue };
+            if array.len() > rows {
+                *rest = Some(array.slice(rows, array.len() - rows));
+            }
+            values.push(array.slice(0, rows));
+        }
+        let result = self.running.run(&values, self.row).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+        self.row += rows;
+        Ok(Some(result))
+    }
+}
+
+impl Iterator for Results {
+    type Item = Result<ArrayRef, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let next = self.advance().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+impl ArrayReader for Results {
+    fn field(&self) -> FieldRef {
+        Arc::clone(&self.field)
+    }
+}
+
+/// Calls the scalar function `name`. The interpreter's lock is released while it runs.
+#[pyfunction]
+pub fn call(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    let (signature, inputs) = inputs(name, &arguments)?;
+    let replaces = REPLACES.into_iter().find_map(|(function, _, result)| (function == name).then_some(result));
+    let (mut given, mut sources, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+    for (input, argument) in
+        constants_for_rows(inputs).map_err(|error| error::of_call(&error))?.into_iter().zip(signature)
+    {
+        let column = input.data_type().map(|data_type| Column::find(argument, data_type)).transpose()?;
+        let source = match input {
+            Input::Nothing => {
+                given.push(Given::Nothing);
+                continue;
+            }
+            Input::Constant(value) => {
+                given.push(Given::Constant(value));
+                continue;
+            }
+            Input::Array(array) => Source::Whole(Some(array)),
+            Input::Stream(stream) => Source::Stream(stream),
+        };
+        if let Some(column) = column {
+            given.push(Given::Column(column.data_type.clone()));
+            columns.push(column);
+            sources.push(source);
+        }
+    }
+    let call = Call::new(name, &given).map_err(|error| error::of_call(&error))?;
+    let running = Running { call, columns, replaces };
+    let lazy = sources.iter().any(|source| matches!(source, Source::Stream(_)));
+    let first = match &sources[..] {
+        [Source::Whole(Some(array)), ..] => array.data_type().clone(),
+        [Source::Stream(stream), ..] => stream.field().data_type().clone(),
+        _ => DataType::Null,
+    };
+    let field = running.field(&first);
+    if lazy {
+        let rest = sources.iter().map(|_| None).collect();
+        let results = Results { running, sources, rest, field, row: 0, done: false };
+        return Ok(Py::new(py, ArrayStream::new(Box::new(results)))?.into_any());
+    }
+    let result = py.detach(move || {
+        let arrays = sources.into_iter().filter_map(|source| match source {
+            Source::Whole(array) => array,
+            Source::Stream(_) => None,
+        });
+        running.run(&arrays.collect::<Vec<_>>(), 0)
+    });
+    let result = result.map_err(|error| error::of_call(&error))?;
+    Ok(Py::new(py, PyArray::new(result, field))?.into_any())
+}
+
+/// An array of one row beside longer ones, or beside a stream, stands for every row.
+fn constants_for_rows(inputs: Vec<Input>) -> Result<Vec<Input>, DataFusionError> {
+    let many = |input: &Input| match input {
+        Input::Array(array) => array.len() != 1,
+        Input::Stream(_) => true,
+        Input::Nothing | Input::Constant(_) => false,
+    };
+    if !inputs.iter().any(many) {
+        return Ok(inputs);
+    }
+    let constant = |input| match input {
+        Input::Array(array) if array.len() == 1 => Ok(Input::Constant(ScalarValue::try_from_array(&array, 0)?)),
+        input => Ok(input),
+    };
+    inputs.into_iter().map(constant).collect()
+}

@@ -1,0 +1,111 @@
+//! Errors of the layers below as the exceptions of `arrow_quant.exceptions`.
+
+use arrow_quant::{
+    cli::CliError,
+    io::IoError,
+    sql::error::{innermost, message},
+};
+use arrow_schema::ArrowError;
+use datafusion::common::DataFusionError;
+use pyo3::{prelude::*, types::PyType};
+
+/// The names of the exceptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An argument or an option that is not accepted.
+    Argument,
+    /// Values that cannot be computed with.
+    Data,
+    /// A file or a model that cannot be read or written.
+    File,
+    /// A query that cannot be planned or run.
+    Query,
+    /// Whatever else.
+    Other,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Argument => "ArgumentError",
+            Self::Data => "DataError",
+            Self::File => "FileError",
+            Self::Query => "QueryError",
+            Self::Other => "ArrowQuantError",
+        }
+    }
+
+    /// The exception with a message.
+    pub fn exception(self, message: &str) -> PyErr {
+        Python::attach(|py| {
+            let class = py.import("arrow_quant.exceptions").and_then(|module| module.getattr(self.name()));
+            match class.and_then(|class| Ok(class.cast_into::<PyType>()?)) {
+                Ok(class) => PyErr::from_type(class, message.to_owned()),
+                Err(error) => error,
+            }
+        })
+    }
+}
+
+/// The exception of a call of a function: what the planner refuses is an argument.
+pub fn of_call(error: &DataFusionError) -> PyErr {
+    let kind = match of_query_kind(error) {
+        Kind::Query => Kind::Argument,
+        kind => kind,
+    };
+    kind.exception(&message(error))
+}
+
+/// The exception of a query.
+pub fn of_query(error: &DataFusionError) -> PyErr {
+    of_query_kind(error).exception(&message(error))
+}
+
+fn of_query_kind(error: &DataFusionError) -> Kind {
+    match innermost(error) {
+        DataFusionError::External(inner) => match inner.downcast_ref::<IoError>() {
+            Some(error) => of_io_kind(error),
+            None => Kind::Other,
+        },
+        DataFusionError::Plan(_)
+        | DataFusionError::SQL(..)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Configuration(_) => Kind::Query,
+        DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Kind::Data,
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) => Kind::File,
+        _ => Kind::Other,
+    }
+}
+
+fn of_io_kind(error: &IoError) -> Kind {
+    match error {
+        IoError::Request(_) => Kind::Argument,
+        IoError::Row { .. } | IoError::Compute { .. } => Kind::Data,
+        _ => Kind::File,
+    }
+}
+
+/// The exception of a command.
+pub fn of_command(error: &CliError) -> PyErr {
+    let kind = match error {
+        CliError::Io(error) => of_io_kind(error),
+        CliError::Query(error) => of_query_kind(error),
+        CliError::Usage(_) => Kind::Argument,
+        CliError::Output(_) => Kind::File,
+        CliError::Failed(_) => Kind::Other,
+    };
+    kind.exception(&error.to_string())
+}
+
+/// The exception of a stream. What Python raised inside of it comes out as it went in.
+pub fn of_stream(error: ArrowError) -> PyErr {
+    let ArrowError::ExternalError(inner) = error else { return Kind::Data.exception(&error.to_string()) };
+    match inner.downcast::<PyErr>() {
+        Ok(error) => *error,
+        Err(inner) => match inner.downcast_ref::<DataFusionError>() {
+            Some(error) => of_query(error),
+            None => Kind::Other.exception(&inner.to_string()),
+        },
+    }
+}
