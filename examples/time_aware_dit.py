@@ -10,9 +10,12 @@ and noise, at timesteps over the whole range, for three seeds of calibration and
 
 - `results.json` and `results.md`: the tables,
 - `time_aware_ranges.png`: the range of activations over time, with the edges of the groups,
-- `time_aware_digits.png`: digits drawn by each variant from the same noise, and how many a classifier recognizes.
+- `time_aware_digits.png`: digits drawn by each variant from the same noise, how many a classifier recognizes, and how far
+  the pixels are from those of full precision.
 
-Takes about five minutes of processor time. `--seeds 1 --judge 2` is a quick look.
+Weights are quantized by search, and by GPTQ with Hessians of the same calibration.
+
+Takes about ten minutes of processor time. `--seeds 1 --judge 2` is a quick look.
 """
 
 import argparse
@@ -42,6 +45,8 @@ MODEL = ROOT / "tests/data/digits_dit"
 BITS = (8, 6, 4)
 # Timesteps at which the error is measured, one from each of as many equal ranges, and digits at each.
 TIMES, DIGITS = 20, 60
+# How the weights are quantized; both ways take calibration of the same run.
+WEIGHTS = ("full", "4 bits", "4 bits, GPTQ")
 VARIANTS = {
     "static": ["--time-groups", "1"],
     "8 groups, uniform": ["--time-groups", "8", "--time-method", "uniform"],
@@ -70,10 +75,10 @@ def parse_arguments():
     return arguments
 
 
-def calibrate(path, seed):
+def calibrate(activations, hessians, seed):
     """Four of each digit, through the sampler of the model."""
     model = load_model(MODEL)
-    with Calibration(model, path, layers=[name for name, _ in quantizable(model)]):
+    with Calibration(model, activations, layers=[name for name, _ in quantizable(model)], hessians=hessians):
         draw_each_digit(model, 4, seed=1000 + seed)
 
 
@@ -143,34 +148,55 @@ def predictions(model, seed):
 def measure(program, work, seed):
     """`{(weights, bits, variant): error}`: the mean squared errors of one seed of calibration and noise."""
     torch.set_num_threads(1)
-    activations = work / f"activations-{seed}.parquet"
-    calibrate(activations, seed)
+    activations, hessians = work / f"activations-{seed}.parquet", work / f"hessians-{seed}.parquet"
+    calibrate(activations, hessians, seed)
     exact = predictions(load_model(MODEL), seed)
     errors = {}
+    for weights, model in weights_alone(program, work, hessians, seed).items():
+        errors[weights, None, "weights alone"] = (predictions(model, seed) - exact).square().mean().item()
     for bits in BITS:
         for name, options in VARIANTS.items():
-            options = ["--activations", activations, "--activation-bits", bits, *options]
-            folder = quantize(program, work / f"folder-{seed}", "--bits", "4", *options)
-            for weights in ("full", "4 bits"):
-                model = variant(folder, weights == "full", bits if name.startswith("per token") else None)
+            options = ["--bits", "4", "--activations", activations, "--activation-bits", bits, *options]
+            per_token = bits if name.startswith("per token") else None
+            folder = quantize(program, work / f"folder-{seed}", *options)
+            models = {"full": variant(folder, True, per_token), "4 bits": variant(folder, False, per_token)}
+            if "--equalize" not in options:
+                folder = quantize(program, work / f"folder-{seed}", *options, "--hessians", hessians)
+                models["4 bits, GPTQ"] = variant(folder, False, per_token)
+            for weights, model in models.items():
                 errors[weights, bits, name] = (predictions(model, seed) - exact).square().mean().item()
         print(f"seed {seed}, {bits} bits: measured", file=sys.stderr, flush=True)
     return errors
+
+
+def weights_alone(program, work, hessians, seed):
+    """The models of 4-bit weights whose activations are in full precision."""
+    found = {}
+    for weights, options in (("4 bits", []), ("4 bits, GPTQ", ["--hessians", hessians])):
+        folder = quantize(program, work / f"folder-{seed}", "--bits", "4", *options)
+        found[weights] = load_model(MODEL, state_dict(folder))
+    return found
 
 
 def error_table(errors):
     """The errors of static quantization, and the others as a share of them, as Markdown."""
     lines = ["| weights | activations | static | " + " | ".join(list(VARIANTS)[1:]) + " |"]
     lines.append("|" + " --- |" * (len(VARIANTS) + 2))
-    for weights in ("full", "4 bits"):
+    for weights in WEIGHTS:
         for bits in BITS:
             static = np.array(errors[weights, bits, "static"])
             cells = []
             for name in list(VARIANTS)[1:]:
+                if (weights, bits, name) not in errors:
+                    cells.append("")
+                    continue
                 share = np.array(errors[weights, bits, name]) / static
                 spread = "" if len(share) == 1 else f" ({share.min():.3f} to {share.max():.3f})"
                 cells.append(f"{share.mean():.3f}{spread}")
             lines.append(f"| {weights} | {bits} bits | {static.mean():.2e} | " + " | ".join(cells) + " |")
+    for weights in WEIGHTS[1:]:
+        alone = np.array(errors[weights, None, "weights alone"])
+        lines.append(f"\nWeights of {weights} alone: {alone.mean():.2e} ({alone.min():.2e} to {alone.max():.2e})")
     return "\n".join(lines)
 
 
@@ -178,9 +204,9 @@ def drawn_variants(program, work):
     """Label and model of everything that is drawn: bits of the weights, then of the activations."""
     yield "full precision", load_model(MODEL)
     for bits in (8, 4, 3, 2):
-        folder = quantize(program, work / "weights", "--bits", bits)
-        weights = state_dict(folder)
-        yield f"{bits}-bit weights", load_model(MODEL, weights)
+        for method, options in (("search", []), ("GPTQ", ["--hessians", work / "hessians.parquet"])):
+            folder = quantize(program, work / "weights", "--bits", bits, *options)
+            yield f"{bits}-bit weights, {method}", load_model(MODEL, state_dict(folder))
     for bits in (8, 4):
         for name, groups in (("static", "1"), ("time-aware", "8")):
             options = [
@@ -195,29 +221,35 @@ def drawn_variants(program, work):
 
 
 def draw(program, work, judged, output):
-    """Plots ranges, draws digits with every variant and judges more of them: `{label: share recognized}`."""
+    """Plots ranges, draws digits with every variant, and judges more of them: `{label: (share recognized, distance)}`.
+
+    The distance is that of the pixels from those of full precision, root mean square; white to black is 2.
+    """
     torch.set_num_threads(1)
-    calibrate(work / "activations.parquet", 0)
+    calibrate(work / "activations.parquet", work / "hessians.parquet", 0)
     plot_ranges(program, work, output / "time_aware_ranges.png")
     judge = train_judge(*real_digits()[0])
-    rows, shares = {}, {}
+    rows, figures, exact = {}, {}, None
     for label, model in drawn_variants(program, work):
         labels, images = draw_each_digit(model, judged, seed=1)
-        shares[label] = (judge(images) == labels).double().mean().item()
+        exact = images if exact is None else exact
+        share = (judge(images) == labels).double().mean().item()
+        figures[label] = share, (images - exact).double().square().mean().sqrt().item()
         rows[label] = draw_each_digit(model, 1, seed=0)[1]
-        print(f"{label}: {shares[label]:.1%} recognized", file=sys.stderr, flush=True)
-    figure, axes = plt.subplots(len(rows), 10, figsize=(7.6, 0.62 * len(rows) + 0.3), squeeze=False)
+        print(f"{label}: {share:.1%} recognized", file=sys.stderr, flush=True)
+    figure, axes = plt.subplots(len(rows), 10, figsize=(8.2, 0.62 * len(rows) + 0.3), squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for cell, image in zip(line, images, strict=True):
             cell.imshow(image[0], cmap="gray_r", vmin=-1, vmax=1)
             cell.set(xticks=[], yticks=[])
             cell.spines[:].set_color("lightgray")
-        text = f"{label}\n{shares[label]:.0%} recognized"
+        share, distance = figures[label]
+        text = f"{label}\n{share:.0%} recognized, {distance:.3f} off"
         line[0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=8, fontsize=9)
     figure.tight_layout(pad=0.3)
     figure.savefig(output / "time_aware_digits.png", dpi=120)
     plt.close(figure)
-    return shares
+    return figures
 
 
 def plot_ranges(program, work, path):
@@ -264,9 +296,9 @@ def main():
             for seed in seeds:
                 for key, error in seed.result().items():
                     errors.setdefault(key, []).append(error)
-            shares = drawn.result()
-    lines = [error_table(errors), "", "| variant | recognized |", "| --- | --- |"]
-    lines += [f"| {label} | {share:.1%} |" for label, share in shares.items()]
+            figures = drawn.result()
+    lines = [error_table(errors), "", "| variant | recognized | pixels off by |", "| --- | --- | --- |"]
+    lines += [f"| {label} | {share:.1%} | {distance:.3f} |" for label, (share, distance) in figures.items()]
     (arguments.output / "results.md").write_text("\n".join(lines) + "\n")
     rows = [
         {"weights": weights, "activation_bits": bits, "variant": name, "errors": values}
@@ -274,7 +306,8 @@ def main():
     ]
     results = {
         "noise_errors": rows,
-        "recognized": shares,
+        "recognized": {label: share for label, (share, _) in figures.items()},
+        "pixels_off_by": {label: distance for label, (_, distance) in figures.items()},
         "drawn_per_digit": arguments.judge,
         "torch": torch.__version__,
     }

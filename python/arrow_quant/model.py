@@ -58,6 +58,7 @@ def quantize_model(
     activation_symmetric: bool = False,
     equalize: float | str | None = None,
     profile: str | None = None,
+    hessians: Path | None = None,
     progress: Progress = None,
 ) -> Report: ...
 @overload
@@ -119,6 +120,7 @@ def quantize_model(
     activation_symmetric: bool = False,
     equalize: float | str | None = None,
     profile: str | None = None,
+    hessians: Path | None = None,
     progress: Progress = None,
 ) -> Report | Plan:
     """Quantizes a model into a folder.
@@ -162,6 +164,8 @@ def quantize_model(
         activation_symmetric: activation quantizers whose zero point is the middle code.
         equalize: trade range between activations and weights: a number from 0 to 1, 'auto' or 'log'.
         profile: named settings, of which single ones may be changed: 'edge', 'local' or 'cloud'.
+        hessians: a file of Hessians that calibration wrote: quantize the tensors that it names by GPTQ, for the least error of
+            the layers' outputs.
         progress: called as `progress(done, total)`, in bytes of the source; what it raises stops the run. When left out,
             a bar of tqdm in a notebook and on a terminal, where tqdm is installed. False shows nothing, True a bar in any case.
 
@@ -208,6 +212,7 @@ def quantize_model(
         activation_symmetric=activation_symmetric,
         equalize=equalize,
         profile=profile,
+        hessians=None if hessians is None else os.fspath(hessians),
     )]
     with _progress(progress) as tell:
         outcome = _lib.quantize_model(arguments, tell)

@@ -83,6 +83,10 @@ pub struct Arguments {
     json: bool,
     #[command(flatten)]
     activations: activations::Arguments,
+    /// Hessians that calibration wrote (Parquet): quantize the tensors that it names by GPTQ, for the least error of the
+    /// layers' outputs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["symmetric", "equalize", "min_sqnr"])]
+    hessians: Option<PathBuf>,
 }
 
 impl From<JobError> for CliError {
@@ -106,7 +110,11 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
-        let recipe = if arguments.format.has_parts() { arguments.activations.recipe() } else { recipes::EXPORT };
+        let recipe = match (arguments.format.has_parts(), &arguments.hessians) {
+            (false, _) => recipes::EXPORT,
+            (true, Some(_)) => recipes::GPTQ,
+            (true, None) => arguments.activations.recipe(),
+        };
         if arguments.goals.goals().any() {
             writeln!(out, "{};", recipes::MIXED_PRECISION.sql.trim_end())?;
         }
@@ -125,8 +133,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(out, "{}", report_table(output)?)?;
     }
     if arguments.json {
-        writeln!(out, "{}", json(&summary, output))?;
+        writeln!(out, "{}", json(&summary, planned.by_gptq(), output))?;
     } else {
+        if arguments.hessians.is_some() {
+            writeln!(out, "{} tensors quantized by GPTQ", planned.by_gptq())?;
+        }
         writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?;
     }
     Ok(())
@@ -165,7 +176,10 @@ pub(super) fn plan(
         ));
     }
     let planned = job(arguments, model)?.plan()?;
-    let planned = planned.reach(goals, arguments.threads(), arguments.memory_limit, progress, cancel)?;
+    let mut planned = planned.reach(goals, arguments.threads(), arguments.memory_limit, progress, cancel)?;
+    if let Some(file) = &arguments.hessians {
+        planned = planned.with_hessians(file, arguments.threads())?;
+    }
     Ok(match arguments.activations.options()? {
         Some(options) => planned.with_activations(options)?,
         None => planned,
@@ -295,13 +309,14 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     )
 }
 
-pub(super) fn json(summary: &Summary, output: &Path) -> serde_json::Value {
+pub(super) fn json(summary: &Summary, gptq_tensors: usize, output: &Path) -> serde_json::Value {
     let totals = &summary.totals;
     let stats = totals.errors.map(|errors| errors.stats());
     serde_json::json!({
         "output": output,
         "tensors": totals.tensors,
         "quantized_tensors": totals.quantized_tensors,
+        "gptq_tensors": gptq_tensors,
         "quantized_weights": totals.weights,
         "bits_per_weight": totals.bits_per_weight,
         // JSON has no infinity: weights that lost nothing have no ratio.

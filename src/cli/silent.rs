@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments, progress: &dyn Progress, cancel: &Cancel) -> R
     }
     let destination = destination(arguments)?;
     let summary = planned.run(&destination, progress, cancel)?;
-    Ok(Outcome::Done { summary: json(&summary, &destination.output), report: summary.report })
+    Ok(Outcome::Done { summary: json(&summary, planned.by_gptq(), &destination.output), report: summary.report })
 }
 
 /// The choices with the bytes of each tensor.

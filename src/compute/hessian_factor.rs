@@ -18,6 +18,9 @@ use crate::{
     types::factor::{factor_fields, hessian_type},
 };
 
+/// The damping of the paper.
+pub const DAMPING: f64 = 0.01;
+
 /// How often the damping is tried again, ten times as strong each time.
 const TRIES: usize = 4;
 

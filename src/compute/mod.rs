@@ -53,7 +53,7 @@ pub use error::ComputeError;
 pub use error_stats::error_stats;
 pub use gptq::gptq;
 pub use hessian::HessianAccumulator;
-pub use hessian_factor::hessian_factor;
+pub use hessian_factor::{DAMPING, hessian_factor};
 pub use log_equalization_factors::log_equalization_factors;
 pub use mse::mse;
 pub use options::RowOptions;

@@ -2,20 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     path::Path,
 };
 
-use arrow::compute::cast;
 use arrow_array::{
     Array, ArrayRef, ListArray, RecordBatch, StringViewArray,
     cast::AsArray,
     types::{Float32Type, Float64Type, Int64Type},
 };
-use arrow_schema::DataType;
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
-use super::{IoError, Model, Tensor, output::digest_of};
+use super::{IoError, Model, Tensor, columns, output::digest_of};
 use crate::types::{
     activations::{CHANNEL_MAX, CHANNEL_MEAN_SQUARE, CHANNEL_MIN, TIMESTEP, TOKENS, activations_schema},
     weights::NAME,
@@ -41,19 +37,7 @@ pub struct CheckedFile {
 /// is not finite, no tokens, a name that is no tensor of rank 2 or more of the model, lists of another width than that
 /// tensor's input, numbers that are not finite, a minimum above its maximum or a negative mean square.
 pub fn check_activations(path: &Path, model: &Model) -> Result<CheckedFile, IoError> {
-    let file = File::open(path).map_err(IoError::system("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
-    let schema = activations_schema();
-    let mut roots = Vec::new();
-    for field in schema.fields() {
-        let root = builder.schema().index_of(field.name());
-        roots.push(root.map_err(|_| {
-            let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            IoError::file(path, format!("has no column {}; activations have {}", field.name(), names.join(", ")))
-        })?);
-    }
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(IoError::parquet(path))?;
+    let reader = columns::open(path, &activations_schema(), "activations", BATCH_ROWS)?;
     let tensors: HashMap<&str, &Tensor> = model.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let mut rows = 0;
     let mut squares: BTreeMap<String, (f64, Vec<f64>)> = BTreeMap::new();
@@ -86,17 +70,8 @@ struct Columns {
 
 impl Columns {
     fn new(path: &Path, batch: &RecordBatch) -> Result<Self, IoError> {
-        let column = |name: &str| -> Result<ArrayRef, IoError> {
-            let schema = activations_schema();
-            let wanted = schema.field_with_name(name).map_err(IoError::arrow(path))?.data_type().clone();
-            let given =
-                batch.column_by_name(name).ok_or_else(|| IoError::file(path, format!("has no column {name}")))?;
-            if !fits(given.data_type(), &wanted) {
-                let problem = format!("column {name} must be {wanted}, not {}", given.data_type());
-                return Err(IoError::file(path, problem));
-            }
-            cast(given, &wanted).map_err(IoError::arrow(path))
-        };
+        let schema = activations_schema();
+        let column = |name| columns::column(path, batch, &schema, name);
         let list = |name| Ok::<_, IoError>((name, column(name)?.as_list::<i32>().clone()));
         Ok(Self {
             names: column(NAME)?.as_string_view().clone(),
@@ -185,25 +160,9 @@ impl Columns {
     }
 }
 
-/// Whether a column's type is the wanted one in another width or layout.
-fn fits(given: &DataType, wanted: &DataType) -> bool {
-    match wanted {
-        DataType::Utf8View => given.is_string(),
-        DataType::Float64 => given.is_numeric(),
-        DataType::Int64 => given.is_integer(),
-        DataType::List(_) => match given {
-            DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
-                element.data_type().is_floating()
-            }
-            _ => false,
-        },
-        _ => given == wanted,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{fs::File, sync::Arc};
 
     use arrow_array::{Float64Array, Int64Array, StringArray};
     use parquet::arrow::ArrowWriter;

@@ -147,7 +147,7 @@ fn place(batch: &RecordBatch, row: Option<usize>) -> Option<(String, i64)> {
 }
 
 /// A message without the row of the batch that it begins with: the row of the tensor stands before it.
-fn without_row(error: &ComputeError) -> String {
+pub(super) fn without_row(error: &ComputeError) -> String {
     let message = error.to_string();
     let row = error.row().map(|row| format!("row {row}")).unwrap_or_default();
     message.strip_prefix(&row).unwrap_or(&message).trim_start_matches([',', ':', ' ']).to_owned()

@@ -3,10 +3,12 @@
 pub mod activations;
 pub mod check;
 pub mod choice;
+mod columns;
 pub mod dtype;
 pub mod error;
 pub mod export;
 pub mod gguf;
+pub mod hessians;
 pub mod memory;
 pub mod mmap;
 pub mod model;

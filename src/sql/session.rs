@@ -105,8 +105,9 @@ fn config(threads: usize) -> Result<SessionConfig> {
     // Partitions are contiguous runs of rows; dealing their batches out would mix the order of rows.
     options.optimizer.enable_round_robin_repartition = false;
     // A vector or a choice per tensor is the small side of every join: broadcast it, never hash the weights.
-    // The default limits of 1 MiB and 131,072 rows are below the per-channel vectors of one large model.
-    options.optimizer.hash_join_single_partition_threshold = 1 << 30;
+    // The default limits of 1 MiB and 131,072 rows are below the per-channel vectors of one large model, and a factor
+    // for GPTQ takes up to a gigabyte. A join holds its small side in memory either way.
+    options.optimizer.hash_join_single_partition_threshold = 1 << 40;
     options.optimizer.hash_join_single_partition_threshold_rows = 1 << 26;
     Ok(config)
 }

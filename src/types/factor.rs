@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Fields};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+
+use super::{activations::TOKENS, weights::NAME};
 
 /// `damping`: the share of the mean of the Hessian's diagonal that was added to it.
 pub const DAMPING: &str = "damping";
@@ -10,6 +12,9 @@ pub const DAMPING: &str = "damping";
 pub const DEAD_CHANNELS: &str = "dead_channels";
 /// `factor`: the upper triangle, row after row. A view, so that a join shares it among rows instead of copying it.
 pub const FACTOR: &str = "factor";
+
+/// `hessian`: the mean over all tokens of the products of a layer's inputs, the upper triangle row after row.
+pub const HESSIAN: &str = "hessian";
 
 /// The fields of a factor, in order.
 pub fn factor_fields() -> Fields {
@@ -29,4 +34,19 @@ pub fn factor_type() -> DataType {
 /// `List<Float64>`: the upper triangle of a Hessian, row after row.
 pub fn hessian_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
+}
+
+/// The schema of the table of Hessians that calibration writes: one row per layer. `name` is that of the weight tensor
+/// that the input is multiplied with, `tokens` the number of inputs that were seen.
+pub fn hessians_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(NAME, DataType::Utf8View, false),
+        Field::new(TOKENS, DataType::Int64, false),
+        Field::new(HESSIAN, hessian_type(), false),
+    ]))
+}
+
+/// The schema of the table of factors that `sql/gptq.sql` joins: `name` is its key.
+pub fn factors_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(NAME, DataType::Utf8View, false), Field::new(FACTOR, factor_type(), true)]))
 }

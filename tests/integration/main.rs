@@ -8,6 +8,7 @@ mod export;
 mod functions;
 mod gguf;
 mod goals;
+mod gptq;
 mod layers;
 mod model;
 mod reference;

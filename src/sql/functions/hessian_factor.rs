@@ -8,9 +8,6 @@ use super::{
 };
 use crate::{compute, types::factor::factor_type};
 
-/// The damping of the paper.
-const DAMPING: f64 = 0.01;
-
 pub const FUNCTION: ScalarFunction = ScalarFunction {
     name: "hessian_factor",
     description: "The upper triangular factor U of the damped inverse of a Hessian H, U'U = (H + damping * mean(diag H))^-1 \
@@ -31,7 +28,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     call: |arguments| {
         let damping = match arguments.get(1) {
             Some(column) => column.as_primitive::<Float64Type>().iter().collect(),
-            None => vec![Some(DAMPING); arguments[0].len()],
+            None => vec![Some(compute::DAMPING); arguments[0].len()],
         };
         compute::hessian_factor(&arguments[0], &damping)
     },

@@ -67,6 +67,10 @@ impl PlannedJob {
             let problem = "--equalize needs --format parquet or arrow: other formats have no place for its factors";
             return Err(IoError::Request(problem.to_owned()).into());
         }
+        if self.factors.is_some() && options.equalize.is_some() {
+            let problem = "--equalize cannot be used with --hessians: they are those of inputs that are not equalized";
+            return Err(IoError::Request(problem.to_owned()).into());
+        }
         let checked = check_activations(&options.file, &self.model)?;
         let (digest, mean_squares) = (checked.digest, checked.mean_squares);
         self.activations = Some(CheckedActivations { options, digest, mean_squares });

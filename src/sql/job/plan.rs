@@ -8,6 +8,7 @@ use super::{CheckedActivations, Job, JobError};
 use crate::io::{
     Choice, Export, Model, OutputFormat, Part,
     choice::{Goals, Width, choices_batch, widths_batch},
+    hessians::Factors,
     piece::Piece,
     scan::PART_BYTES,
 };
@@ -20,6 +21,8 @@ pub struct PlannedJob {
     pub(super) choices: Vec<Choice>,
     pub(super) parts: Vec<Part>,
     pub(super) activations: Option<CheckedActivations>,
+    /// What GPTQ needs of the layers whose inputs are known.
+    pub(super) factors: Option<Factors>,
     /// How a format without parts is written.
     pub(super) export: Option<Export>,
     pub(super) goals: Goals,
@@ -44,6 +47,7 @@ impl Job {
             choices,
             parts,
             activations: None,
+            factors: None,
             export,
             goals: Goals::default(),
             widths: None,

@@ -26,6 +26,7 @@ use super::{
     threads::{take_parts, threads_within},
 };
 use crate::{
+    compute::DAMPING,
     io::{
         OutputFolder,
         choice::WIDTHS,
@@ -167,6 +168,10 @@ impl PlannedJob {
         if let Some(activations) = &self.activations {
             options.insert("activations".into(), activations.describe());
         }
+        if let Some(factors) = &self.factors {
+            let hessians = serde_json::json!({ "digest": factors.digest, "damping": DAMPING });
+            options.insert("hessians".into(), hessians);
+        }
         options.extend(self.job.target.describe());
         let sql = self.recipe().sql.to_owned();
         let mut manifest = Manifest::new(&self.model, &self.parts, self.job.target.format, options, sql);
@@ -184,10 +189,11 @@ impl PlannedJob {
     /// The recipe that quantizes the weights.
     pub fn recipe(&self) -> recipes::Recipe {
         let equalized = self.activations.as_ref().is_some_and(CheckedActivations::equalizes);
-        match (&self.export, equalized) {
+        match (&self.export, &self.factors) {
             (Some(_), _) => recipes::EXPORT,
-            (None, true) => recipes::EQUALIZE,
-            (None, false) => recipes::QUANTIZE,
+            (None, Some(_)) => recipes::GPTQ,
+            (None, None) if equalized => recipes::EQUALIZE,
+            (None, None) => recipes::QUANTIZE,
         }
     }
 
@@ -202,7 +208,8 @@ impl PlannedJob {
         let choices = MemTable::try_new(choices.schema(), vec![vec![choices]])?;
         session.context().register_table("layers", Arc::new(layers))?;
         session.context().register_table("choices", Arc::new(choices))?;
-        if let Some(factors) = equalization {
+        // GPTQ's, or those that equalize: a run has one of them.
+        if let Some(factors) = self.factors.as_ref().map(|factors| &factors.table).or(equalization) {
             let factors = MemTable::try_new(factors.schema(), vec![vec![factors.clone()]])?;
             session.context().register_table("factors", Arc::new(factors))?;
         }

@@ -1,0 +1,62 @@
+//! Tables that others wrote as Parquet, read by the names and types of columns that are expected.
+
+use std::{fs::File, path::Path};
+
+use arrow::compute::cast;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Schema};
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
+
+use super::IoError;
+
+/// Opens the Parquet file at `path` and reads the columns of `schema`, `rows` at a time. `what` is what the rows are, for
+/// the message of an error.
+///
+/// # Errors
+/// The file cannot be read, or lacks a column.
+pub fn open(path: &Path, schema: &Schema, what: &str, rows: usize) -> Result<ParquetRecordBatchReader, IoError> {
+    let file = File::open(path).map_err(IoError::system("open", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
+    let mut roots = Vec::new();
+    for field in schema.fields() {
+        let root = builder.schema().index_of(field.name());
+        roots.push(root.map_err(|_| {
+            let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            IoError::file(path, format!("has no column {}; {what} have {}", field.name(), names.join(", ")))
+        })?);
+    }
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    builder.with_projection(mask).with_batch_size(rows).build().map_err(IoError::parquet(path))
+}
+
+/// A column of a batch, in the type that the schema gives it.
+///
+/// # Errors
+/// The column is missing, or of a type that does not fit.
+pub fn column(path: &Path, batch: &RecordBatch, schema: &Schema, name: &str) -> Result<ArrayRef, IoError> {
+    let wanted = schema.field_with_name(name).map_err(IoError::arrow(path))?.data_type();
+    let given = batch.column_by_name(name).ok_or_else(|| IoError::file(path, format!("has no column {name}")))?;
+    if !fits(given.data_type(), wanted) {
+        return Err(IoError::file(path, format!("column {name} must be {wanted}, not {}", given.data_type())));
+    }
+    cast(given, wanted).map_err(IoError::arrow(path))
+}
+
+/// Whether a column's type is the wanted one in another width or layout.
+fn fits(given: &DataType, wanted: &DataType) -> bool {
+    match wanted {
+        DataType::Utf8View => given.is_string(),
+        DataType::Float64 => given.is_numeric(),
+        DataType::Int64 => given.is_integer(),
+        DataType::List(_) => match given {
+            DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
+                element.data_type().is_floating()
+            }
+            _ => false,
+        },
+        _ => given == wanted,
+    }
+}
