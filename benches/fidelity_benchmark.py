@@ -285,7 +285,7 @@ def write_hessians(tensors, path):
     from numpy_dit import layer_inputs
 
     rows = {"name": [], "tokens": [], "hessian": []}
-    for name, inputs in layer_inputs(tensors, per_digit=4, steps=25, seed=1000).items():
+    for name, inputs in layer_inputs(tensors, per_digit=1, steps=25, seed=1000).items():
         if name.startswith("blocks."):
             mean = inputs.astype(np.float64).T @ inputs.astype(np.float64) / len(inputs)
             for column, value in zip(rows, (name, len(inputs), mean[np.triu_indices(len(mean))]), strict=True):

@@ -15,7 +15,7 @@ and noise, at timesteps over the whole range, for three seeds of calibration and
 
 Weights are quantized by search, and by GPTQ with Hessians of the same calibration.
 
-Takes about ten minutes of processor time. `--seeds 1 --judge 2` is a quick look.
+Takes about ten minutes of processor time. `--seeds 1 --judge 2 --activation-bits 8` is a quick look.
 """
 
 import argparse
@@ -62,6 +62,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of calibration and noise (default %(default)s)")
+    parser.add_argument(
+        "--activation-bits", type=int, nargs="+", default=BITS, metavar="N", help="widths measured (default: 8 6 4)"
+    )
     parser.add_argument("--judge", type=int, default=10, help="of each digit, drawn and judged (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time (default: cores)")
     parser.add_argument("--program", type=Path, default=None, help="arrow-quant (default: target/release/arrow-quant)")
@@ -145,7 +148,7 @@ def predictions(model, seed):
     return torch.stack(predicted).double()
 
 
-def measure(program, work, seed):
+def measure(program, work, widths, seed):
     """`{(weights, bits, variant): error}`: the mean squared errors of one seed of calibration and noise."""
     torch.set_num_threads(1)
     activations, hessians = work / f"activations-{seed}.parquet", work / f"hessians-{seed}.parquet"
@@ -154,7 +157,7 @@ def measure(program, work, seed):
     errors = {}
     for weights, model in weights_alone(program, work, hessians, seed).items():
         errors[weights, None, "weights alone"] = (predictions(model, seed) - exact).square().mean().item()
-    for bits in BITS:
+    for bits in widths:
         for name, options in VARIANTS.items():
             options = ["--bits", "4", "--activations", activations, "--activation-bits", bits, *options]
             per_token = bits if name.startswith("per token") else None
@@ -178,12 +181,12 @@ def weights_alone(program, work, hessians, seed):
     return found
 
 
-def error_table(errors):
+def error_table(errors, widths):
     """The errors of static quantization, and the others as a share of them, as Markdown."""
     lines = ["| weights | activations | static | " + " | ".join(list(VARIANTS)[1:]) + " |"]
     lines.append("|" + " --- |" * (len(VARIANTS) + 2))
     for weights in WEIGHTS:
-        for bits in BITS:
+        for bits in widths:
             static = np.array(errors[weights, bits, "static"])
             cells = []
             for name in list(VARIANTS)[1:]:
@@ -291,13 +294,14 @@ def main():
         work, program = Path(folder), arguments.program
         with ProcessPoolExecutor(arguments.jobs) as pool:
             drawn = pool.submit(draw, program, work, arguments.judge, arguments.output)
-            seeds = [pool.submit(measure, program, work, seed) for seed in range(arguments.seeds)]
+            widths = arguments.activation_bits
+            seeds = [pool.submit(measure, program, work, widths, seed) for seed in range(arguments.seeds)]
             errors = {}
             for seed in seeds:
                 for key, error in seed.result().items():
                     errors.setdefault(key, []).append(error)
             figures = drawn.result()
-    lines = [error_table(errors), "", "| variant | recognized | pixels off by |", "| --- | --- | --- |"]
+    lines = [error_table(errors, widths), "", "| variant | recognized | pixels off by |", "| --- | --- | --- |"]
     lines += [f"| {label} | {share:.1%} | {distance:.3f} |" for label, (share, distance) in figures.items()]
     (arguments.output / "results.md").write_text("\n".join(lines) + "\n")
     rows = [
