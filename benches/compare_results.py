@@ -2,7 +2,7 @@
 
     python benches/compare_results.py before.json after.json --threshold 10
 
-Exit code 1 when something took longer, or more memory, by more than the threshold.
+Exit code 1 when something took longer, or more memory, by more than the threshold, or is missing.
 """
 
 import argparse
@@ -26,7 +26,13 @@ def read(path: Path) -> dict[str, float]:
         return figures
     try:
         results = json.loads(path.read_text())["results"]
-        return {f"{result['case']} ({unit})": result[key] for result in results for key, unit in FIGURES.items()}
+        return {
+            f"{result['case']} ({unit})": float(result[key])
+            for result in results
+            for key, unit in FIGURES.items()
+            # The time of a single run says nothing.
+            if key != "seconds" or len(result["runs"]) >= 3
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         sys.exit(f"{path}: is not a result of these benchmarks: {error!r}")
 
@@ -45,6 +51,8 @@ def main() -> int:
     regressions = 0
     print(f"{'case':<{width}} {'before':>14} {'after':>14} {'change':>9}")
     for name in common:
+        if not (before[name] > 0 and after[name] > 0):
+            sys.exit(f"{name}: {before[name]} and {after[name]} cannot be compared")
         change = 100 * (after[name] / before[name] - 1)
         word = "REGRESSION" if change > arguments.threshold else "better" if change < -arguments.threshold else ""
         regressions += change > arguments.threshold
@@ -53,7 +61,7 @@ def main() -> int:
         for name in sorted(names):
             print(f"only {which}: {name}")
     print(f"{regressions} of {len(common)} figures regressed by more than {arguments.threshold:g} %")
-    return int(regressions > 0)
+    return int(regressions > 0 or bool(before.keys() - after.keys()))
 
 
 if __name__ == "__main__":

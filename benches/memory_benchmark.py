@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from suite import Case, Report, add_common_options, run_case, too_large
+from suite import Case, Report, add_common_options, too_large
 from suite.report import cores, ensure_package
 
 
@@ -26,8 +26,8 @@ def main() -> int:
 
     report = Report("memory", arguments.output_dir)
     report.section("Streaming and batch")
-    streaming = report.add(run_case(Case("mem-svb", threads=cores()), 1, warm_up=False))
-    batch = report.add(run_case(Case("mem-svb", threads=cores(), batch=True), 1, warm_up=False))
+    streaming = report.run(Case("mem-svb", threads=cores()), 1)
+    batch = report.run(Case("mem-svb", threads=cores(), batch=True), 1)
     share = 100 * streaming.peak_memory / batch.peak_memory
     report.target("mem-svb: streaming's share of batch's peak, %", share, "< 50", share < 50)
 
@@ -39,10 +39,10 @@ def main() -> int:
                 report.text(f"SKIPPED {size}: {why}")
                 continue
             for bits in widths:
-                ours = report.add(run_case(Case(size, bits=bits, threads=cores()), 1, warm_up=False))
+                ours = report.run(Case(size, bits=bits, threads=cores()), 1)
                 if arguments.skip_python:
                     continue
-                baseline = report.add(run_case(Case(size, "numpy", bits=bits, threads=cores()), 1, warm_up=False))
+                baseline = report.run(Case(size, "numpy", bits=bits, threads=cores()), 1)
                 share = 100 * ours.peak_memory / baseline.peak_memory
                 ratios.setdefault(size, {})[f"{bits} bits"] = share
                 report.target(

@@ -6,16 +6,16 @@
 import argparse
 import sys
 
-from suite import Case, Report, add_common_options, run_case, too_large
-from suite.report import cores, ensure_package
+from suite import Case, Report, add_common_options, too_large
+from suite.report import cores, ensure_package, positive
 
 # The models of equal layers; at 7B, the one that there is.
 MODELS = {"100M": "par-100M", "600M": "par-600M", "7B": "7B"}
 
 
 def thread_counts(text: str) -> list[int]:
-    counts = [int(part) for part in text.split(",")]
-    if not all(count > 0 for count in counts):
+    counts = sorted({1, *(int(part) for part in text.split(","))})
+    if counts[0] < 1:
         raise argparse.ArgumentTypeError("threads are 1 and more")
     return counts
 
@@ -24,10 +24,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="all sizes, and streaming against batch")
     usual = [count for count in (1, 2, 4, 8, 16) if count <= cores()]
-    parser.add_argument("--cores", type=thread_counts, default=usual, help="threads, as 1,2,4 (default: up to the cores)")
+    parser.add_argument("--cores", type=thread_counts, default=usual, help="threads, as 1,2,4; 1 is always measured (default: up to the cores)")
     parser.add_argument("--model-size", choices=MODELS, action="append", help="may be repeated (default 100M)")
     parser.add_argument("--streaming-comparison", action="store_true", help="streaming against batch as well")
-    parser.add_argument("--num-runs", type=int, default=3, help="runs of each case, after one to warm up (default 3)")
+    parser.add_argument("--num-runs", type=positive, default=3, help="runs of each case, after one to warm up where there are several (default 3)")
     parser.add_argument("--generate-charts", action="store_true", help="draw a chart, with matplotlib")
     add_common_options(parser, "parallel")
     arguments = parser.parse_args()
@@ -45,14 +45,16 @@ def main() -> int:
             report.section(f"Threads, {model}, {method}")
             first = None
             for threads in arguments.cores:
-                result = report.add(run_case(Case(model, threads=threads, method=method), arguments.num_runs))
+                result = report.run(Case(model, threads=threads, method=method), arguments.num_runs)
                 first = first or result
-                speedup = first.median / result.median * first.case.threads
+                speedup = first.median / result.median
+                result.more = {"speedup": speedup, "efficiency": speedup / threads}
                 report.text(f"{'':<52} speedup {speedup:.2f}, efficiency {100 * speedup / threads:.0f} %")
                 speedups.setdefault(f"{model}, {method}", {})[f"{threads} threads"] = speedup
             most = max(arguments.cores)
-            if most > 1 and 1 in arguments.cores:
-                wanted = 4.0 if most >= 8 else 0.8 * min(most, cores())
+            if most > 1:
+                usable = min(most, cores())
+                wanted = 4.0 if usable >= 8 else 0.8 * usable
                 speedup = speedups[f"{model}, {method}"][f"{most} threads"]
                 report.target(
                     f"{model}, {method}: speedup on {most} threads",
@@ -65,7 +67,10 @@ def main() -> int:
             report.section(f"Streaming and batch, {model}")
             threads = max(arguments.cores)
             for batch in (False, True):
-                report.add(run_case(Case(model, threads=threads, batch=batch), arguments.num_runs))
+                if why := too_large(model, batch):
+                    report.text(f"SKIPPED {model}, batch: {why}")
+                    continue
+                report.run(Case(model, threads=threads, batch=batch), arguments.num_runs)
     if arguments.generate_charts:
         report.bars("parallel_speedup.png", "Speedup over one thread, file to file", "times", speedups)
     return report.finish(arguments.check)

@@ -6,8 +6,8 @@
 import argparse
 import sys
 
-from suite import Case, Report, add_common_options, make, run_case, too_large
-from suite.report import cores, ensure_package
+from suite import Case, Report, add_common_options, make, too_large
+from suite.report import cores, ensure_package, positive
 
 LIMITS = {"100M": 120.0, "600M": 600.0, "7B": 300.0}
 
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--model-size", choices=LIMITS, action="append", help="may be repeated (default 100M)")
     parser.add_argument("--bit-width", type=int, choices=(2, 3, 4, 8), action="append", help="may be repeated (default 4)")
     parser.add_argument("--skip-python", action="store_true", help="without the NumPy baseline")
-    parser.add_argument("--num-runs", type=int, default=3, help="runs of each case, after one to warm up (default 3)")
+    parser.add_argument("--num-runs", type=positive, default=3, help="runs of each case, after one to warm up where there are several (default 3)")
     parser.add_argument("--generate-charts", action="store_true", help="draw charts, with matplotlib")
     parser.add_argument("--peers", action="store_true", help="also PyTorch where it is installed, in memory")
     add_common_options(parser, "speed")
@@ -36,13 +36,14 @@ def main() -> int:
             continue
         for bits in widths:
             common = {"model": size, "bits": bits, "threads": cores()}
-            ours = report.add(run_case(Case(**common), arguments.num_runs))
-            report.add(run_case(Case(**common, method="search"), arguments.num_runs))
-            if bits == 4:
-                report.target(f"{size}, 4 bits: seconds", ours.median, f"< {LIMITS[size]:.0f}", ours.median < LIMITS[size])
+            ours = report.run(Case(**common), arguments.num_runs)
+            search = report.run(Case(**common, method="search"), arguments.num_runs)
+            for result in (ours, search):
+                name = f"{size}, {bits} bits, {result.case.method}: seconds"
+                report.target(name, result.median, f"< {LIMITS[size]:.0f}", result.median < LIMITS[size])
             if arguments.skip_python:
                 continue
-            baseline = report.add(run_case(Case(**common, engine="numpy"), arguments.num_runs))
+            baseline = report.run(Case(**common, engine="numpy"), arguments.num_runs)
             ratio = baseline.median / ours.median
             speedups.setdefault(size, {})[f"{bits} bits"] = ratio
             report.target(

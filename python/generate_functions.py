@@ -38,7 +38,8 @@ HEADER = '''"""Every function of the library, for arrays and streams.
 Made by `make docs` from the list of functions in the native module; do not edit.
 
 An argument may be any object with Arrow's PyCapsule interface (PyArrow, polars, arro3, nanoarrow) or a NumPy array, whose
-two dimensions are rows and elements, or one dimension the elements of one row; neither is copied. Arrays give an `Array`;
+two dimensions are rows and elements, or one dimension the elements of one row. Neither is copied, but for NumPy arrays
+whose rows do not lie one after the other (transposed, or a part of the columns) and those of bfloat16. Arrays give an `Array`;
 as soon as one argument is a stream (a chunked array, a table, a reader, a polars series), the result is an `ArrayStream`
 that computes each batch when it is asked for. Of a batch or a table, the column with the argument's name is taken;
 `quantize` and `dequantize` put their result in its place. An array of one row stands for every row of longer ones.

@@ -30,6 +30,10 @@ class Case:
         return f"{self.model}, {self.bits} bits, {self.engine} {self.method}{mode}, {threads}"
 
 
+class CaseError(Exception):
+    """The engine failed; there is no time for a run that failed."""
+
+
 @dataclass
 class Result:
     """What it took: seconds of each run, and of the median run the memory and the quality."""
@@ -43,7 +47,8 @@ class Result:
     cosine: float
     bytes_in: int
     bytes_out: int
-    runs: list[dict] = field(default_factory=list, repr=False)
+    # What a program adds of its own to the JSON file.
+    more: dict = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -69,6 +74,7 @@ class Result:
             "parameters_per_second": self.parameters_per_second,
             "bytes_per_second": self.bytes_in / self.median,
             **{key: getattr(self, key) for key in keys},
+            **self.more,
         }
 
     def line(self) -> str:
@@ -85,8 +91,9 @@ LINE_HEAD = (
 )
 
 
-def run_case(case: Case, runs: int = 3, warm_up: bool = True) -> Result:
-    """Runs the case; an error of the engine ends the benchmark with its message."""
+def run_case(case: Case, runs: int = 3) -> Result:
+    """Runs the case, once more to warm up where there is more than one run."""
+    warm_up = int(runs > 1)
     model = make(case.model)
     measured = [_child(case, model) for _ in range(runs + warm_up)][warm_up:]
     middle = sorted(measured, key=lambda run: run["seconds"])[len(measured) // 2]
@@ -96,7 +103,6 @@ def run_case(case: Case, runs: int = 3, warm_up: bool = True) -> Result:
         seconds=[run["seconds"] for run in measured],
         # The peak of a case is the highest that was seen.
         peak_memory=max(run["peak_memory"] for run in measured),
-        runs=measured,
         **{name: middle[name] for name in fields},
     )
 
@@ -107,5 +113,5 @@ def _child(case: Case, model: Path) -> dict:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        sys.exit(f"{case.name}: {lines[-1]}")
+        raise CaseError(f"{case.name}: {lines[-1]}")
     return json.loads(done.stdout)

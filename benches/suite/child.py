@@ -44,10 +44,10 @@ def numpy(case: dict) -> dict:
 
     before = peak_memory()
     started = time.perf_counter()
-    quantized = numpy_baseline.quantize_model(case["path"], case["output"], case["bits"], case["threads"])
+    saved = numpy_baseline.quantize_model(case["path"], case["output"], case["bits"], case["threads"])
     seconds = time.perf_counter() - started
     peak = peak_memory()
-    quality = numpy_baseline.quality(case["path"], quantized, case["bits"])
+    quality = numpy_baseline.quality(case["path"], saved, case["bits"])
     return {"seconds": seconds, "memory_before": before, "peak_memory": peak, **quality}
 
 

@@ -3,13 +3,15 @@
 It reads the same safetensors files, chooses the same tensors, and makes the same bits: groups of 32 along the row, a
 range that includes zero, one byte per group for the scale (an unsigned float of 4 and 4 bits, relative to the row's
 f32), one byte for the zero point, codes packed densely. Rows are worked on in blocks that stay in the cache, on as many
-threads as asked for, in f32, in place where NumPy can. It keeps what it has quantized and saves it in one file, as
-`numpy.savez` wants it. It makes no report: the figures of quality are computed after the clock has stopped.
+threads as asked for, in f32, in place where NumPy can. Each tensor is written as soon as it is done, in one file, and
+nothing of it is kept. It makes no report, does not ask the system to write the file to the disk, and does not read it
+back, all of which the engine's time includes: its figures of quality are computed after the clock has stopped.
 """
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -93,24 +95,22 @@ def quantize_rows(stored: np.ndarray, bits: int) -> tuple[np.ndarray, ...]:
     return row_scale, pack(weights.astype(np.uint8), bits), scale_codes, zero_codes
 
 
-def quantize_model(path: str, output: str, bits: int, threads: int) -> dict[str, tuple[np.ndarray, ...]]:
-    """Quantizes a model into one file; gives what it saved of each quantized tensor."""
-    quantized, saved = {}, {}
-    with ThreadPoolExecutor(threads) as pool:
+def quantize_model(path: str, output: str, bits: int, threads: int) -> Path:
+    """Quantizes a model into one file, array after array as `numpy.save` writes them; gives the file."""
+    Path(output).mkdir(parents=True)
+    target = Path(output) / "weights.npy"
+    with ThreadPoolExecutor(threads) as pool, target.open("wb") as file_out:
         for name, file, shape, begin, length in tensors(path):
             stored = np.fromfile(file, np.uint16, length // 2, offset=begin).reshape(-1, shape[-1])
             if is_kept(name, shape):
-                saved[name] = stored
+                np.save(file_out, stored)
                 continue
             rows = max(1, BLOCK // shape[-1])
             blocks = [stored[at : at + rows] for at in range(0, len(stored), rows)]
             parts = list(pool.map(lambda block: quantize_rows(block, bits), blocks))
-            quantized[name] = tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
-            kinds = ("row_scale", "codes", "scales", "zero_points")
-            saved.update({f"{name}:{kind}": array for kind, array in zip(kinds, quantized[name], strict=True)})
-    Path(output).mkdir(parents=True)
-    np.savez(Path(output) / "weights.npz", **saved)
-    return quantized
+            for column in zip(*parts, strict=True):
+                np.save(file_out, np.concatenate(column))
+    return target
 
 
 def unpack(packed: np.ndarray, bits: int, length: int) -> np.ndarray:
@@ -118,16 +118,22 @@ def unpack(packed: np.ndarray, bits: int, length: int) -> np.ndarray:
     return (streams * (1 << np.arange(bits, dtype=np.uint8))).sum(axis=2, dtype=np.uint8)
 
 
-def quality(path: str, quantized: dict[str, tuple[np.ndarray, ...]], bits: int) -> dict:
+def quality(path: str, saved: Path, bits: int) -> dict:
     """The figures that stand next to the time, from what was saved."""
+    with saved.open("rb") as arrays:
+        return _quality(path, arrays, bits)
+
+
+def _quality(path: str, arrays: BinaryIO, bits: int) -> dict:
     signal = noise = dot = decoded_signal = 0.0
     stored_bits = elements = bytes_in = bytes_out = 0
     for name, file, shape, begin, length in tensors(path):
         bytes_in += length
-        if name not in quantized:
-            bytes_out += length
+        if is_kept(name, shape):
+            bytes_out += np.load(arrays).nbytes
             continue
-        row_scale, codes, scales, zero_points = quantized[name]
+        quantized = [np.load(arrays) for _ in range(4)]
+        row_scale, codes, scales, zero_points = quantized
         stored = np.fromfile(file, np.uint16, length // 2, offset=begin).reshape(-1, shape[-1])
         rows = max(1, BLOCK // shape[-1])
         for at in range(0, len(stored), rows):
@@ -141,7 +147,7 @@ def quality(path: str, quantized: dict[str, tuple[np.ndarray, ...]], bits: int) 
             noise += np.sum((weights - decoded) ** 2)
             dot += np.sum(weights * decoded)
             decoded_signal += np.sum(decoded**2)
-        size = sum(array.nbytes for array in quantized[name])
+        size = sum(array.nbytes for array in quantized)
         bytes_out += size
         stored_bits += 8 * size
         elements += stored.size

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .cases import LINE_HEAD, Result
+from .cases import LINE_HEAD, Case, CaseError, Result, run_case
 from .workloads import ROOT
 
 
@@ -68,6 +68,14 @@ def add_common_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
 
 
+def positive(text: str) -> int:
+    """A number of runs."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 class Report:
     """Collects what a benchmark measures, prints it as it comes, and writes it at the end."""
 
@@ -97,7 +105,14 @@ class Report:
         self.text(title)
         self.text(LINE_HEAD)
 
-    def add(self, result: Result) -> Result:
+    def run(self, case: Case, runs: int) -> Result:
+        """Runs a case. An error of the engine ends the benchmark; what was measured before is kept."""
+        try:
+            result = run_case(case, runs)
+        except CaseError as error:
+            self.text(f"FAILED {error}")
+            self.finish(check=False)
+            sys.exit(1)
         self.results.append(result)
         self.text(result.line())
         return result

@@ -1,5 +1,6 @@
 """The models that the benchmarks quantize: the same as those of the Rust benchmarks, made by the same program."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,8 +21,12 @@ SIZES = {
 }
 
 
-def too_large(name: str) -> str | None:
-    """Why the model called `name` cannot be made and quantized here, or None."""
+def too_large(name: str, batch: bool = False) -> str | None:
+    """Why the model called `name` cannot be made and quantized here, or None. `batch` holds it in memory."""
+    if batch:
+        wanted, available = int(3.2 * SIZES[name]), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        if wanted > available:
+            return f"needs {wanted / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free"
     wanted = 0 if (DATA / name / "complete").exists() else 2 * SIZES[name]
     # The output, at 8 bits at most, with its scales.
     wanted += int(1.1 * SIZES[name])

@@ -55,9 +55,11 @@ def _to_numpy(array: Any) -> NDArray[Any]:
 
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
+    length = None
     if pa.types.is_fixed_size_list(array.type):
+        length = array.type.list_size
         array = array.cast(pa.list_(array.type.value_type))
-    if pa.types.is_list(array.type):
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         if array.null_count:
             raise ArgumentError(f"{array.null_count} rows are null; NumPy has no null: drop them or use to_pyarrow")
         values: NDArray[Any] = array.flatten().to_numpy(zero_copy_only=False)
@@ -65,7 +67,9 @@ def _to_numpy(array: Any) -> NDArray[Any]:
         lengths = array.value_lengths().unique()
         if len(lengths) > 1:
             raise ArgumentError("the rows have different lengths; NumPy needs one: use to_pyarrow")
-        return values.reshape(rows, lengths[0].as_py() if rows else 0)
+        if length is None:
+            length = lengths[0].as_py() if rows else 0
+        return values.reshape(rows, length)
     if isinstance(array, pa.RecordBatch | pa.Table) or pa.types.is_struct(array.type):
         raise ArgumentError("NumPy has no structs of this kind: use to_pyarrow, or dequantize, codes or scales first")
     result: NDArray[Any] = array.to_numpy(zero_copy_only=False)

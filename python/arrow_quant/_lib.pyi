@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ._types import ArrayLike
 
 __version__: str
+DATAFUSION_VERSION: str
 
 @final
 class Array:
@@ -29,10 +29,16 @@ class Array:
         """A NumPy array, of two dimensions for lists. No copy where there are no nulls."""
     def to_pylist(self) -> list[Any]:
         """The values as Python objects."""
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """As `to_numpy`, for `numpy.asarray`."""
 
 @final
 class ArrayStream:
-    """Arrow arrays that are made one at a time, as they are asked for. It can be read once."""
+    """Arrow arrays that are made one at a time, as they are asked for. It can be read once.
+
+    Iterating and the methods below raise the package's exceptions. A library that reads the stream through Arrow's C
+    interface raises its own, with the same words.
+    """
 
     @property
     def type(self) -> str:
@@ -43,8 +49,10 @@ class ArrayStream:
     def __next__(self) -> Array: ...
     def to_pyarrow(self) -> Any:
         """All that is left, as a `pyarrow.ChunkedArray`, or as a `pyarrow.Table` where a table was given."""
-    def to_numpy(self) -> NDArray[np.generic]:
+    def to_numpy(self) -> NDArray[Any]:
         """All that is left, as a NumPy array."""
+    def to_pylist(self) -> list[Any]:
+        """All that is left, as Python objects."""
 
 @final
 class Session:
@@ -56,6 +64,7 @@ class Session:
 @final
 class Query:
     def stream(self) -> ArrayStream: ...
+    def cancel(self) -> None: ...
     def explain(self) -> str: ...
     def __arrow_c_schema__(self) -> Any: ...
 

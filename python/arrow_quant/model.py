@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, overload
 
 from . import _lib
 from .report import Plan, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from typing_extensions import Unpack
 
 __all__ = ["Plan", "Report", "quantize_model"]
 
@@ -22,69 +24,57 @@ Progress: TypeAlias = "Callable[[int, int], object] | bool | None"
 Patterns: TypeAlias = "str | Sequence[str]"
 
 
+if TYPE_CHECKING:
+
+    class Options(TypedDict, total=False):
+        """What may be asked for beside the paths; `quantize_model` says what each is."""
+
+        bits: int | None
+        group_size: int | str | None
+        method: str | None
+        symmetric: bool
+        include: Patterns
+        exclude: Patterns
+        bits_for: Patterns | Mapping[str, int]
+        min_sqnr: float | None
+        target_size: int | str | None
+        target_bpw: float | None
+        threads: int | None
+        memory_limit: int | str | None
+        batch: bool
+        resume: bool
+        overwrite: bool
+        no_check: bool
+        format: str
+        dtype: str | None
+        shard_size: int | str | None
+        gguf_type: str | None
+        gguf_type_for: Patterns | Mapping[str, str]
+        misfit: str | None
+        gguf_architecture: str | None
+        activations: Path | None
+        time_groups: int | None
+        time_method: str | None
+        activation_bits: int | None
+        activation_symmetric: bool
+        equalize: float | str | None
+        profile: str | None
+        hessians: Path | None
+        progress: Progress
+
+
 @overload
 def quantize_model(
-    path: Path,
-    output: Path,
-    *,
-    bits: int | None = None,
-    group_size: int | str | None = None,
-    method: str | None = None,
-    symmetric: bool = False,
-    include: Patterns = (),
-    exclude: Patterns = (),
-    bits_for: Patterns | Mapping[str, int] = (),
-    min_sqnr: float | None = None,
-    target_size: int | str | None = None,
-    target_bpw: float | None = None,
-    threads: int | None = None,
-    memory_limit: int | str | None = None,
-    batch: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    dry_run: Literal[False] = False,
-    no_check: bool = False,
-    format: str = "parquet",
-    dtype: str | None = None,
-    shard_size: int | str | None = None,
-    gguf_type: str | None = None,
-    gguf_type_for: Patterns | Mapping[str, str] = (),
-    misfit: str | None = None,
-    gguf_architecture: str | None = None,
-    activations: Path | None = None,
-    time_groups: int | None = None,
-    time_method: str | None = None,
-    activation_bits: int | None = None,
-    activation_symmetric: bool = False,
-    equalize: float | str | None = None,
-    profile: str | None = None,
-    hessians: Path | None = None,
-    progress: Progress = None,
+    path: Path, output: Path, *, dry_run: Literal[False] = False, **options: Unpack[Options]
 ) -> Report: ...
 @overload
 def quantize_model(
-    path: Path,
-    output: Path | None = None,
-    *,
-    dry_run: Literal[True],
-    bits: int | None = None,
-    group_size: int | str | None = None,
-    method: str | None = None,
-    symmetric: bool = False,
-    include: Patterns = (),
-    exclude: Patterns = (),
-    bits_for: Patterns | Mapping[str, int] = (),
-    min_sqnr: float | None = None,
-    target_size: int | str | None = None,
-    target_bpw: float | None = None,
-    threads: int | None = None,
-    format: str = "parquet",
-    dtype: str | None = None,
-    gguf_type: str | None = None,
-    gguf_type_for: Patterns | Mapping[str, str] = (),
-    misfit: str | None = None,
-    profile: str | None = None,
+    path: Path, output: Path | None = None, *, dry_run: Literal[True], **options: Unpack[Options]
 ) -> Plan: ...
+@overload
+def quantize_model(
+    path: Path, output: Path | None = None, *, dry_run: bool, **options: Unpack[Options]
+) -> Report | Plan: ...
 def quantize_model(
     path: Path,
     output: Path | None = None,
@@ -179,7 +169,7 @@ def quantize_model(
         DataError: when the weights cannot be quantized.
         KeyboardInterrupt: on Ctrl-C; `resume=True` goes on from there.
     """
-    arguments = [os.fspath(path), *_options(
+    options = _options(
         output=None if output is None else os.fspath(output),
         bits=bits,
         group_size=group_size,
@@ -213,7 +203,9 @@ def quantize_model(
         equalize=equalize,
         profile=profile,
         hessians=None if hessians is None else os.fspath(hessians),
-    )]
+    )
+    # A path may begin with a dash.
+    arguments = [*options, "--", os.fspath(path)]
     with _progress(progress) as tell:
         outcome = _lib.quantize_model(arguments, tell)
     if dry_run:

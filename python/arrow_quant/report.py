@@ -127,6 +127,7 @@ class Report(_Tensors):
         Needs matplotlib.
         """
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         quantized = [row for row in self.to_pylist() if row["sqnr_db"] is not None]
         figure = Figure(figsize=(10, 4), layout="constrained")
@@ -139,6 +140,7 @@ class Report(_Tensors):
             modules.setdefault(module, []).append((at, row["sqnr_db"]))
         for module, points in modules.items():
             ratios.plot(*zip(*points, strict=True), marker="o", label=module)
+        ratios.xaxis.set_major_locator(MaxNLocator(integer=True))
         ratios.set(xlabel="layer", ylabel="SQNR (dB)", title="Signal to quantization noise")
         if 0 < len(modules) <= 12:
             ratios.legend(fontsize="x-small")

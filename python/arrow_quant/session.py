@@ -74,16 +74,16 @@ class Session:
 
     def sql(self, query: str, /, **parameters: object) -> Query:
         """Plans a query. `$name` in it stands for the parameter of that name: a number, a string, a boolean, None, a list
-        of numbers, or a NumPy or Arrow array of one row. What gives no table (CREATE, DROP, SET) is done at once.
+        of numbers, bytes, or a NumPy or Arrow array of one row. What gives no table (CREATE, DROP, SET) is done at once.
 
         Raises:
-            QueryError: when the query is wrong.
+            QueryError: when the query is wrong, or the parameters are not those that it has.
             FileError: when a file that it names cannot be read.
         """
         return Query(self._session.sql(query, parameters))
 
     async def sql_async(self, query: str, /, **parameters: object) -> Any:
-        """Runs a query to its end beside the event loop and gives a `pyarrow.Table`.
+        """Runs a query to its end beside the event loop and gives a `pyarrow.Table`. Cancelling ends the query.
 
         Raises:
             QueryError: when the query is wrong.
@@ -93,15 +93,20 @@ class Session:
         # Costs a third of the time that importing the package takes, and few need it.
         import asyncio
 
-        return await asyncio.to_thread(lambda: self.sql(query, **parameters).to_pyarrow())
+        planned = await asyncio.to_thread(lambda: self.sql(query, **parameters))
+        try:
+            return await asyncio.to_thread(planned.to_pyarrow)
+        except asyncio.CancelledError:
+            planned._query.cancel()
+            raise
 
     def register(self, name: str, source: object) -> None:
         """Makes a table called `name`, in place of one that has the name already.
 
         Args:
             name: the table's name.
-            source: a model (the path of a safetensors file, a folder of shards or a diffusers folder), or an Arrow table,
-                batch or stream, whose batches are kept and not copied.
+            source: a model (a path, as `quantize_model` takes it), or an Arrow table, batch or stream, whose batches are
+                kept and not copied. Queries read their rows in order, on one thread.
 
         Raises:
             ArgumentError: when `source` is neither.

@@ -15,10 +15,9 @@ use datafusion::{
     },
 };
 use pyo3::prelude::*;
-use pyo3_arrow::ffi::{ArrayIterator, ArrayReader};
 
 use crate::{
-    call::{Column, inputs},
+    call::{Column, Rows, Source, inputs},
     capsule,
     error::{Kind, of_call, of_stream},
     input::Input,
@@ -30,40 +29,48 @@ pub fn aggregate(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -
     let (signature, inputs) = inputs(name, &arguments)?;
     let function = aggregate_functions().into_iter().find(|function| function.name() == name);
     let function = function.ok_or_else(|| Kind::Argument.exception(&format!("there is no aggregate '{name}'")))?;
-    let (mut columns, mut readers, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut columns, mut sources, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+    let mut missing = None;
     for (input, argument) in inputs.into_iter().zip(signature) {
-        let reader: Box<dyn ArrayReader + Send> = match input {
-            Input::Nothing => continue,
+        let data_type = input.data_type();
+        if let (Some(missing), false) = (missing, matches!(input, Input::Nothing)) {
+            let message = format!("{name}: {missing} must be given where {} is", argument.name);
+            return Err(Kind::Argument.exception(&message));
+        }
+        let source = match input {
+            Input::Nothing => {
+                missing = missing.or(Some(argument.name));
+                continue;
+            }
             Input::Constant(value) => {
                 constants.push(Some(value));
                 continue;
             }
-            Input::Array(array) => {
-                let field: FieldRef = Field::new(argument.name, array.data_type().clone(), true).into();
-                Box::new(ArrayIterator::new([Ok(array)], field))
-            }
-            Input::Stream(stream) => stream,
+            Input::Array(array) => Source::Whole(Some(array)),
+            Input::Stream(stream) => Source::Stream(stream),
         };
-        columns.push(Column::find(argument, reader.field().data_type().clone())?);
-        readers.push(reader);
+        columns.push(Column::find(argument, data_type.unwrap_or(DataType::Null))?);
+        sources.push(source);
         constants.push(None);
     }
-    if readers.is_empty() {
+    if sources.is_empty() {
         return Err(Kind::Argument.exception(&format!("{name}: no argument is an array or a stream")));
     }
     let field = py.detach(|| -> Result<_, Failure> {
         let plan = Plan::new(&function, &columns, constants)?;
         let mut accumulator = plan.accumulator(&function)?;
-        while let Some(values) = next(&mut readers)? {
-            let values: Vec<_> = columns.iter().zip(&values).map(|(column, values)| column.of(values)).collect();
-            plan.update(accumulator.as_mut(), &values)?;
+        let mut rows = Rows::new(sources);
+        while let Some((_, values)) = rows.advance().map_err(Failure::Stream)? {
+            let values = columns.iter().zip(&values).map(|(column, values)| column.of(values));
+            plan.update(accumulator.as_mut(), &values.collect::<Result<Vec<_>, _>>()?)?;
+            Python::attach(|py| py.check_signals()).map_err(Failure::Interrupted)?;
         }
         Ok((accumulator.evaluate()?.to_array()?, plan.returns))
     });
     let (array, field) = field.map_err(|error| match error {
         Failure::Query(error) => of_call(&error),
         Failure::Stream(error) => of_stream(error),
-        Failure::Lengths => Kind::Argument.exception(&format!("{name}: the arguments have different numbers of rows")),
+        Failure::Interrupted(error) => error,
     })?;
     Ok(capsule::Array::new(array, field))
 }
@@ -71,29 +78,12 @@ pub fn aggregate(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -
 enum Failure {
     Query(DataFusionError),
     Stream(ArrowError),
-    Lengths,
+    Interrupted(PyErr),
 }
 
 impl From<DataFusionError> for Failure {
     fn from(error: DataFusionError) -> Self {
         Self::Query(error)
-    }
-}
-
-/// The next batch of each, which must be of one length.
-fn next(readers: &mut [Box<dyn ArrayReader + Send>]) -> Result<Option<Vec<ArrayRef>>, Failure> {
-    let values: Vec<_> = readers
-        .iter_mut()
-        .map(|reader| reader.next().transpose())
-        .collect::<Result<_, _>>()
-        .map_err(Failure::Stream)?;
-    if values.iter().all(Option::is_none) {
-        return Ok(None);
-    }
-    let values: Option<Vec<ArrayRef>> = values.into_iter().collect();
-    match values {
-        Some(values) if values.iter().all(|array| array.len() == values[0].len()) => Ok(Some(values)),
-        _ => Err(Failure::Lengths),
     }
 }
 

@@ -8,7 +8,7 @@ use arrow_quant::{
     types::{quantized::QUANTIZED, weights::WEIGHTS},
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef};
-use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::common::{DataFusionError, ScalarValue, exec_err, plan_datafusion_err};
 use pyo3::prelude::*;
 use pyo3_arrow::ffi::ArrayReader;
 
@@ -16,6 +16,7 @@ use crate::{
     capsule::{Array as PyArray, ArrayStream},
     error::{self, Kind as Exception},
     input::{Input, read},
+    runtime::on_all_cores,
 };
 
 /// The functions that put their result in a table where the argument was: the argument's column and the result's.
@@ -58,11 +59,16 @@ impl Column {
         Err(Exception::Argument.exception(&message))
     }
 
-    pub fn of(&self, values: &ArrayRef) -> ArrayRef {
-        match self.index {
-            Some(index) => Arc::clone(values.as_struct().column(index)),
-            None => Arc::clone(values),
+    /// The values of the column.
+    ///
+    /// # Errors
+    /// When a row of the table is null: a table has none, and what stands behind the null is nobody's.
+    pub fn of(&self, values: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
+        let Some(index) = self.index else { return Ok(Arc::clone(values)) };
+        if values.null_count() > 0 {
+            return exec_err!("{} rows of the table are null; a table has none", values.null_count());
         }
+        Ok(Arc::clone(values.as_struct().column(index)))
     }
 }
 
@@ -92,8 +98,20 @@ impl Running {
         Some(DataType::Struct(fields.into()))
     }
 
+    /// Refuses a table that would have two columns of one name.
+    fn check_names(&self, first: &DataType) -> PyResult<()> {
+        if let Some(DataType::Struct(fields)) = self.table_type(first)
+            && let Some(name) = self.replaces
+            && fields.iter().filter(|field| field.name() == name).count() > 1
+        {
+            return Err(Exception::Argument.exception(&format!("the table has a column '{name}' already")));
+        }
+        Ok(())
+    }
+
     fn run(&self, values: &[ArrayRef], first_row: usize) -> Result<ArrayRef, DataFusionError> {
-        let columns: Vec<_> = self.columns.iter().zip(values).map(|(column, values)| column.of(values)).collect();
+        let columns = self.columns.iter().zip(values).map(|(column, values)| column.of(values));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let result = self.call.run(&columns, first_row)?;
         let table = values.first().and_then(|first| Some((first, self.table_type(first.data_type())?)));
         let Some((first, DataType::Struct(fields))) = table else { return Ok(result) };
@@ -106,24 +124,28 @@ impl Running {
 }
 
 /// Where the values of a column come from.
-enum Source {
+pub enum Source {
     Whole(Option<ArrayRef>),
     Stream(Box<dyn ArrayReader + Send>),
 }
 
-/// The results of a call on streams, batch by batch. Holds no more than one batch of each.
-struct Results {
-    running: Running,
+/// Columns that are read together, however their batches are cut. Holds no more than one batch of each.
+pub struct Rows {
     sources: Vec<Source>,
     /// What has been read of each source and is not used yet.
     rest: Vec<Option<ArrayRef>>,
-    field: FieldRef,
+    /// Rows that have been read.
     row: usize,
-    done: bool,
 }
 
-impl Results {
-    fn advance(&mut self) -> Result<Option<ArrayRef>, ArrowError> {
+impl Rows {
+    pub fn new(sources: Vec<Source>) -> Self {
+        let rest = sources.iter().map(|_| None).collect();
+        Self { sources, rest, row: 0 }
+    }
+
+    /// The next rows, as many of each column, and the number of the first.
+    pub fn advance(&mut self) -> Result<Option<(usize, Vec<ArrayRef>)>, ArrowError> {
         for (source, rest) in self.sources.iter_mut().zip(&mut self.rest) {
             while rest.as_ref().is_none_or(|rest| rest.is_empty()) {
                 *rest = match source {
@@ -139,8 +161,9 @@ impl Results {
         let rows = lengths.iter().copied().min().unwrap_or(0);
         if rows == 0 {
             if lengths.iter().any(|length| *length > 0) {
-                let error = format!("the arguments have different numbers of rows: one ends after {}", self.row);
-                return Err(ArrowError::ExternalError(Box::new(DataFusionError::Execution(error))));
+                let error =
+                    plan_datafusion_err!("the arguments have different numbers of rows: one ends after {}", self.row);
+                return Err(ArrowError::ExternalError(Box::new(error)));
             }
             return Ok(None);
         }
@@ -152,9 +175,25 @@ impl Results {
             }
             values.push(array.slice(0, rows));
         }
-        let result = self.running.run(&values, self.row).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+        let first = self.row;
         self.row += rows;
-        Ok(Some(result))
+        Ok(Some((first, values)))
+    }
+}
+
+/// The results of a call on streams, batch by batch.
+struct Results {
+    running: Running,
+    rows: Rows,
+    field: FieldRef,
+    done: bool,
+}
+
+impl Results {
+    fn advance(&mut self) -> Result<Option<ArrayRef>, ArrowError> {
+        let Some((first_row, values)) = self.rows.advance()? else { return Ok(None) };
+        let result = on_all_cores(|| self.running.run(&values, first_row));
+        Ok(Some(result.map_err(|error| ArrowError::ExternalError(Box::new(error)))?))
     }
 }
 
@@ -182,28 +221,35 @@ impl ArrayReader for Results {
 pub fn call(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
     let (signature, inputs) = inputs(name, &arguments)?;
     let replaces = REPLACES.into_iter().find_map(|(function, _, result)| (function == name).then_some(result));
+    let many = inputs.iter().any(|input| match input {
+        Input::Array(array) => array.len() != 1,
+        Input::Stream(_) => true,
+        Input::Nothing | Input::Constant(_) => false,
+    });
     let (mut given, mut sources, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-    for (input, argument) in
-        constants_for_rows(inputs).map_err(|error| error::of_call(&error))?.into_iter().zip(signature)
-    {
+    for (input, argument) in inputs.into_iter().zip(signature) {
         let column = input.data_type().map(|data_type| Column::find(argument, data_type)).transpose()?;
-        let source = match input {
-            Input::Nothing => {
-                given.push(Given::Nothing);
-                continue;
-            }
-            Input::Constant(value) => {
+        let (source, column) = match (input, column) {
+            (Input::Constant(value), _) => {
                 given.push(Given::Constant(value));
                 continue;
             }
-            Input::Array(array) => Source::Whole(Some(array)),
-            Input::Stream(stream) => Source::Stream(stream),
+            // An array of one row beside longer ones, or beside a stream, stands for every row.
+            (Input::Array(array), Some(column)) if many && array.len() == 1 => {
+                let value = column.of(&array).and_then(|array| ScalarValue::try_from_array(&array, 0));
+                given.push(Given::Constant(value.map_err(|error| error::of_call(&error))?));
+                continue;
+            }
+            (Input::Array(array), Some(column)) => (Source::Whole(Some(array)), column),
+            (Input::Stream(stream), Some(column)) => (Source::Stream(stream), column),
+            (Input::Nothing | Input::Array(_) | Input::Stream(_), _) => {
+                given.push(Given::Nothing);
+                continue;
+            }
         };
-        if let Some(column) = column {
-            given.push(Given::Column(column.data_type.clone()));
-            columns.push(column);
-            sources.push(source);
-        }
+        given.push(Given::Column(column.data_type.clone()));
+        columns.push(column);
+        sources.push(source);
     }
     let call = Call::new(name, &given).map_err(|error| error::of_call(&error))?;
     let running = Running { call, columns, replaces };
@@ -213,36 +259,18 @@ pub fn call(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -> PyR
         [Source::Stream(stream), ..] => stream.field().data_type().clone(),
         _ => DataType::Null,
     };
+    running.check_names(&first)?;
     let field = running.field(&first);
     if lazy {
-        let rest = sources.iter().map(|_| None).collect();
-        let results = Results { running, sources, rest, field, row: 0, done: false };
+        let results = Results { running, rows: Rows::new(sources), field, done: false };
         return Ok(Py::new(py, ArrayStream::new(Box::new(results)))?.into_any());
     }
-    let result = py.detach(move || {
-        let arrays = sources.into_iter().filter_map(|source| match source {
-            Source::Whole(array) => array,
-            Source::Stream(_) => None,
-        });
-        running.run(&arrays.collect::<Vec<_>>(), 0)
+    let arrays = sources.into_iter().filter_map(|source| match source {
+        Source::Whole(array) => array,
+        Source::Stream(_) => None,
     });
+    let arrays: Vec<_> = arrays.collect();
+    let result = py.detach(move || on_all_cores(|| running.run(&arrays, 0)));
     let result = result.map_err(|error| error::of_call(&error))?;
     Ok(Py::new(py, PyArray::new(result, field))?.into_any())
-}
-
-/// An array of one row beside longer ones, or beside a stream, stands for every row.
-fn constants_for_rows(inputs: Vec<Input>) -> Result<Vec<Input>, DataFusionError> {
-    let many = |input: &Input| match input {
-        Input::Array(array) => array.len() != 1,
-        Input::Stream(_) => true,
-        Input::Nothing | Input::Constant(_) => false,
-    };
-    if !inputs.iter().any(many) {
-        return Ok(inputs);
-    }
-    let constant = |input| match input {
-        Input::Array(array) if array.len() == 1 => Ok(Input::Constant(ScalarValue::try_from_array(&array, 0)?)),
-        input => Ok(input),
-    };
-    inputs.into_iter().map(constant).collect()
 }

@@ -1,16 +1,20 @@
 //! What the functions give: objects with the Arrow PyCapsule protocol, which PyArrow, polars and others take as they are.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{Array as _, ArrayRef};
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_quant::sql::error::message;
+use arrow_schema::{ArrowError, DataType, Field, FieldRef};
+use datafusion::common::DataFusionError;
 use pyo3::{
     IntoPyObjectExt,
-    exceptions::PyRuntimeError,
     prelude::*,
     types::{PyCapsule, PyTuple},
 };
-use pyo3_arrow::ffi::{ArrayIterator, ArrayReader, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule};
+use pyo3_arrow::{
+    PyArray,
+    ffi::{ArrayIterator, ArrayReader, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule},
+};
 
 use crate::{
     error,
@@ -84,18 +88,31 @@ impl Array {
     fn to_pylist(slf: Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         convert(slf.py(), "array_to_pylist", slf.clone())
     }
+
+    /// For `numpy.asarray`.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__(slf: Bound<'_, Self>, dtype: Option<Py<PyAny>>, copy: Option<bool>) -> PyResult<Py<PyAny>> {
+        let values = convert(slf.py(), "array_to_numpy", slf.clone())?;
+        match (dtype, copy) {
+            (None, Some(true)) => values.call_method0(slf.py(), "copy"),
+            (None, _) => Ok(values),
+            (Some(dtype), _) => values.call_method1(slf.py(), "astype", (dtype,)),
+        }
+    }
 }
 
 /// The values as an `Array`; they are not copied.
 #[pyfunction]
 pub fn as_array(values: &Bound<'_, PyAny>) -> PyResult<Array> {
-    match read(values, "values", true)? {
-        Input::Array(array) => {
-            let field = Field::new("", array.data_type().clone(), true);
-            Ok(Array::new(array, field.into()))
-        }
-        _ => Err(error::Kind::Argument.exception("values must be one Arrow or NumPy array")),
-    }
+    let Input::Array(array) = read(values, "values", true)? else {
+        return Err(error::Kind::Argument.exception("values must be one Arrow or NumPy array"));
+    };
+    // A batch travels as structs that are never null, and its field says so.
+    let field = match values.extract::<PyArray>() {
+        Ok(given) => Arc::clone(given.field()),
+        Err(_) => Field::new("", array.data_type().clone(), true).into(),
+    };
+    Ok(Array::new(array, field))
 }
 
 /// A type in a few words.
@@ -112,19 +129,95 @@ fn name(data_type: &DataType) -> String {
 /// Arrays that are made one at a time, as they are asked for. It can be read once.
 #[pyclass(frozen, module = "arrow_quant")]
 pub struct ArrayStream {
-    reader: Mutex<Option<Box<dyn ArrayReader + Send>>>,
+    state: Mutex<State>,
     field: FieldRef,
 }
 
+type Reader = Box<dyn ArrayReader + Send>;
+
+enum State {
+    Ready(Reader),
+    /// The reader is at work, on some thread.
+    Reading,
+    Ended,
+    /// Another library has it.
+    Given,
+}
+
+/// A reader for other libraries, which print an error as it stands.
+struct Words(Reader);
+
+impl Iterator for Words {
+    type Item = Result<ArrayRef, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let words = |error| match error {
+            ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
+                Some(error) => ArrowError::ExternalError(message(error).into()),
+                None => ArrowError::ExternalError(inner),
+            },
+            error => error,
+        };
+        self.0.next().map(|next| next.map_err(words))
+    }
+}
+
+impl ArrayReader for Words {
+    fn field(&self) -> FieldRef {
+        self.0.field()
+    }
+}
+
 impl ArrayStream {
-    pub fn new(reader: Box<dyn ArrayReader + Send>) -> Self {
+    pub fn new(reader: Reader) -> Self {
         let field = reader.field();
-        Self { reader: Mutex::new(Some(reader)), field }
+        Self { state: Mutex::new(State::Ready(reader)), field }
     }
 
     /// A stream of arrays that are there already.
     pub fn of(arrays: Vec<ArrayRef>, field: FieldRef) -> Self {
         Self::new(Box::new(ArrayIterator::new(arrays.into_iter().map(Ok), field)))
+    }
+
+    /// Takes the reader out, and leaves `state` in its place.
+    fn take(&self, state: State) -> PyResult<Reader> {
+        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = match &*held {
+            State::Ready(_) => match std::mem::replace(&mut *held, state) {
+                State::Ready(reader) => return Ok(reader),
+                _ => "the stream is gone",
+            },
+            State::Reading => "the stream is being read",
+            State::Ended => "the stream has been read to its end",
+            State::Given => "the stream has been given away",
+        };
+        Err(error::Kind::Other.exception(why))
+    }
+
+    fn put(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// The next array; `None` at the end.
+    fn advance(&self, py: Python<'_>) -> PyResult<Option<Array>> {
+        let mut reader = self.take(State::Reading)?;
+        let (reader, next) = py.detach(move || {
+            let next = reader.next();
+            (reader, next)
+        });
+        self.put(if matches!(next, Some(Ok(_))) { State::Ready(reader) } else { State::Ended });
+        let next = next.transpose().map_err(error::of_stream)?;
+        Ok(next.map(|array| Array::new(array, self.field.clone())))
+    }
+
+    /// All that is left.
+    fn rest(&self, py: Python<'_>) -> PyResult<Self> {
+        let mut arrays = Vec::new();
+        while let Some(array) = self.advance(py)? {
+            arrays.push(array.array);
+            py.check_signals()?;
+        }
+        Ok(Self::of(arrays, self.field.clone()))
     }
 }
 
@@ -140,9 +233,8 @@ impl ArrayStream {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let reader = py.detach(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let reader = reader.ok_or_else(|| PyRuntimeError::new_err("the stream has been read already"))?;
-        Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+        let reader = Words(self.take(State::Given)?);
+        Ok(to_stream_pycapsule(py, Box::new(reader), requested_schema)?)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -150,12 +242,10 @@ impl ArrayStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Array>> {
-        let next = py.detach(|| {
-            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.as_mut().and_then(Iterator::next)
-        });
-        let next = next.transpose().map_err(error::of_stream)?;
-        Ok(next.map(|array| Array::new(array, self.field.clone())))
+        if matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Ended) {
+            return Ok(None);
+        }
+        self.advance(py)
     }
 
     fn __repr__(&self) -> String {
@@ -170,16 +260,16 @@ impl ArrayStream {
 
     fn to_pyarrow(slf: Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let stream = slf.get();
-        let mut arrays = Vec::new();
-        while let Some(array) = stream.__next__(py)? {
-            arrays.push(array.array);
-        }
-        convert(py, "stream_to_pyarrow", Bound::new(py, Self::of(arrays, stream.field.clone()))?)
+        convert(py, "stream_to_pyarrow", Bound::new(py, slf.get().rest(py)?)?)
     }
 
     fn to_numpy(slf: Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let table = Self::to_pyarrow(slf.clone())?;
         convert(slf.py(), "chunks_to_numpy", table)
+    }
+
+    fn to_pylist(slf: Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let table = Self::to_pyarrow(slf.clone())?;
+        table.call_method0(slf.py(), "to_pylist")
     }
 }

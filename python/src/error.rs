@@ -3,11 +3,14 @@
 use arrow_quant::{
     cli::CliError,
     io::IoError,
-    sql::error::{innermost, message},
+    sql::{
+        error::{innermost, message},
+        functions::signatures,
+    },
 };
 use arrow_schema::ArrowError;
 use datafusion::common::DataFusionError;
-use pyo3::{prelude::*, types::PyType};
+use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*, types::PyType};
 
 /// The names of the exceptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,12 @@ impl Kind {
             Self::Query => "QueryError",
             Self::Other => "ArrowQuantError",
         }
+    }
+
+    /// Whether `error` is an exception of this kind, or of one below it.
+    pub fn is_kind_of(self, py: Python<'_>, error: &PyErr) -> bool {
+        let class = py.import("arrow_quant.exceptions").and_then(|module| module.getattr(self.name()));
+        class.is_ok_and(|class| error.is_instance(py, &class))
     }
 
     /// The exception with a message.
@@ -67,14 +76,30 @@ fn of_query_kind(error: &DataFusionError) -> Kind {
             Some(error) => of_io_kind(error),
             None => Kind::Other,
         },
+        // What our functions find wrong with values begins with their name; the rest is about the query.
+        DataFusionError::Execution(text) if is_of_function(text) => Kind::Data,
         DataFusionError::Plan(_)
         | DataFusionError::SQL(..)
         | DataFusionError::SchemaError(..)
         | DataFusionError::NotImplemented(_)
-        | DataFusionError::Configuration(_) => Kind::Query,
-        DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Kind::Data,
+        | DataFusionError::Configuration(_)
+        | DataFusionError::Execution(_) => Kind::Query,
+        DataFusionError::ArrowError(error, _) => of_arrow_kind(error),
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) => Kind::File,
         _ => Kind::Other,
+    }
+}
+
+fn is_of_function(text: &str) -> bool {
+    let name = text.split(':').next().unwrap_or_default();
+    signatures().iter().any(|(function, _)| *function == name)
+}
+
+fn of_arrow_kind(error: &ArrowError) -> Kind {
+    match error {
+        // What a stream of another library raised.
+        ArrowError::CDataInterface(_) | ArrowError::ExternalError(_) => Kind::Other,
+        _ => Kind::Data,
     }
 }
 
@@ -100,7 +125,13 @@ pub fn of_command(error: &CliError) -> PyErr {
 
 /// The exception of a stream. What Python raised inside of it comes out as it went in.
 pub fn of_stream(error: ArrowError) -> PyErr {
-    let ArrowError::ExternalError(inner) = error else { return Kind::Data.exception(&error.to_string()) };
+    let ArrowError::ExternalError(inner) = error else {
+        // PyArrow tells in words what Python raised in a stream of its own.
+        if matches!(&error, ArrowError::CDataInterface(text) if text.contains("KeyboardInterrupt")) {
+            return PyKeyboardInterrupt::new_err(());
+        }
+        return of_arrow_kind(&error).exception(&error.to_string());
+    };
     match inner.downcast::<PyErr>() {
         Ok(error) => *error,
         Err(inner) => match inner.downcast_ref::<DataFusionError>() {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, make_array};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, ListArray, make_array};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use pyo3::{
+    exceptions::PyMemoryError,
     intern,
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyString},
@@ -55,7 +57,13 @@ pub fn read(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<Input
         return Ok(Input::Stream(stream.into_reader()?));
     }
     if object.hasattr(intern!(py, "__array_interface__"))? {
-        return Ok(Input::Array(numpy(object, name, rows)?));
+        let named = |error: PyErr| {
+            if error.is_instance_of::<PyMemoryError>(py) || Kind::Other.is_kind_of(py, &error) {
+                return error;
+            }
+            Kind::Argument.exception(&format!("{name} is no array that NumPy would make: {}", error.value(py)))
+        };
+        return Ok(Input::Array(numpy(object, name, rows).map_err(named)?));
     }
     // NumPy's own numbers are neither Python's nor arrays of one dimension and more.
     let class = object.get_type().fully_qualified_name()?;
@@ -69,10 +77,10 @@ pub fn constant(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Scalar
     let py = object.py();
     let number = if object.hasattr(intern!(py, "__array_interface__"))? {
         // One of NumPy's own numbers has no dimensions; `item` gives Python's.
-        if object.getattr(intern!(py, "ndim"))?.extract::<usize>()? > 0 {
-            return Ok(None);
+        match object.getattr(intern!(py, "ndim")).and_then(|dimensions| dimensions.extract::<usize>()) {
+            Ok(0) => object.call_method0(intern!(py, "item"))?,
+            _ => return Ok(None),
         }
-        object.call_method0(intern!(py, "item"))?
     } else {
         object.clone()
     };
@@ -91,9 +99,20 @@ pub fn constant(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Scalar
     })
 }
 
+/// An array of `ml_dtypes.bfloat16` as one of `float32`, which is a copy.
+fn widened<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let halves = object.call_method1("view", ("uint16",))?;
+    let words = halves.call_method1("astype", ("uint32",))?;
+    words.call_method1("__lshift__", (16,))?.call_method1("view", ("float32",))
+}
+
 /// A NumPy array as Arrow's: two dimensions are rows, one is a row or, for an argument that takes no lists, a column.
 fn numpy(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<ArrayRef> {
     let py = object.py();
+    if object.hasattr(intern!(py, "mask"))? && object.hasattr(intern!(py, "fill_value"))? {
+        let message = format!("{name} has a mask, which NumPy's interface leaves out: fill it, or give an Arrow array");
+        return Err(Kind::Argument.exception(&message));
+    }
     let interface = object.getattr(intern!(py, "__array_interface__"))?.cast_into::<PyDict>()?;
     let field =
         |key: &str| interface.get_item(key)?.ok_or_else(|| Kind::Argument.exception(&format!("{name}: no {key}")));
@@ -102,6 +121,11 @@ fn numpy(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<ArrayRef
         let dtype = object.getattr("dtype").map_or_else(|_| text.clone(), |dtype| dtype.to_string());
         Kind::Argument.exception(&format!("{name} must be a list of numbers, not a NumPy array of {dtype}"))
     };
+    if let Ok(dtype) = object.getattr("dtype")
+        && dtype.to_string() == "bfloat16"
+    {
+        return numpy(&widened(object)?, name, rows);
+    }
     let native = if cfg!(target_endian = "little") { '<' } else { '>' };
     let element = match text.strip_prefix([native, '|', '=']) {
         Some("f2") => DataType::Float16,
@@ -123,14 +147,17 @@ fn numpy(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<ArrayRef
     let strided = interface.get_item("strides")?.is_some_and(|strides| !strides.is_none());
     if strided || address % width != 0 {
         // Rows that are not one after the other are gathered; this is the one place that copies.
-        let whole = py.import("numpy")?.call_method1("array", (object,))?;
-        let whole = py.import("numpy")?.call_method1("ascontiguousarray", (whole,))?;
+        let whole = py.import("numpy")?.call_method1("require", (object, py.None(), ["C", "A"]))?;
         return numpy(&whole, name, rows);
     }
-    let elements: usize = shape.iter().product();
+    let elements = shape.iter().try_fold(1, |product: usize, length| product.checked_mul(*length));
+    let bytes = elements.and_then(|elements| elements.checked_mul(width));
+    let (Some(elements), Some(bytes)) = (elements, bytes) else {
+        return Err(Kind::Argument.exception(&format!("{name}: the shape {shape:?} passes what memory holds")));
+    };
     // SAFETY: NumPy says that the memory at the address holds an array of this shape, without gaps; the buffer keeps the
     // array alive.
-    let buffer = unsafe { memory::borrow(address, elements * width, object.clone().unbind()) };
+    let buffer = unsafe { memory::borrow(address, bytes, object.clone().unbind()) };
     let values = arrow_data::ArrayData::builder(element.clone()).len(elements).add_buffer(buffer).build();
     let values = make_array(values.map_err(|error| Kind::Argument.exception(&format!("{name}: {error}")))?);
     let (count, length) = match shape[..] {
@@ -146,10 +173,11 @@ fn numpy(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<ArrayRef
         Kind::Argument.exception(&format!("{name}: a row has {length} elements, more than {}", i32::MAX))
     })?;
     let field: FieldRef = Arc::new(Field::new_list_field(element, false));
-    let lists = if length == 0 {
-        FixedSizeListArray::try_new_with_length(field, 0, values, None, count)
-    } else {
-        FixedSizeListArray::try_new(field, length, values, None)
-    };
-    Ok(Arc::new(lists.map_err(|error| Kind::Argument.exception(&format!("{name}: {error}")))?))
+    let refused = |error| Kind::Argument.exception(&format!("{name}: {error}"));
+    if length == 0 {
+        // Casts take lists of a fixed size of 0 for none.
+        let lists = ListArray::try_new(field, OffsetBuffer::new_zeroed(count), values, None);
+        return Ok(Arc::new(lists.map_err(refused)?));
+    }
+    Ok(Arc::new(FixedSizeListArray::try_new(field, length, values, None).map_err(refused)?))
 }

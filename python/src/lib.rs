@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _lib(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("DATAFUSION_VERSION", ::datafusion::DATAFUSION_VERSION)?;
     module.add_class::<capsule::Array>()?;
     module.add_class::<capsule::ArrayStream>()?;
     module.add_class::<session::Session>()?;

@@ -2,7 +2,7 @@
 
 use std::{panic::RefUnwindSafe, ptr::NonNull, sync::Arc};
 
-use arrow_buffer::Buffer;
+use arrow_buffer::{Buffer, MutableBuffer};
 use pyo3::prelude::*;
 
 /// Keeps a Python object alive for as long as a buffer points into it.
@@ -19,6 +19,7 @@ pub unsafe fn borrow(address: usize, length: usize, owner: Py<PyAny>) -> Buffer 
     match NonNull::new(address as *mut u8) {
         // SAFETY: the caller's promise; the allocation drops the owner with the last buffer.
         Some(start) if length > 0 => unsafe { Buffer::from_custom_allocation(start, length, Arc::new(Owner(owner))) },
-        _ => Buffer::from(Vec::<u8>::new()),
+        // Aligned for every type, which an empty vector of bytes is not.
+        _ => MutableBuffer::new(0).into(),
     }
 }

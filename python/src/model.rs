@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
+    thread::{self, Thread},
 };
 
 use arrow_array::StructArray;
@@ -37,6 +37,19 @@ impl Progress for Counter {
     fn finish(&self) {}
 }
 
+/// Tells the caller that the run has ended, in whatever way.
+struct Finished {
+    finished: Arc<AtomicBool>,
+    caller: Thread,
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        self.finished.store(true, Ordering::Release);
+        self.caller.unpark();
+    }
+}
+
 /// Runs `arrow-quant quantize` with the arguments given. `progress(done, total)`, in bytes of the source, is called by the
 /// thread that called this; what it raises, and Ctrl-C, stops the run.
 #[pyfunction]
@@ -50,12 +63,10 @@ pub fn quantize_model<'py>(
     let finished = Arc::new(AtomicBool::new(false));
     let worker = {
         let (counter, cancel, finished) = (Arc::clone(&counter), Arc::clone(&cancel), Arc::clone(&finished));
-        let caller = thread::current();
+        let guard = Finished { finished, caller: thread::current() };
         thread::spawn(move || {
-            let result = cli::quantize(&arguments, &*counter, &cancel);
-            finished.store(true, Ordering::Release);
-            caller.unpark();
-            result
+            let _guard = guard;
+            cli::quantize(&arguments, &*counter, &cancel)
         })
     };
     let mut told = None;

@@ -1,6 +1,6 @@
 //! The batches of a query as an Arrow stream: each is computed when it is asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use arrow_array::{ArrayRef, StructArray};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
@@ -13,6 +13,7 @@ use crate::runtime::wait;
 
 /// The stream of a query that has been started.
 pub struct QueryReader {
+    cancel: Arc<AtomicBool>,
     /// Nothing after the end, an error or Ctrl-C.
     stream: Option<SendableRecordBatchStream>,
     field: FieldRef,
@@ -25,9 +26,10 @@ pub fn table_field(schema: &Schema) -> FieldRef {
 }
 
 impl QueryReader {
-    pub fn new(stream: SendableRecordBatchStream) -> Self {
+    /// The rows of `stream`, until `cancel` is set.
+    pub fn new(stream: SendableRecordBatchStream, cancel: Arc<AtomicBool>) -> Self {
         let field = table_field(&stream.schema());
-        Self { stream: Some(stream), field }
+        Self { cancel, stream: Some(stream), field }
     }
 }
 
@@ -40,7 +42,7 @@ impl Iterator for QueryReader {
             let batch = stream.next().await;
             (stream, batch)
         };
-        match Python::attach(|py| wait(py, next)) {
+        match Python::attach(|py| wait(py, &self.cancel, next)) {
             Ok((stream, Some(Ok(batch)))) => {
                 self.stream = Some(stream);
                 Some(Ok(Arc::new(StructArray::from(batch))))

@@ -1,15 +1,18 @@
-//! The runtime that queries run on: one for the process, as many threads as cores.
+//! The threads that queries and calls run on, as many as cores.
 
 use std::{
     future::Future,
     sync::{
-        LazyLock,
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     time::Duration,
 };
 
+use datafusion::common::{Result, exec_datafusion_err};
 use pyo3::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::error::Kind;
@@ -17,25 +20,56 @@ use crate::error::Kind;
 /// How often a waiting call looks for Ctrl-C.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 
-/// # Errors
-/// When the system has no threads to give.
-pub fn runtime() -> PyResult<&'static Runtime> {
-    static RUNTIME: LazyLock<std::io::Result<Runtime>> =
-        LazyLock::new(|| Builder::new_multi_thread().enable_all().build());
-    RUNTIME.as_ref().map_err(|error| Kind::Other.exception(&format!("no runtime: {error}")))
+/// The threads of a process: those of queries, and those that calls on arrays share out rows to.
+struct Threads {
+    process: u32,
+    queries: Runtime,
+    arrays: ThreadPool,
 }
 
-/// Runs `future` on the runtime and waits for it without the interpreter's lock. Ctrl-C ends the wait, and the future where
-/// it next waits itself.
+/// The threads of this process, made when they are first needed. After a fork the child has none of its parent's: it makes
+/// its own, and leaves the others where they are.
 ///
 /// # Errors
-/// What a signal handler of Python raises, and a panic of the future.
-pub fn wait<T: Send + 'static>(py: Python<'_>, future: impl Future<Output = T> + Send + 'static) -> PyResult<T> {
-    let runtime = runtime()?;
+/// When the system has no threads to give.
+fn threads() -> Result<&'static Threads, String> {
+    static THREADS: Mutex<Option<&Threads>> = Mutex::new(None);
+    let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    match *threads {
+        Some(threads) if threads.process == process => Ok(threads),
+        _ => {
+            let queries = Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+            let arrays = ThreadPoolBuilder::new().build().map_err(|error| error.to_string())?;
+            Ok(threads.insert(Box::leak(Box::new(Threads { process, queries, arrays }))))
+        }
+    }
+}
+
+/// Does `work`, whose rayon calls use as many threads as there are cores.
+///
+/// # Errors
+/// Those of `work`, and when the system has no threads to give.
+pub fn on_all_cores<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let threads = threads().map_err(|error| exec_datafusion_err!("no threads: {error}"))?;
+    threads.arrays.install(work)
+}
+
+/// Runs `future` on the threads of queries and waits for it without the interpreter's lock. Ctrl-C ends the wait, as does
+/// `cancel`, and the future where it next waits itself.
+///
+/// # Errors
+/// What a signal handler of Python raises, when it was cancelled, and a panic of the future.
+pub fn wait<T: Send + 'static>(
+    py: Python<'_>,
+    cancel: &AtomicBool,
+    future: impl Future<Output = T> + Send + 'static,
+) -> PyResult<T> {
+    let threads = threads().map_err(|error| Kind::Other.exception(&format!("no threads: {error}")))?;
     // On another thread, and without the runtime's timers, which it looks at when a thread is idle: a query that computes
     // without a pause would keep this one from looking for signals.
     let (sender, receiver) = mpsc::sync_channel(1);
-    let task = runtime.spawn(async move {
+    let task = threads.queries.spawn(async move {
         // Nobody receives what comes after Ctrl-C.
         drop(sender.send(future.await));
     });
@@ -45,6 +79,10 @@ pub fn wait<T: Send + 'static>(py: Python<'_>, future: impl Future<Output = T> +
                 Ok(done) => return Ok(done),
                 Err(RecvTimeoutError::Timeout) => {
                     Python::attach(|py| py.check_signals()).inspect_err(|_| task.abort())?;
+                    if cancel.load(Ordering::Relaxed) {
+                        task.abort();
+                        return Err(Kind::Query.exception("the query was cancelled"));
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Kind::Other.exception("the query ended with a panic"));

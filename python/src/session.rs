@@ -1,19 +1,27 @@
 //! `Session` and the queries that it plans.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use arrow_array::{RecordBatch, StructArray, cast::AsArray};
+use arrow_array::{Array, RecordBatch, StructArray, cast::AsArray};
 use arrow_quant::sql;
 use arrow_schema::Schema;
 use datafusion::{
     catalog::MemTable,
-    common::{ParamValues, ScalarValue},
+    common::{DataFusionError, ParamValues, ScalarValue, plan_err},
     dataframe::DataFrame,
+    logical_expr::LogicalPlan,
 };
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyCapsule, PyDict},
+    types::{PyBytes, PyCapsule, PyDict},
 };
 use pyo3_arrow::ffi::to_schema_pycapsule;
 
@@ -54,20 +62,27 @@ impl Session {
                 Ok((name, value))
             })
             .collect::<PyResult<Vec<_>>>()?;
-        let (session, query) = (self.session.clone(), query.to_owned());
-        let frame = wait(py, async move { session.sql(&query).await })?.map_err(|error| of_query(&error))?;
-        let frame = if parameters.is_empty() {
-            frame
-        } else {
-            let values = parameters.into_iter().map(|(name, value)| (name, value.into())).collect();
-            frame.with_param_values(ParamValues::Map(values)).map_err(|error| of_query(&error))?
-        };
-        Ok(Query { frame })
+        let (context, query) = (self.session.context().clone(), query.to_owned());
+        let cancel = Arc::new(AtomicBool::new(false));
+        let planned = wait(py, &cancel, async move {
+            let plan = context.state().create_logical_plan(&query).await?;
+            let plan = bind(plan, parameters)?;
+            context.execute_logical_plan(plan).await
+        })?;
+        Ok(Query { frame: planned.map_err(|error| of_query(&error))?, cancel })
     }
 
     /// Makes the model at `path` a table.
     fn register_model(&self, py: Python<'_>, name: &str, path: PathBuf) -> PyResult<()> {
-        py.detach(|| self.session.register_model(name, &path)).map_err(|error| of_query(&error))
+        let context = self.session.context();
+        let replace = || {
+            let replaced = context.deregister_table(name)?;
+            self.session.register_model(name, &path).inspect_err(|_| {
+                // What stood there stays. That the name is free has been seen to.
+                replaced.map(|table| context.register_table(name, table));
+            })
+        };
+        py.detach(replace).map_err(|error| of_query(&error))
     }
 
     /// Makes an Arrow table, batch or stream a table; its batches are kept, not copied.
@@ -85,6 +100,11 @@ impl Session {
             let class = table.get_type().fully_qualified_name()?;
             return Err(Kind::Argument.exception(&format!("{name} must be a path or an Arrow table, not {class}")));
         };
+        if let Some(nulls) = arrays.iter().map(|array| array.null_count()).find(|nulls| *nulls > 0) {
+            return Err(
+                Kind::Argument.exception(&format!("{name}: {nulls} rows of the table are null; a table has none"))
+            );
+        }
         let batches = arrays.iter().map(|array| batch(array.as_struct(), &schema)).collect::<Result<_, _>>();
         let batches = batches.map_err(of_stream)?;
         let table = MemTable::try_new(schema, vec![batches]).map_err(|error| of_query(&error))?;
@@ -116,8 +136,18 @@ fn parameter(name: &str, value: &Bound<'_, PyAny>) -> PyResult<ScalarValue> {
     if let Some(value) = constant(value, name)? {
         return Ok(value);
     }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(ScalarValue::Binary(Some(bytes.as_bytes().to_vec())));
+    }
+    let is_array = value.hasattr(intern!(value.py(), "__array_interface__"))?;
+    if let Ok(numbers) = value.extract::<Vec<i64>>()
+        && !is_array
+    {
+        let numbers: Vec<_> = numbers.into_iter().map(ScalarValue::from).collect();
+        return Ok(ScalarValue::List(ScalarValue::new_list(&numbers, &arrow_schema::DataType::Int64, true)));
+    }
     if let Ok(numbers) = value.extract::<Vec<f64>>()
-        && !value.hasattr(intern!(value.py(), "__array_interface__"))?
+        && !is_array
     {
         let numbers: Vec<_> = numbers.into_iter().map(ScalarValue::from).collect();
         return Ok(ScalarValue::List(ScalarValue::new_list(&numbers, &arrow_schema::DataType::Float64, true)));
@@ -134,14 +164,37 @@ fn parameter(name: &str, value: &Bound<'_, PyAny>) -> PyResult<ScalarValue> {
 #[pyclass(frozen, module = "arrow_quant._lib")]
 pub struct Query {
     frame: DataFrame,
+    cancel: Arc<AtomicBool>,
+}
+
+/// Puts the parameters into a plan.
+fn bind(plan: LogicalPlan, parameters: Vec<(String, ScalarValue)>) -> Result<LogicalPlan, DataFusionError> {
+    let wanted = plan.get_parameter_names()?;
+    let given: HashSet<_> = parameters.iter().map(|(name, _)| format!("${name}")).collect();
+    if let Some(name) = wanted.iter().filter(|name| !given.contains(*name)).min() {
+        return plan_err!("the query has {name}, for which nothing is given");
+    }
+    if let Some(name) = given.iter().filter(|name| !wanted.contains(*name)).min() {
+        return plan_err!("{name} is given, which the query does not have");
+    }
+    if parameters.is_empty() {
+        return Ok(plan);
+    }
+    let values = parameters.into_iter().map(|(name, value)| (name, value.into())).collect();
+    plan.with_param_values(ParamValues::Map(values))
 }
 
 #[pymethods]
 impl Query {
     /// Starts the query.
     fn stream(&self, py: Python<'_>) -> PyResult<ArrayStream> {
-        let stream = wait(py, self.frame.clone().execute_stream())?.map_err(|error| of_query(&error))?;
-        Ok(ArrayStream::new(Box::new(QueryReader::new(stream))))
+        let stream = wait(py, &self.cancel, self.frame.clone().execute_stream())?.map_err(|error| of_query(&error))?;
+        Ok(ArrayStream::new(Box::new(QueryReader::new(stream, Arc::clone(&self.cancel)))))
+    }
+
+    /// Ends every stream of the query, where it next waits.
+    fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
@@ -149,8 +202,8 @@ impl Query {
     }
 
     /// The plans, as text.
-    fn explain(&self) -> PyResult<String> {
-        let plan = self.frame.clone().into_optimized_plan().map_err(|error| of_query(&error))?;
+    fn explain(&self, py: Python<'_>) -> PyResult<String> {
+        let plan = py.detach(|| self.frame.clone().into_optimized_plan()).map_err(|error| of_query(&error))?;
         Ok(plan.display_indent().to_string())
     }
 }

@@ -5,7 +5,11 @@ use std::{ops::Range, sync::Arc};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{Field, Schema};
 
-use super::{ComputeError, dequantize, parallel::by_blocks, quantize};
+use super::{
+    ComputeError, dequantize,
+    parallel::{by_blocks, memory_size},
+    quantize,
+};
 use crate::types::{QuantizeOptions, quantized::QUANTIZED, weights::WEIGHTS};
 
 /// Quantizes the column `weights` of a batch; the result has a column `quantized` in its place, and all others as they
@@ -43,7 +47,7 @@ fn replace(
     })?;
     let column = batch.column(index);
     let call = |rows: Range<usize>| function(&column.slice(rows.start, rows.len()));
-    let column = by_blocks(column.len(), column.to_data().get_slice_memory_size()?, call)?;
+    let column = by_blocks(column.len(), |rows| memory_size(column, rows), call)?;
     let mut fields = schema.fields().to_vec();
     fields[index] = Arc::new(Field::new(to, column.data_type().clone(), true));
     let mut columns = batch.columns().to_vec();

@@ -57,7 +57,7 @@ pub use hessian_factor::{DAMPING, hessian_factor};
 pub use log_equalization_factors::log_equalization_factors;
 pub use mse::mse;
 pub use options::RowOptions;
-pub use parallel::by_blocks;
+pub use parallel::{by_blocks, memory_size};
 pub use quant_params::{quant_params, quant_params_weighted};
 pub use quantize::{quantize, quantize_weighted};
 pub use quantize_with::quantize_with;

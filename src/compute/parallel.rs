@@ -16,16 +16,22 @@ const BLOCK_BYTES: usize = 1 << 20;
 const BLOCKS_PER_THREAD: usize = 4;
 
 /// `function` over the rows `0..rows`, in blocks, on rayon's threads. What it gives for a block must depend on the rows
-/// of the block alone. `bytes` are those of all rows, to choose the size of a block. An error counts rows from row 0.
+/// of the block alone. `bytes` says how many a range of rows takes, to choose the size of a block and to tell from the
+/// first one how large the result will be. An error counts rows from row 0.
 ///
 /// # Errors
 /// The first of `function` in the order of rows; and when the result would pass what one array holds.
 pub fn by_blocks(
     rows: usize,
-    bytes: usize,
+    bytes: impl Fn(Range<usize>) -> usize,
     function: impl Fn(Range<usize>) -> Result<ArrayRef, ComputeError> + Sync,
 ) -> Result<ArrayRef, ComputeError> {
+    if rows > i32::MAX as usize {
+        return Err(ComputeError::Overflow { what: "the rows of an array", limit: i32::MAX as usize });
+    }
     let threads = rayon::current_num_threads();
+    let size = &bytes;
+    let bytes = size(0..rows);
     let block = (BLOCK_BYTES / (bytes / rows.max(1)).max(1)).max(1);
     if threads == 1 && bytes <= BLOCK_BYTES || rows <= block {
         return function(0..rows);
@@ -41,16 +47,21 @@ pub fn by_blocks(
             .collect();
         for array in blocks {
             let array = array?;
-            // The first block says what room all will need, nearly; what is not touched costs nothing. The bound is for
-            // a first row that is far longer than the others: two bits decode to sixteen times as many.
+            // The first block says what room all will need, nearly; what is not touched costs nothing, but to grow would
+            // be a copy.
             let gathered = gathered.get_or_insert_with(|| {
-                let times = rows.div_ceil(array.len().max(1));
-                Column::like(&array.to_data(), times, bytes.saturating_mul(16), rows)
+                let times = 1.01 * bytes as f64 / size(0..array.len()).max(1) as f64;
+                Column::like(&array.to_data(), times, rows)
             });
             gathered.append(&array)?;
         }
     }
     gathered.map_or_else(|| function(0..0), Column::finish)
+}
+
+/// Bytes that a range of the rows of an array takes; 0 for types that do not tell.
+pub fn memory_size(array: &ArrayRef, rows: Range<usize>) -> usize {
+    array.slice(rows.start, rows.len()).to_data().get_slice_memory_size().unwrap_or_default()
 }
 
 /// An array in the making, to which arrays of its type are appended.
@@ -66,21 +77,21 @@ struct Column {
 }
 
 impl Column {
-    /// An empty column of the type of `data`, with room for `times` as much, `most` bytes at most, and `rows` offsets.
-    fn like(data: &ArrayData, times: usize, most: usize, rows: usize) -> Self {
+    /// An empty column of the type of `data`, with room for `times` as much, and for `rows` offsets.
+    fn like(data: &ArrayData, times: f64, rows: usize) -> Self {
         let offsets = matches!(data.data_type(), DataType::List(_) | DataType::Binary);
         let bytes = data.buffers().last().map_or(0, Buffer::len);
         Self {
             data_type: data.data_type().clone(),
             len: 0,
             nulls: NullBufferBuilder::new(rows),
-            bytes: MutableBuffer::with_capacity(bytes.saturating_mul(times).min(most)),
+            bytes: MutableBuffer::with_capacity((bytes as f64 * times) as usize),
             offsets: offsets.then(|| {
                 let mut offsets = Vec::with_capacity(rows + 1);
                 offsets.push(0);
                 offsets
             }),
-            children: data.child_data().iter().map(|child| Self::like(child, times, most, rows)).collect(),
+            children: data.child_data().iter().map(|child| Self::like(child, times, rows)).collect(),
         }
     }
 
@@ -184,7 +195,7 @@ mod tests {
             let want = function(0..300).unwrap();
             for threads in [1, 2, 7] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let got = pool.install(|| by_blocks(300, weights.get_array_memory_size(), &function)).unwrap();
+                let got = pool.install(|| by_blocks(300, |rows| memory_size(&weights, rows), &function)).unwrap();
                 assert_eq!(&got, &want);
             }
         }
@@ -194,7 +205,7 @@ mod tests {
     fn no_rows_give_an_empty_array_and_errors_count_from_the_first_row() {
         let empty = list(&[]);
         let options = QuantizeOptions::new(Bits::Four).into();
-        let got = by_blocks(0, 0, |rows| quantize(&empty.slice(rows.start, rows.len()), &options)).unwrap();
+        let got = by_blocks(0, |_| 0, |rows| quantize(&empty.slice(rows.start, rows.len()), &options)).unwrap();
         assert_eq!(got.len(), 0);
         let good = samples::heavy(9000, 1);
         let mut bad = good.clone();
@@ -204,7 +215,12 @@ mod tests {
         rows[180] = Some(&bad);
         let weights = list(&rows);
         let call = |rows: Range<usize>| quantize(&weights.slice(rows.start, rows.len()), &options);
-        let error = by_blocks(200, weights.get_array_memory_size(), call).unwrap_err();
+        let error = by_blocks(200, |rows| memory_size(&weights, rows), call).unwrap_err();
         assert_eq!(error.to_string(), "row 150, element 17 is NaN; only finite values are accepted");
+        let error = by_blocks(1 << 40, |_| 0, call).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the rows of an array would pass 2147483647, the most that one array holds; use smaller batches"
+        );
     }
 }

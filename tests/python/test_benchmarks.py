@@ -26,7 +26,7 @@ def test_every_program_says_what_it_does(program):
 
 
 def write_json(path, factors):
-    cases = [{"case": f"case {i}", "seconds": (i + 1) * factor, "peak_memory": 1e8} for i, factor in enumerate(factors)]
+    cases = [{"case": f"case {i}", "seconds": (i + 1) * factor, "runs": [0.0] * 3, "peak_memory": 1e8} for i, factor in enumerate(factors)]
     path.write_text(json.dumps({"results": cases}))
     return path
 
@@ -54,6 +54,16 @@ def test_a_regression_of_20_percent_is_found_and_noise_is_not(tmp_path, write):
     assert "+20.0%" in done.stdout
     assert run("compare_results.py", base, slower, "--threshold", "25").returncode == 0
     assert run("compare_results.py", slower, base).returncode == 0
+
+
+def test_a_case_that_is_gone_is_a_failure_and_nan_is_no_result(tmp_path):
+    both, one = write_json(tmp_path / "both", [1.0, 1.0]), write_json(tmp_path / "one", [1.0])
+    done = run("compare_results.py", both, one)
+    assert (done.returncode, "only before: case 1 (s)" in done.stdout) == (1, True)
+    assert run("compare_results.py", one, both).returncode == 0
+    done = run("compare_results.py", one, write_json(tmp_path / "nan", [float("nan")]))
+    assert done.returncode == 1
+    assert "cannot be compared" in done.stderr
 
 
 def test_results_that_cannot_be_compared_are_named(tmp_path):

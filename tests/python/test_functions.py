@@ -4,9 +4,11 @@ import importlib.util
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import arro3.core
+import ml_dtypes
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -145,8 +147,51 @@ def test_an_error_of_a_generator_comes_out_of_the_stream():
 
     schema = pa.schema({"weights": pa.list_(pa.float32())})
     stream = arrow_quant.quantize(pa.RecordBatchReader.from_batches(schema, batches()), 4)
-    with pytest.raises(arrow_quant.ArrowQuantError, match="the disk is gone"):
+    with pytest.raises(arrow_quant.ArrowQuantError, match="the disk is gone") as raised:
         list(stream)
+    # Not of the values: what another library raised is no kind of ours.
+    assert type(raised.value) is arrow_quant.ArrowQuantError
+
+
+def test_control_c_in_a_generator_stays_control_c():
+    def batches():
+        raise KeyboardInterrupt
+        yield
+
+    schema = pa.schema({"weights": pa.list_(pa.float32())})
+    stream = arrow_quant.quantize(pa.RecordBatchReader.from_batches(schema, batches()), 4)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+
+
+def test_a_stream_is_read_once():
+    def stream():
+        return arrow_quant.quantize(pa.chunked_array([lists(rows(4))]), 4)
+
+    read, given = stream(), stream()
+    assert len(read.to_pylist()) == 4
+    assert list(read) == []
+    pa.chunked_array(given)
+    for call in (read.to_pyarrow, read.to_numpy, read.__arrow_c_stream__, given.to_pyarrow, lambda: next(given)):
+        with pytest.raises(arrow_quant.ArrowQuantError, match="the stream has been"):
+            call()
+
+
+def test_a_stream_that_is_read_by_its_own_source_is_an_error():
+    def batches():
+        yield pa.record_batch({"weights": lists(rows(4))})
+        next(streams[0])
+
+    schema = pa.schema({"weights": pa.list_(pa.float32())})
+    streams = [arrow_quant.quantize(pa.RecordBatchReader.from_batches(schema, batches()), 4)]
+    with pytest.raises(arrow_quant.ArrowQuantError, match="the stream is being read"):
+        list(streams[0])
+
+
+def test_errors_have_the_same_words_through_the_c_interface():
+    stream = arrow_quant.quantize(pa.chunked_array([lists([[1.0, float("nan")]])]), 4)
+    with pytest.raises(pa.ArrowInvalid, match="External error: quantize: row 0, element 1 is NaN"):
+        pa.chunked_array(stream)
 
 
 def test_streams_cut_differently_meet_row_by_row():
@@ -165,6 +210,21 @@ def test_one_row_stands_for_all():
     np.testing.assert_allclose(result, weights * factors, rtol=1e-6)
 
 
+def test_a_batch_of_one_row_stands_for_all():
+    batch = pa.record_batch({"a": lists([[1.0, 2.0]]), "b": [1]})
+    other = lists([[1.0, 2.5], [3.0, 2.0]])
+    assert arrow_quant.mse(batch, other).to_pylist() == [0.125, 2.0]
+
+
+def test_aggregates_over_streams_that_are_cut_differently():
+    t, lo = np.arange(6.0), np.arange(6.0)
+    whole = arrow_quant.time_edges(t, lo, lo + 1, 2).to_pylist()
+    streams = [pa.chunked_array([a[:2], a[2:]]) if i else pa.chunked_array([a[:5], a[5:]]) for i, a in enumerate((t, lo, lo + 1))]
+    assert arrow_quant.time_edges(*streams, 2).to_pylist() == whole
+    with pytest.raises(arrow_quant.ArgumentError, match="groups must be given where method is"):
+        arrow_quant.time_edges(t, lo, lo + 1, None, "uniform")
+
+
 def test_aggregates_are_those_of_numpy():
     weights = rows()
     stream = pa.chunked_array([lists(weights[:11]), lists(weights[11:])])
@@ -172,6 +232,32 @@ def test_aggregates_are_those_of_numpy():
         assert arrow_quant.channel_absmax(given).to_numpy()[0].tolist() == np.abs(weights).max(axis=0).tolist()
     squares = arrow_quant.channel_sum_squares(weights).to_numpy()[0]
     np.testing.assert_allclose(squares, (weights.astype(np.float64) ** 2).sum(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u4"])
+def test_arrays_without_elements(dtype):
+    for shape, lengths in (((0, 64), []), ((3, 0), [0, 0, 0]), ((0,), [0])):
+        array = np.zeros(shape, dtype)
+        quantized = arrow_quant.quantize(array, 4)
+        assert [row["length"] for row in quantized.to_pylist()] == lengths
+        assert arrow_quant.as_array(array).to_numpy().size == 0
+    assert arrow_quant.as_array(np.zeros((0, 64), dtype)).to_numpy().shape == (0, 64)
+
+
+def test_arrays_that_are_gathered_or_widened():
+    weights = rows(16, 96)
+    want = arrow_quant.quantize(weights, 4).to_pylist()
+    wide = np.concatenate([weights, weights], axis=1)
+    for same in (np.asfortranarray(weights), wide[:, :96], weights[::-1][::-1], weights.T.copy().T):
+        assert arrow_quant.quantize(same, 4).to_pylist() == want
+    narrow = weights.astype(ml_dtypes.bfloat16)
+    assert arrow_quant.quantize(narrow, 4).to_pylist() == arrow_quant.quantize(narrow.astype(np.float32), 4).to_pylist()
+
+
+def test_results_are_arrays_for_numpy():
+    decoded = arrow_quant.dequantize(arrow_quant.quantize(rows(4), 8))
+    assert np.asarray(decoded).shape == (4, 96)
+    assert np.asarray(decoded, dtype=np.float64).dtype == np.float64
 
 
 def test_bits_may_be_a_column():
@@ -189,7 +275,26 @@ def test_what_is_left_out_has_its_default():
     assert value == arrow_quant.quantize(weights, 8, 32, "minmax", True).to_pylist()[0]
 
 
+MASKED = pa.StructArray.from_arrays([lists([[1.0], [5.0], [3.0]])], ["weights"], mask=pa.array([False, True, False]))
+
+
+class Fake:
+    """An array that NumPy would not make."""
+
+    def __init__(self, **interface):
+        self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": (2, 2), "data": (64, True), **interface}
+
+
 WRONG = [
+    (lambda: arrow_quant.quantize(MASKED, 4), "ArgumentError", "1 rows of the table are null; a table has none"),
+    (lambda: arrow_quant.channel_absmax(MASKED), "ArgumentError", "1 rows of the table are null; a table has none"),
+    (lambda: arrow_quant.Session().register("t", MASKED), "ArgumentError", "1 rows of the table are null"),
+    (lambda: arrow_quant.quantize(np.ma.masked_less(rows(), 0), 4), "ArgumentError", "quantize: weights has a mask"),
+    (lambda: arrow_quant.quantize(Fake(shape=(2**62, 4)), 4), "ArgumentError", "passes what memory holds"),
+    (lambda: arrow_quant.quantize(Fake(shape=(-1, 4)), 4), "ArgumentError", "quantize: weights is no array"),
+    (lambda: arrow_quant.quantize(Fake(data=b"1234"), 4), "ArgumentError", "quantize: weights is no array"),
+    (lambda: arrow_quant.quantize(pa.Array.from_buffers(pa.null(), 2**40, [None]), 4), "DataError", "rows of an array would pass 2147483647"),
+    (lambda: arrow_quant.quantize(pa.record_batch({"weights": lists([[1.0]]), "quantized": [1]}), 4), "ArgumentError", "the table has a column 'quantized' already"),
     (lambda: arrow_quant.quantize(pa.array(["a"]), 4), "ArgumentError", "quantize: weights must be a list of numbers, not Utf8"),
     (lambda: arrow_quant.quantize(rows(), 5), "ArgumentError", "quantize: bits must be 2, 3, 4 or 8, not 5"),
     (lambda: arrow_quant.quantize(rows(), 2**80), "ArgumentError", "quantize: bits must fit 64 bits"),
@@ -236,13 +341,48 @@ def test_the_message_is_that_of_the_command_line():
 
 def test_other_threads_run_meanwhile():
     weights = rows(3000, 4096)
-    counted, done = 0, threading.Event()
-    worker = threading.Thread(target=lambda: (arrow_quant.quantize(weights, 4), done.set()))
+    times, started, done = [], threading.Event(), threading.Event()
+
+    def work():
+        started.set()
+        times.append(time.perf_counter())
+        arrow_quant.quantize(weights, 4)
+        times.append(time.perf_counter())
+        done.set()
+
+    worker = threading.Thread(target=work)
     worker.start()
+    started.wait()
+    ticks = []
     while not done.is_set():
-        counted += 1
+        ticks.append(time.perf_counter())
+        time.sleep(0.001)
     worker.join()
-    assert counted > 1000
+    # Were the lock held, there would be one gap as long as the call.
+    gaps = np.diff([times[0], *[tick for tick in ticks if times[0] < tick < times[1]], times[1]])
+    assert gaps.max() < (times[1] - times[0]) / 2
+
+
+FORKED = """
+import os, sys
+import numpy as np, arrow_quant
+
+weights = np.ones((200, 4096), np.float32)
+def work():
+    return len(arrow_quant.quantize(weights, 4)), arrow_quant.Session().sql("SELECT 1 AS x").to_pyarrow().num_rows
+
+want = work()
+child = os.fork()
+if child == 0:
+    os._exit(0 if work() == want else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_forked_process_has_threads_of_its_own():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 MEASURE = """

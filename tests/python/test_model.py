@@ -77,6 +77,15 @@ def test_what_progress_raises_stops_the_run_and_resume_goes_on(digits_dit, tmp_p
     output = tmp_path / "out"
     with pytest.raises(RuntimeError, match="enough"):
         arrow_quant.quantize_model(digits_dit, output, progress=stop)
+    assert not output.exists()
+    report = arrow_quant.quantize_model(digits_dit, output, resume=True)
+    assert report.summary["quantized_tensors"] == 15
+
+
+def test_a_path_may_begin_with_a_dash(digits_dit, tmp_path, monkeypatch):
+    (tmp_path / "--version").symlink_to(digits_dit)
+    monkeypatch.chdir(tmp_path)
+    assert arrow_quant.quantize_model("--version", "-out").output == "-out"
 
 
 INTERRUPTED = """

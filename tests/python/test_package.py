@@ -100,6 +100,35 @@ def test_the_example_runs():
     assert ratios[0] > 8
 
 
+def test_another_version_of_the_datafusion_wheel_is_refused(monkeypatch):
+    from datafusion import SessionContext
+
+    from arrow_quant.datafusion import register
+
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "50.1.0")
+    with pytest.raises(ImportError, match="datafusion 50.1.0 is installed; these functions are for datafusion 55"):
+        register(SessionContext())
+
+
+TYPED = """
+import arrow_quant
+
+def run(dry: bool) -> None:
+    arrow_quant.quantize_model("a", "b", bits=4, progress=False).plot()
+    arrow_quant.quantize_model("a", dry_run=True, target_bpw=3.0, memory_limit="1GB", progress=False).to_pandas()
+    arrow_quant.quantize_model("a", "b", dry_run=dry, equalize=0.5, activations="c")
+    arrow_quant.quantize_model("a", "b", bitz=4)  # type: ignore[call-overload]
+    arrow_quant.quantize_model("a", dry_run=True).plot()  # type: ignore[attr-defined]
+"""
+
+
+def test_calls_of_quantize_model_have_types(tmp_path):
+    (tmp_path / "typed.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(tmp_path / "typed.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_guide_runs(monkeypatch):
     monkeypatch.chdir(ROOT)
     results = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False)

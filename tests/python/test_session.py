@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -43,6 +44,20 @@ def test_parameters_are_values(session):
     assert count["n"].to_pylist()[0] >= 0
 
 
+def test_parameters_reach_what_is_done_at_once(session):
+    session.sql("CREATE TABLE made AS SELECT $x AS x, $rows AS rows", x=b"ab", rows=[1, 2])
+    assert session.sql("SELECT * FROM made").to_pyarrow().to_pylist() == [{"x": b"ab", "rows": [1, 2]}]
+
+
+def test_a_name_that_is_taken_is_taken_over(session, digits_dit, tmp_path):
+    for source in (digits_dit, pa.table({"x": [1]}), digits_dit, digits_dit):
+        session.register("again", source)
+        assert session.sql("SELECT count(*) AS n FROM again").to_pyarrow().num_rows == 1
+    with pytest.raises(arrow_quant.FileError):
+        session.register("again", tmp_path / "missing")
+    assert session.sql("SELECT count(DISTINCT name) AS n FROM again").to_pyarrow()["n"].to_pylist()[0] > 5
+
+
 def test_arrow_tables_are_registered_without_a_copy(session):
     weights = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32()))
     session.register("t", pa.table({"w": weights}))
@@ -65,7 +80,34 @@ def test_asyncio_goes_on_while_a_query_runs(session):
         )
         return [table.num_rows for table in tables]
 
-    assert asyncio.run(run()) == [1, 1]
+    async def tick(ticks):
+        while True:
+            ticks.append(time.monotonic())
+            await asyncio.sleep(0.001)
+
+    async def both():
+        ticks = []
+        ticking = asyncio.create_task(tick(ticks))
+        started = time.monotonic()
+        counts = await run()
+        took = time.monotonic() - started
+        ticking.cancel()
+        return counts, max(b - a for a, b in pairwise([started, *ticks])) < max(0.5 * took, 0.05)
+
+    assert asyncio.run(both()) == ([1, 1], True)
+
+
+def test_cancelling_ends_a_query(session):
+    query = "SELECT sum(a.value * b.value) FROM range(0, 1000000) a, range(0, 1000000) b"
+
+    async def run():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(session.sql_async(query), 0.3)
+
+    # It returns when the executor's threads have ended, and the query would take minutes.
+    started = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - started < 30
 
 
 def test_a_session_serves_several_threads(session):
@@ -98,6 +140,8 @@ def test_control_c_stops_a_query(session):
     [
         ("SELEC 1", "QueryError", "SELEC"),
         ("SELECT nothing FROM layers", "QueryError", "nothing"),
+        ("SELECT $x", "QueryError", "the query has $x, for which nothing is given"),
+        ("CREATE TABLE layers AS SELECT 1", "QueryError", "already exists"),
         ("SELECT quantize(weights, 5) FROM layers", "QueryError", "quantize: bits must be 2, 3, 4 or 8, not 5"),
         ("SELECT quantize([1.0, 'NaN'::double], 4)", "DataError", "element 1 is NaN"),
         ("SELECT * FROM safetensors('no/such/file')", "FileError", "no/such/file"),
@@ -108,6 +152,11 @@ def test_what_is_wrong_is_named(session, query, exception, message):
         session.sql(query).to_pyarrow()
     assert type(raised.value) is getattr(arrow_quant, exception), str(raised.value)
     assert message in str(raised.value)
+
+
+def test_a_parameter_that_the_query_does_not_have_is_named(session):
+    with pytest.raises(arrow_quant.QueryError, match="y is given, which the query does not have"):
+        session.sql("SELECT 1", y=2)
 
 
 def test_what_cannot_be_registered_is_named(session, tmp_path):

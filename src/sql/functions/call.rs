@@ -1,5 +1,7 @@
 //! A scalar function called outside of a query: arrays in, array out, on all threads.
 
+use std::ops::Range;
+
 use arrow::compute::cast;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, FieldRef};
@@ -11,7 +13,7 @@ use super::{
     scalar::ScalarFunction,
 };
 use crate::{
-    compute::{ComputeError, by_blocks},
+    compute::{ComputeError, by_blocks, memory_size},
     types::{Bits, Method, QuantizeOptions},
 };
 
@@ -97,8 +99,8 @@ impl Call {
         if let Some(other) = columns.iter().find(|column| column.len() != rows) {
             return plan_err!("{name}: an argument has {} rows where another has {rows}", other.len());
         }
-        let bytes = columns.iter().map(|column| column.to_data().get_slice_memory_size()).sum::<Result<usize, _>>()?;
-        let block = |rows: std::ops::Range<usize>| {
+        let bytes = |rows: Range<usize>| columns.iter().map(|column| memory_size(column, rows.clone())).sum();
+        let block = |rows: Range<usize>| {
             let mut columns = columns.iter();
             let arrays = self.arguments.iter().map(|argument| match argument {
                 Value::Constant(value) => {
