@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--skip-python", action="store_true", help="without the NumPy baseline")
     parser.add_argument("--num-runs", type=positive, default=3, help="runs of each case, after one to warm up where there are several (default 3)")
     parser.add_argument("--generate-charts", action="store_true", help="draw charts, with matplotlib")
-    parser.add_argument("--peers", action="store_true", help="also PyTorch where it is installed, in memory")
+    parser.add_argument("--peers", action="store_true", help="also NumPy, GGUF, HQQ, quanto and torchao, where they are installed, in memory")
     add_common_options(parser, "speed")
     arguments = parser.parse_args()
     ensure_package()
@@ -61,14 +61,24 @@ def main() -> int:
 
 
 def peers(report: Report, widths: list[int]) -> None:
-    """PyTorch on one Dream-7B block in memory."""
+    """Every quantizer that is installed on one matrix of a Dream-7B block, in memory."""
     from suite.peers import measure_peers
 
     report.text()
-    report.text("Other quantizers, in memory, dream-block")
+    if why := too_large("dream-block"):
+        report.text(f"SKIPPED other quantizers: {why}")
+        return
+    report.text("Other quantizers, in memory, on one thread where nothing else is said, one matrix of dream-block")
     for bits in widths:
-        for line in measure_peers(make("dream-block"), bits):
-            report.text(line)
+        for row in measure_peers(make("dream-block"), bits):
+            report.peers.append(row)
+            if "left_out" in row:
+                report.text(f"{row['method']:<40} {bits} bits left out: {row['left_out']}")
+                continue
+            rate = row["parameters_per_second"] / 1e6
+            report.text(
+                f"{row['method']:<40} {bits} bits {rate:>9.1f} M/s {row['sqnr_db']:>7.2f} dB {row['bits_per_weight']:>6.3f} bits"
+            )
 
 
 def charts(report: Report, speedups: dict[str, dict[str, float]]) -> None:

@@ -82,6 +82,7 @@ class Report:
     def __init__(self, name: str, output_dir: Path) -> None:
         self.name, self.output_dir = name, output_dir
         self.results: list[Result] = []
+        self.peers: list[dict] = []
         self.targets: list[Target] = []
         self.lines: list[str] = []
         self.head = {
@@ -129,6 +130,7 @@ class Report:
         document = {
             **self.head,
             "results": [result.as_json() for result in self.results],
+            "peers": self.peers,
             "targets": [asdict(target) for target in self.targets],
         }
         stem = self.output_dir / f"{self.name}_benchmark"
