@@ -51,9 +51,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let dtypes: Vec<_> = dtypes.iter().map(|(dtype, count)| format!("{dtype} {}", table::quantity(*count))).collect();
     Ok(writeln!(
         out,
-        "{} tensors in {} files, {} parameters ({}), {}",
+        "{} tensors in {}, {} parameters ({}), {}",
         model.tensors().len(),
-        model.files().len(),
+        if model.files().len() == 1 { "1 file".to_owned() } else { format!("{} files", model.files().len()) },
         table::quantity(model.tensors().iter().map(parameters).sum()),
         dtypes.join(", "),
         table::bytes(model.total_bytes()),

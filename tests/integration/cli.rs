@@ -295,7 +295,7 @@ fn the_other_commands_answer() {
     let place = Place::with_small_model();
     let model = place.text("model.safetensors");
     let inspect = succeed(&["inspect", &model]);
-    assert!(inspect.contains("9 tensors in 1 files") && inspect.contains("position_ids"), "{inspect}");
+    assert!(inspect.contains("9 tensors in 1 file,") && inspect.contains("position_ids"), "{inspect}");
     let compare = succeed(&["compare", &model, &model]);
     assert_eq!(compare.matches("identical").count(), 9, "{compare}");
     assert!(succeed(&["recipes"]).contains("quantize"));
