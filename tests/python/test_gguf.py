@@ -1,13 +1,10 @@
 """GGUF files against gguf, the package of llama.cpp: an independent reader, decoder and encoder in NumPy."""
 
 import json
-import os
-import subprocess
 
 import gguf
 import numpy as np
 import pytest
-from conftest import ROOT
 from safetensors.numpy import load_file, save_file
 
 T = gguf.GGMLQuantizationType
@@ -35,19 +32,6 @@ def export(program, model, out, *options):
 def sqnr(a, b):
     a, b = a.astype(np.float64), b.astype(np.float64)
     return 10 * np.log10((a**2).sum() / ((a - b) ** 2).sum())
-
-
-@pytest.fixture
-def fails():
-    """Runs `arrow-quant` on what it must refuse and returns what it printed on standard error."""
-    path = os.environ.get("ARROW_QUANT", str(ROOT / "target" / "release" / "arrow-quant"))
-
-    def run(*arguments):
-        done = subprocess.run([path, *map(str, arguments)], capture_output=True, text=True, timeout=600)
-        assert done.returncode == 1, done.stderr
-        return done.stderr
-
-    return run
 
 
 @pytest.fixture

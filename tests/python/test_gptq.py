@@ -6,7 +6,6 @@ import numpy_gptq
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
 from numpy_dit import Dit, draw, layer_inputs
 from quantized_folder import decode_row, decode_scale, decode_zero_point, read_quantized_folder, unpack_codes
 from safetensors.numpy import load_file
@@ -25,7 +24,7 @@ def layers(digits_dit):
 
 
 @pytest.fixture(scope="module")
-def quantized(program, digits_dit, layers, tmp_path_factory):
+def quantized(program, root, digits_dit, layers, tmp_path_factory):
     """Runs the recipe: {bits: {name: rows}}, and the factors: {name: (damping, upper triangle)}."""
     folder = tmp_path_factory.mktemp("gptq")
     inputs = [(name, row) for name, (_, fed, _) in layers.items() for row in fed]
@@ -34,7 +33,7 @@ def quantized(program, digits_dit, layers, tmp_path_factory):
         "input": pa.array([row for _, row in inputs], pa.list_(pa.float32())),
     }
     pq.write_table(pa.table(table), folder / "inputs.parquet")
-    recipe = (ROOT / "sql" / "gptq.sql").read_text()
+    recipe = (root / "sql" / "gptq.sql").read_text()
     script = f"""
         CREATE EXTERNAL TABLE inputs STORED AS PARQUET LOCATION '{folder}/inputs.parquet';
         CREATE TABLE factors AS SELECT name, hessian_factor(hessian(input)) AS factor FROM inputs GROUP BY name;

@@ -7,7 +7,7 @@ mod table;
 mod width;
 
 pub use goals::{Budget, Goals};
-pub use table::{choices_batch, choices_schema};
+pub use table::{choices_batch, choices_schema, option_columns, option_fields};
 pub use width::{WIDTHS, Width, candidates_batch, widths_batch, widths_schema};
 
 use std::collections::BTreeMap;

@@ -11,18 +11,42 @@ use crate::{
     types::QuantizeOptions,
 };
 
-/// The schema of the choices: `name`, then `bits`, `group_size`, `method` and `symmetric`, all null for a tensor that is
-/// carried, and `note`, null where there is nothing to say.
+/// The columns that say of each tensor how it is quantized: `name`, then `bits`, `group_size`, `method` and `symmetric`,
+/// which may all be null.
+pub fn option_fields(nullable: bool) -> Vec<Field> {
+    vec![
+        Field::new("name", DataType::Utf8View, false),
+        Field::new("bits", DataType::Int64, nullable),
+        Field::new("group_size", DataType::Int64, nullable),
+        Field::new("method", DataType::Utf8View, nullable),
+        Field::new("symmetric", DataType::Boolean, nullable),
+    ]
+}
+
+/// What stands in them, one row for each name.
+pub fn option_columns<'a>(rows: impl Iterator<Item = (&'a str, Option<QuantizeOptions>)>) -> Vec<ArrayRef> {
+    let (names, options): (Vec<&str>, Vec<Option<QuantizeOptions>>) = rows.unzip();
+    let number = |number: fn(QuantizeOptions) -> i64| -> ArrayRef {
+        Arc::new(options.iter().map(|options| options.map(number)).collect::<Int64Array>())
+    };
+    let methods = options.iter().map(|options| options.map(|options| options.method.name()));
+    let symmetric = options.iter().map(|options| options.map(|options| options.symmetric));
+    vec![
+        Arc::new(StringViewArray::from_iter_values(names)),
+        number(|options| i64::from(options.bits.get())),
+        number(|options| i64::from(options.group_size())),
+        Arc::new(methods.collect::<StringViewArray>()),
+        Arc::new(symmetric.collect::<BooleanArray>()),
+    ]
+}
+
+/// The schema of the choices: [`option_fields`], all but the name null for a tensor that is carried, and `note`, null
+/// where there is nothing to say.
 pub fn choices_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        Arc::new(Schema::new(vec![
-            Field::new("name", DataType::Utf8View, false),
-            Field::new("bits", DataType::Int64, true),
-            Field::new("group_size", DataType::Int64, true),
-            Field::new("method", DataType::Utf8View, true),
-            Field::new("symmetric", DataType::Boolean, true),
-            Field::new("note", DataType::Utf8View, true),
-        ]))
+        let mut fields = option_fields(true);
+        fields.push(Field::new("note", DataType::Utf8View, true));
+        Arc::new(Schema::new(fields))
     });
     Arc::clone(&SCHEMA)
 }
@@ -32,23 +56,10 @@ pub fn choices_schema() -> SchemaRef {
 /// # Errors
 /// There is not one choice for each tensor.
 pub fn choices_batch(model: &Model, choices: &[Choice]) -> Result<RecordBatch, IoError> {
-    let number = |number: fn(&QuantizeOptions) -> i64| -> ArrayRef {
-        Arc::new(choices.iter().map(|choice| choice.options.as_ref().map(number)).collect::<Int64Array>())
-    };
-    let methods = choices.iter().map(|choice| choice.options.map(|options| options.method.name()));
-    let symmetric = choices.iter().map(|choice| choice.options.map(|options| options.symmetric));
-    let notes = choices.iter().map(|choice| Some(choice.note.as_str()).filter(|note| !note.is_empty()));
+    let options = choices.iter().map(|choice| choice.options).chain(std::iter::repeat(None));
     let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
-    RecordBatch::try_new(
-        choices_schema(),
-        vec![
-            Arc::new(StringViewArray::from_iter_values(names)),
-            number(|options| i64::from(options.bits.get())),
-            number(|options| i64::from(options.group_size())),
-            Arc::new(methods.collect::<StringViewArray>()),
-            Arc::new(symmetric.collect::<BooleanArray>()),
-            Arc::new(notes.collect::<StringViewArray>()),
-        ],
-    )
-    .map_err(IoError::arrow(model.folder()))
+    let mut columns = option_columns(names.zip(options));
+    let notes = choices.iter().map(|choice| Some(choice.note.as_str()).filter(|note| !note.is_empty()));
+    columns.push(Arc::new(notes.collect::<StringViewArray>()));
+    RecordBatch::try_new(choices_schema(), columns).map_err(IoError::arrow(model.folder()))
 }

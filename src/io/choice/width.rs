@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::Choice;
+use super::{Choice, option_columns, option_fields};
 use crate::{
     io::{IoError, Model, output::ErrorSums},
     types::QuantizeOptions,
@@ -32,46 +32,22 @@ impl Width {
     }
 }
 
-/// The columns of both tables that say how a tensor is quantized.
-fn fields() -> Vec<Field> {
-    vec![
-        Field::new("name", DataType::Utf8View, false),
-        Field::new("bits", DataType::Int64, false),
-        Field::new("group_size", DataType::Int64, false),
-        Field::new("method", DataType::Utf8View, false),
-        Field::new("symmetric", DataType::Boolean, false),
-    ]
-}
-
-fn columns<'a>(rows: impl Iterator<Item = (&'a str, QuantizeOptions)>) -> Vec<ArrayRef> {
-    let (names, options): (Vec<&str>, Vec<QuantizeOptions>) = rows.unzip();
-    let number = |number: fn(&QuantizeOptions) -> i64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(options.iter().map(number)))
-    };
-    vec![
-        Arc::new(StringViewArray::from_iter_values(names)),
-        number(|options| i64::from(options.bits.get())),
-        number(|options| i64::from(options.group_size())),
-        Arc::new(StringViewArray::from_iter_values(options.iter().map(|options| options.method.name()))),
-        Arc::new(options.iter().map(|options| Some(options.symmetric)).collect::<BooleanArray>()),
-    ]
-}
-
 /// The candidates of every tensor, one row each: what `sql/mixed_precision.sql` joins the weights with.
 ///
 /// # Errors
 /// When Arrow refuses to build the batch.
 pub fn candidates_batch(model: &Model, candidates: &[Vec<QuantizeOptions>]) -> Result<RecordBatch, IoError> {
     let tensors = model.tensors().iter().zip(candidates);
-    let rows = tensors.flat_map(|(tensor, all)| all.iter().map(|options| (tensor.name.as_str(), *options)));
-    RecordBatch::try_new(Arc::new(Schema::new(fields())), columns(rows)).map_err(IoError::arrow(model.folder()))
+    let rows = tensors.flat_map(|(tensor, all)| all.iter().map(|options| (tensor.name.as_str(), Some(*options))));
+    RecordBatch::try_new(Arc::new(Schema::new(option_fields(false))), option_columns(rows))
+        .map_err(IoError::arrow(model.folder()))
 }
 
 /// The schema of the widths: `name`, `bits`, `group_size`, `method`, `symmetric`, then `bytes` and `bits_per_weight` with
 /// every stored bit counted, `sqnr_db` (infinite where nothing is lost), `err2` (the sum of squared errors), and `chosen`.
 pub fn widths_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let mut fields = fields();
+        let mut fields = option_fields(false);
         fields.extend([
             Field::new("bytes", DataType::Int64, false),
             Field::new("bits_per_weight", DataType::Float64, false),
@@ -95,7 +71,7 @@ pub fn widths_batch(model: &Model, choices: &[Choice], widths: &[Vec<Width>]) ->
     let number = |number: fn(&Width, usize) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(rows().map(|(tensor, _, width)| number(width, tensor.elements()))))
     };
-    let mut columns = columns(rows().map(|(tensor, _, width)| (tensor.name.as_str(), width.options)));
+    let mut columns = option_columns(rows().map(|(tensor, _, width)| (tensor.name.as_str(), Some(width.options))));
     let bytes = rows().map(|(_, _, width)| i64::try_from(width.bytes).unwrap_or(i64::MAX));
     columns.extend([
         Arc::new(Int64Array::from_iter_values(bytes)) as ArrayRef,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Export, Layout, Target, TensorExport,
+    Export, Layout, Target, TensorExport, leave_out_applied_scales,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
@@ -49,12 +49,10 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
         TensorExport { rounded: None, encoding }
     });
     let mut exports: Vec<TensorExport> = encodings.collect();
-    let applied = super::safetensors::applied_scales(model, &exports);
+    let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let mut tensors = Vec::new();
-    for (source, (tensor, export)) in model.tensors().iter().zip(&mut exports).enumerate() {
-        if applied[source] {
-            export.encoding = None;
-            "scale, applied to its tensor".clone_into(&mut choices[source].note);
+    for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
+        if left_out[source] {
             continue;
         }
         match export.encoding {

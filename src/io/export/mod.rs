@@ -11,19 +11,19 @@ mod layout;
 mod safetensors;
 pub mod shards;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_array::{RecordBatch, StringViewArray};
+use arrow_schema::{DataType, Field, Schema};
 
 pub use gather::SafetensorsGatherer;
 pub use gguf::{GgufOptions, Misfit};
 pub use layout::{Layout, PlannedFile};
 
-use super::{Choice, IoError, Model, OutputFormat};
+use super::{
+    Choice, IoError, Model, OutputFormat,
+    choice::{option_columns, option_fields},
+};
 use crate::types::{Encoding, Float, QuantizeOptions};
 
 /// The format that a run writes, and what it lets one choose.
@@ -106,48 +106,36 @@ impl Export {
         }
     }
 
-    /// The table `choices` that `sql/export.sql` joins: one row per tensor.
+    /// The table `choices` that `sql/export.sql` joins, one row per tensor: `name`; `bits`, `group_size`, `method` and
+    /// `symmetric`, null for a tensor that is not quantized and decoded again; `encoding`, null for one that is written as
+    /// stored.
     ///
     /// # Errors
     /// There is not one entry for each tensor of the model.
     pub fn choices_batch(&self, model: &Model) -> Result<RecordBatch, IoError> {
-        let options = || self.tensors.iter().map(|tensor| tensor.rounded);
-        let number = |number: fn(QuantizeOptions) -> i64| -> ArrayRef {
-            Arc::new(options().map(|options| options.map(number)).collect::<Int64Array>())
-        };
-        let methods = options().map(|options| options.map(|options| options.method.name()));
-        let symmetric = options().map(|options| options.map(|options| options.symmetric));
-        let encodings = self.tensors.iter().map(|tensor| tensor.encoding.map(|encoding| encoding.to_string()));
         let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
-        RecordBatch::try_new(
-            choices_schema(),
-            vec![
-                Arc::new(StringViewArray::from_iter_values(names)),
-                number(|options| i64::from(options.bits.get())),
-                number(|options| i64::from(options.group_size())),
-                Arc::new(methods.collect::<StringViewArray>()),
-                Arc::new(symmetric.collect::<BooleanArray>()),
-                Arc::new(encodings.collect::<StringViewArray>()),
-            ],
-        )
-        .map_err(IoError::arrow(model.folder()))
+        let rounded = self.tensors.iter().map(|tensor| tensor.rounded).chain(std::iter::repeat(None));
+        let encodings = self.tensors.iter().map(|tensor| tensor.encoding.map(|encoding| encoding.to_string()));
+        let mut fields = option_fields(true);
+        fields.push(Field::new("encoding", DataType::Utf8View, true));
+        let mut columns = option_columns(names.zip(rounded));
+        columns.push(Arc::new(encodings.collect::<StringViewArray>()));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(IoError::arrow(model.folder()))
     }
 }
 
-/// `name`; `bits`, `group_size`, `method` and `symmetric`, null for a tensor that is not quantized and decoded again;
-/// `encoding`, null for one that is written as stored.
-fn choices_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        Arc::new(Schema::new(vec![
-            Field::new("name", DataType::Utf8View, false),
-            Field::new("bits", DataType::Int64, true),
-            Field::new("group_size", DataType::Int64, true),
-            Field::new("method", DataType::Utf8View, true),
-            Field::new("symmetric", DataType::Boolean, true),
-            Field::new("encoding", DataType::Utf8View, true),
-        ]))
-    });
-    Arc::clone(&SCHEMA)
+/// Leaves out the scales that every tensor they belong to has applied, and says so in their notes. Gives for each tensor
+/// whether it is left out.
+fn leave_out_applied_scales(model: &Model, exports: &mut [TensorExport], choices: &mut [Choice]) -> Vec<bool> {
+    let mut applied = vec![false; exports.len()];
+    let users = || model.tensors().iter().zip(&*exports).filter_map(|(t, e)| Some((t.scale.companion()?, e)));
+    users().filter(|(_, export)| export.encoding.is_some()).for_each(|(companion, _)| applied[companion] = true);
+    users().filter(|(_, export)| export.encoding.is_none()).for_each(|(companion, _)| applied[companion] = false);
+    for (number, _) in applied.iter().enumerate().filter(|(_, applied)| **applied) {
+        exports[number].encoding = None;
+        "scale, applied to its tensor".clone_into(&mut choices[number].note);
+    }
+    applied
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Plain safetensors: every tensor as floats, the quantized ones rounded to what their codes decode to.
 
 use super::{
-    Export, Target, TensorExport,
+    Export, Target, TensorExport, leave_out_applied_scales,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
@@ -26,12 +26,10 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
     for (tensor, choice) in model.tensors().iter().zip(&*choices) {
         exports.push(TensorExport { rounded: choice.options, encoding: encoding(tensor, choice, target) });
     }
-    let applied = applied_scales(model, &exports);
+    let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let mut tensors = Vec::new();
-    for (source, (tensor, export)) in model.tensors().iter().zip(&mut exports).enumerate() {
-        if applied[source] {
-            export.encoding = None;
-            "scale, applied to its tensor".clone_into(&mut choices[source].note);
+    for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
+        if left_out[source] {
             continue;
         }
         let (dtype, row_bytes) = match export.encoding {
@@ -52,13 +50,4 @@ fn encoding(tensor: &Tensor, choice: &Choice, target: &Target) -> Option<Encodin
     let unknown = matches!(tensor.scale, Scale::Unknown(_));
     let change = target.dtype.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype) && !unknown;
     (choice.options.is_some() || !tensor.is_plain() || change).then(|| Encoding::Float(target.dtype.unwrap_or(float)))
-}
-
-/// Which tensors are scales that every tensor they belong to has applied.
-pub fn applied_scales(model: &Model, exports: &[TensorExport]) -> Vec<bool> {
-    let mut applied = vec![false; exports.len()];
-    let users = || model.tensors().iter().zip(exports).filter_map(|(t, e)| Some((t.scale.companion()?, e)));
-    users().filter(|(_, export)| export.encoding.is_some()).for_each(|(companion, _)| applied[companion] = true);
-    users().filter(|(_, export)| export.encoding.is_none()).for_each(|(companion, _)| applied[companion] = false);
-    applied
 }

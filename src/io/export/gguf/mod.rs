@@ -5,7 +5,7 @@ mod options;
 
 pub use options::{GgufOptions, Misfit};
 
-use super::{Export, Layout, PlannedFile, TensorExport, safetensors::applied_scales};
+use super::{Export, Layout, PlannedFile, TensorExport, leave_out_applied_scales};
 use crate::{
     io::{
         Choice, Dtype, IoError, Model, Tensor,
@@ -61,12 +61,10 @@ pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Res
             return Err(IoError::Request(problem));
         }
     }
-    let applied = applied_scales(model, &exports);
+    let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let (mut sources, mut entries) = (Vec::new(), Vec::new());
     for (number, (tensor, element)) in model.tensors().iter().zip(elements).enumerate() {
-        if applied[number] {
-            exports[number].encoding = None;
-            "scale, applied to its tensor".clone_into(&mut choices[number].note);
+        if left_out[number] {
             continue;
         }
         check(model, tensor, element)?;
