@@ -7,7 +7,7 @@
 use std::array::from_fn;
 
 use super::super::{
-    lanes::{fold, max, min},
+    lanes::{fold, less, max, min, replace},
     narrow,
     params::{max_code, reciprocal, round_clamped_f32},
     search::{
@@ -98,17 +98,15 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
         }
         let (now, before) =
             if whole { (total::<TOGETHER>(&error), total::<TOGETHER>(&self.error)) } else { (error, self.error) };
-        for i in 0..LANES {
-            let better = now[i] < before[i];
-            self.error[i] = if better { error[i] } else { self.error[i] };
-            self.best.scale[i] = if better { candidate.scale[i] } else { self.best.scale[i] };
-            self.best.min[i] = if better { candidate.min[i] } else { self.best.min[i] };
-            self.best.d[i] = if better { candidate.d[i] } else { self.best.d[i] };
-            self.best.dmin[i] = if better { candidate.dmin[i] } else { self.best.dmin[i] };
-            self.sums.q[i] = if better { sums.q[i] } else { self.sums.q[i] };
-            self.sums.qq[i] = if better { sums.qq[i] } else { self.sums.qq[i] };
-            self.sums.xq[i] = if better { sums.xq[i] } else { self.sums.xq[i] };
-        }
+        let better = less(&now, &before);
+        replace(&mut self.error, &error, &better);
+        replace(&mut self.best.scale, &candidate.scale, &better);
+        replace(&mut self.best.min, &candidate.min, &better);
+        replace(&mut self.best.d, &candidate.d, &better);
+        replace(&mut self.best.dmin, &candidate.dmin, &better);
+        replace(&mut self.sums.q, &sums.q, &better);
+        replace(&mut self.sums.qq, &sums.qq, &better);
+        replace(&mut self.sums.xq, &sums.xq, &better);
         sums
     }
 

@@ -6,7 +6,7 @@ use std::array::from_fn;
 
 use super::{
     super::{
-        lanes::{max, min},
+        lanes::{less, max, min, replace},
         search::{
             candidate::Sums,
             tile::{LANES, Lane, Tile},
@@ -87,14 +87,12 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
         }
         let (now, before) =
             if whole { (total::<LANES>(&error), total::<LANES>(&self.error)) } else { (error, self.error) };
-        for i in 0..LANES {
-            let better = now[i] < before[i];
-            self.error[i] = if better { error[i] } else { self.error[i] };
-            self.best.scale[i] = if better { candidate.scale[i] } else { self.best.scale[i] };
-            self.best.d[i] = if better { candidate.d[i] } else { self.best.d[i] };
-            self.sums.0[i] = if better { cross[i] } else { self.sums.0[i] };
-            self.sums.1[i] = if better { square[i] } else { self.sums.1[i] };
-        }
+        let better = less(&now, &before);
+        replace(&mut self.error, &error, &better);
+        replace(&mut self.best.scale, &candidate.scale, &better);
+        replace(&mut self.best.d, &candidate.d, &better);
+        replace(&mut self.sums.0, &cross, &better);
+        replace(&mut self.sums.1, &square, &better);
         (cross, square)
     }
 
