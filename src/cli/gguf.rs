@@ -14,7 +14,7 @@ const TYPE_FOR: &str = "The type of the quantized tensors whose name in the sour
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    #[arg(long, value_name = "TYPE", help = TYPE)]
+    #[arg(long, value_name = "TYPE", help = TYPE, conflicts_with_all = ["bits", "bits_for"])]
     gguf_type: Option<Encoding>,
     #[arg(long, value_name = "REGEX=TYPE", help = TYPE_FOR)]
     gguf_type_for: Vec<String>,
@@ -22,9 +22,14 @@ pub struct Arguments {
     /// weights where that fits, otherwise keep)
     #[arg(long, default_value = "fallback")]
     misfit: Misfit,
-    /// The general.architecture of --format gguf, such as flux [default: by the names of the tensors]
+    /// The general.architecture of --format gguf, such as flux; tensors then keep their names [default: by the names of
+    /// the tensors; Dream and LLaDA, by config.json, as llama.cpp has them]
     #[arg(long, value_name = "NAME")]
     gguf_architecture: Option<String>,
+    /// What llama.cpp calls the pattern by which the tokenizer of Dream or LLaDA splits text, such as qwen2 [default: by
+    /// tokenizer.json]
+    #[arg(long, value_name = "NAME")]
+    gguf_pre: Option<String>,
 }
 
 impl Arguments {
@@ -34,6 +39,7 @@ impl Arguments {
             kind_for: self.gguf_type_for.clone(),
             misfit: self.misfit,
             architecture: self.gguf_architecture.clone(),
+            pre: self.gguf_pre.clone(),
         }
     }
 }

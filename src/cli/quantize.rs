@@ -105,10 +105,22 @@ impl Arguments {
     fn threads(&self) -> usize {
         self.threads.unwrap_or_else(options::cores)
     }
+
+    /// Refuses what the format does not do.
+    fn check(&self) -> Result<(), CliError> {
+        let groups = [
+            ("--group-size", self.group_size.is_some()),
+            ("--method", self.method.is_some()),
+            ("--symmetric", self.symmetric),
+        ];
+        let groups = groups.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+        self.format.check(groups, self.goals.goals().any())
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
+    arguments.check()?;
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
         let recipe = match (arguments.format.has_parts(), &arguments.hessians) {
             (false, _) => recipes::EXPORT,
@@ -168,13 +180,8 @@ pub(super) fn plan(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<PlannedJob, CliError> {
+    arguments.check()?;
     let goals = arguments.goals.goals();
-    if goals.any() && !arguments.format.has_parts() {
-        // What is measured is the error of this library's own scales, not that of the format's.
-        return Err(CliError::Usage(
-            "--min-sqnr, --target-size and --target-bpw choose bits for --format parquet or arrow alone".into(),
-        ));
-    }
     let planned = job(arguments, model)?.plan()?;
     let mut planned = planned.reach(goals, arguments.threads(), arguments.memory_limit, progress, cancel)?;
     if let Some(file) = &arguments.hessians {

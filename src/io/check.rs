@@ -7,6 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use super::{
     IoError, Model, Part,
     output::{ErrorSums, TensorReport},
+    piece::Order,
     scan::{BATCH_BYTES, Run, rows_of},
 };
 use crate::{
@@ -14,47 +15,63 @@ use crate::{
     types::weights::{DATA, WEIGHTS, weights_schema},
 };
 
+/// Where the rows of a tensor are in the output.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    /// What it is called there.
+    pub name: &'a str,
+    /// How its rows follow each other.
+    pub order: Order,
+}
+
 /// The error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
 ///
 /// `meant` says for each tensor of `source` what a run reports of it: one without error sums must have the same bytes.
-/// Tensors that the output leaves out are not in `kept`. `watch` is told of the source bytes of every few rows, and stops the
-/// check with false.
+/// `written` says where each tensor of `source` is in the output; none: it is left out. `watch` is told of the source bytes
+/// of every few rows, and stops the check with false.
 ///
 /// # Errors
 /// A tensor is missing, has another shape or other bytes, or cannot be read.
-pub fn check_part(
+pub fn check_part<'a>(
     source: &Model,
     output: &Model,
     part: &Part,
     meant: &[TensorReport],
-    kept: impl Fn(usize) -> bool,
+    written: impl Fn(usize) -> Option<Written<'a>>,
     mut watch: impl FnMut(u64) -> bool,
 ) -> Result<BTreeMap<usize, ErrorSums>, IoError> {
     let mut sums: BTreeMap<usize, ErrorSums> = BTreeMap::new();
     for run in &part.runs {
         let tensor = &source.tensors()[run.tensor];
-        if !kept(run.tensor) {
+        let Some(Written { name, order }) = written(run.tensor) else {
             watch((run.rows.len() * tensor.row_bytes()) as u64);
             continue;
-        }
+        };
         let refuse = |problem: &str| IoError::tensor(output.folder(), &tensor.name, problem);
-        let number = output.number_of(&tensor.name).ok_or_else(|| refuse("is missing from what was written"))?;
+        let number = output.number_of(name).ok_or_else(|| refuse("is missing from what was written"))?;
         let written = &output.tensors()[number];
         if written.shape != tensor.shape {
             return Err(refuse(&format!("was written with the shape {:?}, not {:?}", written.shape, tensor.shape)));
         }
         let cost = tensor.row_cost().max(written.row_cost()).max(1);
-        let step = (BATCH_BYTES / cost).clamp(1, 1 << 14);
+        let together = if matches!(order, Order::Interleaved { .. }) { 1 } else { 1 << 14 };
+        let step = (BATCH_BYTES / cost).clamp(1, together);
         for start in run.rows.clone().step_by(step) {
             let rows = start..run.rows.end.min(start + step);
             let bytes = (rows.len() * tensor.row_bytes()) as u64;
-            let read = |model: &Model, tensor, column| column_of(model, Run { tensor, rows: rows.clone() }, column);
+            let first = order.position(start);
+            let there = Run { tensor: number, rows: first..first + rows.len() };
+            let here = Run { tensor: run.tensor, rows: rows.clone() };
+            let both = |column| {
+                Ok::<_, IoError>((column_of(source, here.clone(), column)?, column_of(output, there.clone(), column)?))
+            };
             if meant[run.tensor].errors.is_none() {
-                if read(source, run.tensor, DATA)?.as_ref() != read(output, number, DATA)?.as_ref() {
+                let (a, b) = both(DATA)?;
+                if a.as_ref() != b.as_ref() {
                     return Err(refuse("was read back with other bytes than it was written with"));
                 }
             } else {
-                let (a, b) = (read(source, run.tensor, WEIGHTS)?, read(output, number, WEIGHTS)?);
+                let (a, b) = both(WEIGHTS)?;
                 let errors = error_stats(&a, &b).map_err(|error| refuse(&error.to_string()))?;
                 let sum = sums.entry(run.tensor).or_default();
                 *sum = sum.add_rows(&errors, 0..rows.len()).map_err(|problem| refuse(&problem))?;

@@ -18,6 +18,25 @@ pub enum Order {
         /// Bits of a number.
         bits: Bits,
     },
+    /// One share after the other, but of every `head` rows those of the second half between those of the first. For
+    /// writing alone, row by row.
+    Interleaved {
+        /// Rows that are mixed with each other: an even number, which divides all rows.
+        head: usize,
+    },
+}
+
+impl Order {
+    /// Which of the rows in the file a row is.
+    pub fn position(self, row: usize) -> usize {
+        match self {
+            Self::Rows | Self::Down { .. } => row,
+            Self::Interleaved { head } => {
+                let (start, row) = (row / head * head, row % head);
+                start + row % (head / 2) * 2 + row / (head / 2)
+            }
+        }
+    }
 }
 
 /// One share of every row of a tensor.
@@ -40,7 +59,7 @@ impl Piece {
     /// The bytes of `rows` rows from the first on.
     pub fn bytes(&self, rows: usize) -> usize {
         match self.order {
-            Order::Rows => rows * self.row_bytes,
+            Order::Rows | Order::Interleaved { .. } => rows * self.row_bytes,
             Order::Down { bits } => (rows * bits.get() as usize).div_ceil(32) * 4 * self.row_bytes,
         }
     }
@@ -49,7 +68,7 @@ impl Piece {
     /// first of them is among.
     pub fn range(&self, rows: &Range<usize>) -> Range<usize> {
         let first = match self.order {
-            Order::Rows => rows.start,
+            Order::Rows | Order::Interleaved { .. } => rows.start,
             Order::Down { .. } => rows.start / Self::ROWS_TOGETHER * Self::ROWS_TOGETHER,
         };
         self.start + self.bytes(first)..self.start + self.bytes(rows.end)
@@ -62,7 +81,7 @@ impl Piece {
         let rows = shares.len();
         let mut gathered = Vec::with_capacity(self.bytes(rows));
         match self.order {
-            Order::Rows => shares.for_each(|share| gathered.extend_from_slice(share)),
+            Order::Rows | Order::Interleaved { .. } => shares.for_each(|share| gathered.extend_from_slice(share)),
             Order::Down { bits } => {
                 gathered.resize(self.bytes(rows), 0);
                 for (row, share) in shares.enumerate() {
@@ -83,7 +102,7 @@ impl Piece {
     pub fn scatter(&self, shares: &[u8], rows: &Range<usize>, whole: &mut [u8], stride: usize, offset: usize) {
         let whole = whole.chunks_exact_mut(stride.max(1)).map(|row| &mut row[offset..offset + self.row_bytes]);
         match self.order {
-            Order::Rows => {
+            Order::Rows | Order::Interleaved { .. } => {
                 for (row, share) in whole.zip(shares.chunks_exact(self.row_bytes.max(1))) {
                     row.copy_from_slice(share);
                 }
@@ -139,6 +158,13 @@ mod tests {
         b.scatter(&y, &(0..6), &mut back, 5, 2);
         assert_eq!(back, rows);
         assert_eq!((a.range(&(2..4)), a.bytes(6)), (11..15, 12));
+    }
+
+    #[test]
+    fn halves_of_heads_are_dealt_into_each_other() {
+        let order = Order::Interleaved { head: 6 };
+        let positions: Vec<usize> = (0..12).map(|row| order.position(row)).collect();
+        assert_eq!(positions, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
     }
 
     #[test]

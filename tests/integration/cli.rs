@@ -119,6 +119,12 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         (&["--threads", "0"], "must be 1 to 4096"),
         (&["--resume", "--overwrite"], "cannot be used with"),
         (&["--format", "zip"], "zip"),
+        (&["--format", "gguf", "--group-size", "64"], "--group-size has no meaning for --format gguf"),
+        (&["--format", "gguf", "--method", "minmax"], "--method has no meaning for --format gguf"),
+        (&["--format", "gguf", "--symmetric"], "--symmetric has no meaning for --format gguf"),
+        (&["--format", "gguf", "--gguf-type", "Q4_K", "--bits", "4"], "cannot be used with"),
+        (&["--format", "gguf", "--shard-size", "1GB"], "--shard-size needs --format safetensors or compressed-tensors"),
+        (&["--format", "safetensors", "--min-sqnr", "20"], "choose bits for --format parquet or arrow alone"),
     ] {
         let arguments = quantize(more);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();

@@ -29,10 +29,6 @@ pub const CONFIG: &str = "config.json";
 /// The model has no `config.json` or one that is no JSON object; it is quantized already; a header would be longer than
 /// the format allows.
 pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Export, IoError> {
-    if let Some(dtype) = target.dtype {
-        let problem = format!("--dtype {dtype} needs --format safetensors: compressed-tensors keeps what it carries");
-        return Err(IoError::Request(problem));
-    }
     let mut config = read_config(model)?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
@@ -46,7 +42,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
             None if tensor.is_plain() => None,
             None => float.map(Encoding::Float),
         };
-        TensorExport { rounded: None, encoding }
+        TensorExport { encoding, ..TensorExport::default() }
     });
     let mut exports: Vec<TensorExport> = encodings.collect();
     let left_out = leave_out_applied_scales(model, &mut exports, choices);

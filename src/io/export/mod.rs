@@ -13,15 +13,16 @@ pub mod shards;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{RecordBatch, StringViewArray};
+use arrow_array::{Array, ListArray, ListViewArray, RecordBatch, StringViewArray, types::Float32Type};
 use arrow_schema::{DataType, Field, Schema};
 
-pub use gather::SafetensorsGatherer;
+pub use gather::{Container, RowGatherer};
 pub use gguf::{GgufOptions, Misfit};
 pub use layout::{Layout, PlannedFile};
 
 use super::{
-    Choice, IoError, Model, OutputFormat,
+    Choice, IoError, Model, OutputFormat, Tensor,
+    check::Written,
     choice::{option_columns, option_fields},
 };
 use crate::types::{Encoding, Float, QuantizeOptions};
@@ -80,6 +81,8 @@ pub struct TensorExport {
     pub rounded: Option<QuantizeOptions>,
     /// Encoded so; none: as stored.
     pub encoding: Option<Encoding>,
+    /// Called so; none: as in the source.
+    pub name: Option<String>,
 }
 
 impl Export {
@@ -90,13 +93,15 @@ impl Export {
     /// The format cannot hold the model, or an option is not one of it.
     pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Option<Self>, IoError> {
         if let Some(dtype) = target.dtype
-            && matches!(target.format, OutputFormat::Parquet | OutputFormat::Arrow | OutputFormat::Gguf)
+            && target.format != OutputFormat::Safetensors
         {
             let problem = format!("--dtype {dtype} needs --format safetensors: others keep what they carry");
             return Err(IoError::Request(problem));
         }
         if target.format != OutputFormat::Gguf && target.gguf != GgufOptions::default() {
-            return Err(IoError::Request("--gguf-type, --gguf-type-for and --misfit need --format gguf".to_owned()));
+            let problem =
+                "--gguf-type, --gguf-type-for, --gguf-architecture, --gguf-pre and --misfit need --format gguf";
+            return Err(IoError::Request(problem.to_owned()));
         }
         match target.format {
             OutputFormat::Parquet | OutputFormat::Arrow => Ok(None),
@@ -106,13 +111,25 @@ impl Export {
         }
     }
 
+    /// Where the rows of a tensor of the model are; none: it is left out.
+    pub fn written<'a>(&'a self, model: &'a Model, tensor: usize) -> Option<Written<'a>> {
+        let order = self.layout.pieces[tensor].first()?.order;
+        let name = self.tensors[tensor].name.as_deref().unwrap_or(&model.tensors()[tensor].name);
+        Some(Written { name, order })
+    }
+
     /// The table `choices` that `sql/export.sql` joins, one row per tensor: `name`; `bits`, `group_size`, `method` and
     /// `symmetric`, null for a tensor that is not quantized and decoded again; `encoding`, null for one that is written as
-    /// stored.
+    /// stored; `importance`, how much the error of each weight of a row counts, null where all count alike. `mean_squares`
+    /// says by name how large each input channel of a layer is.
     ///
     /// # Errors
     /// There is not one entry for each tensor of the model.
-    pub fn choices_batch(&self, model: &Model) -> Result<RecordBatch, IoError> {
+    pub fn choices_batch(
+        &self,
+        model: &Model,
+        mean_squares: Option<&BTreeMap<String, Vec<f64>>>,
+    ) -> Result<RecordBatch, IoError> {
         let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
         let rounded = self.tensors.iter().map(|tensor| tensor.rounded).chain(std::iter::repeat(None));
         let encodings = self.tensors.iter().map(|tensor| tensor.encoding.map(|encoding| encoding.to_string()));
@@ -120,8 +137,27 @@ impl Export {
         fields.push(Field::new("encoding", DataType::Utf8View, true));
         let mut columns = option_columns(names.zip(rounded));
         columns.push(Arc::new(encodings.collect::<StringViewArray>()));
+        let importances = model.tensors().iter().zip(&self.tensors).map(|(tensor, export)| match export.encoding {
+            Some(Encoding::Block(_) | Encoding::Packed(_)) => importance(tensor, mean_squares?.get(&tensor.name)?),
+            Some(Encoding::Float(_)) | None => None,
+        });
+        let importances = importances.map(|row| row.map(|row| row.into_iter().map(Some)));
+        let importances = ListArray::from_iter_primitive::<Float32Type, _, _>(importances);
+        // A view, so that a join shares it among rows instead of copying it.
+        let importances = ListViewArray::from(importances);
+        fields.push(Field::new("importance", importances.data_type().clone(), true));
+        columns.push(Arc::new(importances));
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(IoError::arrow(model.folder()))
     }
+}
+
+/// What the mean squares of the input channels make of each weight of a row: relative to the largest, and at least a
+/// millionth of it, so that no weight is thrown away. None where nothing was ever fed, and for convolutions, whose kernels
+/// no format here cuts into groups.
+fn importance(tensor: &Tensor, squares: &[f64]) -> Option<Vec<f32>> {
+    let most = squares.iter().copied().fold(0.0, f64::max);
+    let one_each = tensor.shape.len() == 2 && squares.len() == tensor.row_length;
+    (one_each && most > 0.0).then(|| squares.iter().map(|square| (square / most).max(1e-6) as f32).collect())
 }
 
 /// Leaves out the scales that every tensor they belong to has applied, and says so in their notes. Gives for each tensor

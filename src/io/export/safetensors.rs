@@ -24,7 +24,7 @@ use crate::{
 pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Export, IoError> {
     let mut exports: Vec<TensorExport> = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(&*choices) {
-        exports.push(TensorExport { rounded: choice.options, encoding: encoding(tensor, choice, target) });
+        exports.push(TensorExport { rounded: choice.options, encoding: encoding(tensor, choice, target), name: None });
     }
     let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let mut tensors = Vec::new();

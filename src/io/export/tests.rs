@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
-use arrow_array::{Int64Array, StringViewArray, cast::AsArray, types::Float32Type};
+use arrow_array::{ArrayRef, Int64Array, StringViewArray, cast::AsArray, types::Float32Type};
 
 use super::*;
 use crate::{

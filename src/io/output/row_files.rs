@@ -153,7 +153,7 @@ impl RowWriter<'_> {
             None => self.reports.push(TensorReport::empty(name.to_owned(), rows.len())),
         }
         let whole = &encoded.values()[offsets[0] as usize..offsets[rows.len()] as usize];
-        if pieces.iter().all(|piece| piece.order == Order::Rows) {
+        if !pieces.iter().any(|piece| matches!(piece.order, Order::Down { .. })) {
             return self.put(tensor, rows, whole);
         }
         let continues = self.held.as_ref().is_some_and(|held| held.tensor == tensor && held.rows.end == rows.start);
@@ -196,10 +196,18 @@ impl RowWriter<'_> {
                 &gathered
             };
             offset += piece.row_bytes;
-            let start = piece.range(&rows).start as u64;
             let path = || temporary(&files.folder, &files.layout.files[piece.file].name);
-            write_at(&files.files[piece.file], shares, start)
-                .map_err(|error| IoError::system("write", &path())(error))?;
+            let write = |shares: &[u8], start: usize| {
+                let written = write_at(&files.files[piece.file], shares, start as u64);
+                written.map_err(|error| IoError::system("write", &path())(error))
+            };
+            if matches!(piece.order, Order::Interleaved { .. }) {
+                for (row, share) in rows.clone().zip(shares.chunks_exact(piece.row_bytes.max(1))) {
+                    write(share, piece.start + piece.bytes(piece.order.position(row)))?;
+                }
+            } else {
+                write(shares, piece.range(&rows).start)?;
+            }
             if let Some(report) =
                 self.reports.iter_mut().rev().find(|report| self.numbers[report.name.as_str()] == tensor)
             {

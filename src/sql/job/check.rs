@@ -11,8 +11,9 @@ use std::{
 use super::{Cancel, JobError, PlannedJob, Progress};
 use crate::io::{
     IoError, Model, Part,
-    check::{check_part, check_sums},
+    check::{Written, check_part, check_sums},
     output::{ErrorSums, OutputFolder, TensorReport},
+    piece::Order,
 };
 
 /// The error sums of a part's tensors, by number.
@@ -70,10 +71,10 @@ impl PlannedJob {
         meant: &[TensorReport],
         watch: impl FnMut(u64) -> bool,
     ) -> ReadBack {
-        let kept = |tensor: usize| match &self.export {
-            Some(export) => !export.layout.pieces[tensor].is_empty(),
-            None => true,
+        let written = |tensor: usize| match &self.export {
+            Some(export) => export.written(&self.model, tensor),
+            None => Some(Written { name: &self.model.tensors()[tensor].name, order: Order::Rows }),
         };
-        check_part(&self.model, output, part, meant, kept, watch)
+        check_part(&self.model, output, part, meant, written, watch)
     }
 }

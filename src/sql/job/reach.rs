@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     io::{
-        Part,
+        IoError, Part,
         choice::{Goals, Width, candidates_batch},
         output::ErrorSums,
         scan::PART_BYTES,
@@ -72,6 +72,10 @@ impl PlannedJob {
     ) -> Result<Self, JobError> {
         if !goals.any() {
             return Ok(self);
+        }
+        if self.export.is_some() {
+            let problem = "bits are chosen by measurement for parts alone: other formats have other scales";
+            return Err(IoError::Request(problem.to_owned()).into());
         }
         let method = self.job.rules.method();
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();

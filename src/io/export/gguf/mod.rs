@@ -1,9 +1,14 @@
-//! GGUF: one file, the quantized tensors in blocks, the names as in the source.
+//! GGUF: one file, the quantized tensors in blocks, the names as in the source, or as llama.cpp has them for language
+//! models that it runs.
 
 mod architecture;
+mod language;
 mod options;
+mod tokenizer;
 
 pub use options::{GgufOptions, Misfit};
+
+use language::Language;
 
 use super::{Export, Layout, PlannedFile, TensorExport, leave_out_applied_scales};
 use crate::{
@@ -23,6 +28,9 @@ use crate::{
 /// The name of the file.
 const FILE: &str = "model.gguf";
 
+/// The key of what loaders take a model for.
+const ARCHITECTURE: &str = "general.architecture";
+
 /// The longest name of a tensor: llama.cpp reads up to 63 bytes, the loaders of diffusion models up to this.
 const MOST_NAME: usize = 127;
 
@@ -33,8 +41,8 @@ const MOST_NAME: usize = 127;
 /// applied is left out. The note of each choice says what it became.
 ///
 /// # Errors
-/// A pattern is wrong or matches nothing, a tensor has a type, a rank or a name that the format cannot hold, or rows do
-/// not divide into blocks and that is to be an error.
+/// A pattern is wrong or matches nothing, a tensor has a type, a rank or a name that the format cannot hold, rows do
+/// not divide into blocks and that is to be an error, or a language model lacks what llama.cpp needs to know of it.
 pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Result<Export, IoError> {
     let rules = options.rules()?;
     let mut exports = Vec::with_capacity(choices.len());
@@ -49,7 +57,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Res
             Element::Block(block) => Encoding::Block(block),
             Element::Plain(dtype) => Encoding::Float(float_of(dtype).unwrap_or(Float::F32)),
         });
-        exports.push(TensorExport { rounded: None, encoding });
+        exports.push(TensorExport { encoding, ..TensorExport::default() });
         elements.push(element);
     }
     for (number, (pattern, kind)) in rules.iter().enumerate() {
@@ -61,24 +69,35 @@ pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Res
             return Err(IoError::Request(problem));
         }
     }
+    let language = Language::of(model, options)?;
+    if options.pre.is_some() && language.is_none() {
+        let problem = "--gguf-pre needs a checkpoint whose config.json says that it is Dream or LLaDA";
+        return Err(IoError::Request(problem.to_owned()));
+    }
     let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let (mut sources, mut entries) = (Vec::new(), Vec::new());
     for (number, (tensor, element)) in model.tensors().iter().zip(elements).enumerate() {
         if left_out[number] {
             continue;
         }
-        check(model, tensor, element)?;
-        sources.push(number);
-        entries.push(NewEntry { name: tensor.name.clone(), element, shape: tensor.shape.clone() });
+        let (name, order) = match &language {
+            Some(language) => language.place(model, tensor)?,
+            None => (tensor.name.clone(), Order::Rows),
+        };
+        check(&name, element, tensor.shape.len())
+            .map_err(|problem| IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem))?;
+        exports[number].name = Some(name.clone()).filter(|name| *name != tensor.name);
+        sources.push((number, order));
+        entries.push(NewEntry { name, element, shape: tensor.shape.clone() });
     }
-    let pairs = pairs(model, &entries, options);
+    let pairs = pairs(model, &entries, options, language.as_ref())?;
     let file = lay_out(&pairs, &entries)
         .map_err(|name| IoError::tensor(model.folder(), &name, "has a type or a shape that GGUF does not have"))?;
     let mut pieces = vec![Vec::new(); model.tensors().len()];
-    for ((number, entry), start) in sources.into_iter().zip(&entries).zip(file.starts) {
+    for (((number, order), entry), start) in sources.into_iter().zip(&entries).zip(file.starts) {
         let (unit, unit_bytes) = entry.element.unit();
         let row_bytes = model.tensors()[number].row_length / unit * unit_bytes;
-        pieces[number].push(Piece { file: 0, start, row_bytes, order: Order::Rows });
+        pieces[number].push(Piece { file: 0, start, row_bytes, order });
     }
     let planned = PlannedFile { name: FILE.to_owned(), bytes: file.bytes as u64, known: vec![(0, file.head)] };
     Ok(Export { tensors: exports, layout: Layout { files: vec![planned], pieces, texts: Vec::new() } })
@@ -153,41 +172,56 @@ fn stored(tensor: &Tensor) -> Option<Element> {
     }
 }
 
-fn check(model: &Model, tensor: &Tensor, element: Element) -> Result<(), IoError> {
-    let refuse = |problem: String| Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
+/// Whether the format has such a tensor, of a rank.
+pub(super) fn check(name: &str, element: Element, rank: usize) -> Result<(), String> {
     if element.number().is_none() {
-        return refuse(format!("is {}, which GGUF has no type for", element.name()));
+        return Err(format!("is {}, which GGUF has no type for", element.name()));
     }
-    if tensor.shape.len() > MAX_RANK {
-        return refuse(format!("has {} dimensions; GGUF has at most {MAX_RANK}", tensor.shape.len()));
+    if rank > MAX_RANK {
+        return Err(format!("has {rank} dimensions; GGUF has at most {MAX_RANK}"));
     }
-    if tensor.name.len() > MOST_NAME {
-        return refuse(format!("has a name of {} bytes; readers of GGUF take at most {MOST_NAME}", tensor.name.len()));
+    if name.len() > MOST_NAME {
+        return Err(format!("has a name of {} bytes; readers of GGUF take at most {MOST_NAME}", name.len()));
     }
     Ok(())
 }
 
-/// The pairs: those of a GGUF source, and what is said of every file.
-fn pairs(model: &Model, entries: &[NewEntry], options: &GgufOptions) -> Vec<Pair> {
+/// The pairs: those of a GGUF source or of a language model, and what is said of every file.
+fn pairs(
+    model: &Model,
+    entries: &[NewEntry],
+    options: &GgufOptions,
+    language: Option<&Language>,
+) -> Result<Vec<Pair>, IoError> {
     const OURS: [&str; 3] = ["general.alignment", "general.file_type", "general.quantization_version"];
     let mut pairs: Vec<Pair> = model.files().first().map_or(Vec::new(), |file| file.pairs.clone());
     pairs.retain(|pair| !OURS.contains(&pair.key.as_str()));
-    let mut set = |key: &str, value: Value| {
-        pairs.retain(|pair| pair.key != key);
-        pairs.push(Pair { key: key.to_owned(), value });
-    };
     let known = || architecture::of(model).map(str::to_owned);
-    let inherited = model.files().first().is_some_and(|file| !file.pairs.is_empty());
-    if let Some(architecture) = options.architecture.clone().or_else(|| if inherited { None } else { known() }) {
-        set("general.architecture", Value::String(architecture));
+    if let Some(language) = language {
+        pairs = language.pairs(model, options)?;
+    } else if let Some(architecture) =
+        options.architecture.clone().or_else(|| if pairs.is_empty() { known() } else { None })
+    {
+        pairs.retain(|pair| pair.key != ARCHITECTURE);
+        pairs.push(Pair { key: ARCHITECTURE.to_owned(), value: Value::String(architecture) });
     }
-    if entries.iter().any(|entry| matches!(entry.element, Element::Block(_))) {
-        set("general.quantization_version", Value::U32(2));
-    }
-    if let Some(number) = file_type(entries) {
-        set("general.file_type", Value::U32(number));
-    }
-    pairs
+    pairs.extend(kinds(entries));
+    Ok(pairs)
+}
+
+/// What is said of a file that holds these tensors and comes from no model.
+pub(super) fn pairs_of(architecture: Option<&str>, entries: &[NewEntry]) -> Vec<Pair> {
+    let value = architecture.map(|name| Value::String(name.to_owned()));
+    let architecture = value.map(|value| Pair { key: ARCHITECTURE.to_owned(), value });
+    architecture.into_iter().chain(kinds(entries)).collect()
+}
+
+/// What is said of the types of the tensors.
+fn kinds(entries: &[NewEntry]) -> Vec<Pair> {
+    let pair = |key: &str, number| Pair { key: format!("general.{key}"), value: Value::U32(number) };
+    let in_blocks = entries.iter().any(|entry| matches!(entry.element, Element::Block(_)));
+    let version = in_blocks.then(|| pair("quantization_version", 2));
+    version.into_iter().chain(file_type(entries).map(|number| pair("file_type", number))).collect()
 }
 
 /// `general.file_type`: the number of the type that most elements have.

@@ -57,8 +57,10 @@ pub struct GgufOptions {
     pub kind_for: Vec<String>,
     /// What becomes of rows that do not divide into blocks.
     pub misfit: Misfit,
-    /// `general.architecture`; none: by the names of the tensors.
+    /// `general.architecture`; none: by the names of the tensors or by `config.json`.
     pub architecture: Option<String>,
+    /// `tokenizer.ggml.pre` of a language model; none: by the pattern in `tokenizer.json`.
+    pub pre: Option<String>,
 }
 
 impl GgufOptions {
@@ -70,6 +72,7 @@ impl GgufOptions {
             ("gguf_type_for", self.kind_for.clone().into()),
             ("misfit", self.misfit.name().into()),
             ("gguf_architecture", self.architecture.clone().into()),
+            ("gguf_pre", self.pre.clone().into()),
         ]
         .map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value))
         .into()

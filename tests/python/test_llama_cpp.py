@@ -1,0 +1,214 @@
+"""Dream and LLaDA as llama.cpp has them: names, keys and vocabulary as the gguf package knows them."""
+
+import json
+
+import gguf
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+HIDDEN, FEED, HEADS, HEADS_KV, VOCABULARY, BLOCKS = 256, 512, 8, 4, 96, 2
+HEAD = HIDDEN // HEADS
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+LLADA = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+
+TEXTS = [*"abcdefgh", "Ġ", "ab", "cd", "Ġa", "Ġab"]
+MERGES = [("a", "b"), ("c", "d"), ("Ġ", "a"), ("Ġ", "ab")]
+ADDED = {20: ("<|end|>", True), 21: ("<|mask|>", True), 22: ("<tool>", False)}
+SETTINGS = {
+    "added_tokens_decoder": {str(i): {"content": text, "special": special} for i, (text, special) in ADDED.items()},
+    "eos_token": "<|end|>",
+    "pad_token": {"content": "<|end|>"},
+    "add_bos_token": False,
+    "chat_template": "{{ messages }}",
+}
+
+
+def matrix(rows, length, seed):
+    return np.random.default_rng(seed).normal(0, 0.02, (rows, length)).astype(np.float32)
+
+
+def write(folder, config, names, sizes_kv):
+    """A checkpoint of two blocks with the names given, and its tensors."""
+    folder.mkdir()
+    shapes = {
+        "q": (HIDDEN, HIDDEN), "k": (sizes_kv, HIDDEN), "v": (sizes_kv, HIDDEN), "o": (HIDDEN, HIDDEN),
+        "gate": (FEED, HIDDEN), "up": (FEED, HIDDEN), "down": (HIDDEN, FEED),
+    }  # fmt: skip
+    tensors = {names["embedding"]: matrix(VOCABULARY, HIDDEN, 90), names["head"]: matrix(VOCABULARY, HIDDEN, 91)}
+    tensors[names["norm"]] = matrix(1, HIDDEN, 92)[0]
+    for block in range(BLOCKS):
+        for number, (kind, shape) in enumerate(shapes.items()):
+            tensors[names[kind].format(block)] = matrix(*shape, 10 * block + number)
+        for kind in ("norm_1", "norm_2", *(["bias_k"] if "bias_k" in names else [])):
+            tensors[names[kind].format(block)] = matrix(1, sizes_kv if kind == "bias_k" else HIDDEN, 50 + block)[0]
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps(SETTINGS))
+    return folder, tensors
+
+
+@pytest.fixture
+def dream(tmp_path):
+    layer = "model.layers.{}."
+    names = {
+        "embedding": "model.embed_tokens.weight", "head": "lm_head.weight", "norm": "model.norm.weight",
+        "norm_1": layer + "input_layernorm.weight", "norm_2": layer + "post_attention_layernorm.weight",
+        "bias_k": layer + "self_attn.k_proj.bias",
+        **{kind: layer + f"self_attn.{kind}_proj.weight" for kind in "qkvo"},
+        **{kind: layer + f"mlp.{kind}_proj.weight" for kind in ("gate", "up", "down")},
+    }  # fmt: skip
+    config = {
+        "architectures": ["DreamModel"], "model_type": "Dream", "_name_or_path": "someone/Dream-tiny",
+        "num_hidden_layers": BLOCKS, "max_position_embeddings": 2048, "hidden_size": HIDDEN,
+        "intermediate_size": FEED, "num_attention_heads": HEADS, "num_key_value_heads": HEADS_KV,
+        "rope_theta": 1000000.0, "rms_norm_eps": 1e-6, "mask_token_id": 21, "vocab_size": VOCABULARY,
+        "bos_token_id": 20, "rope_scaling": None,
+    }  # fmt: skip
+    folder, tensors = write(tmp_path / "dream", config, names, HEADS_KV * HEAD)
+    (folder / "vocab.json").write_text(json.dumps({text: i for i, text in enumerate(TEXTS)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in MERGES))
+    return folder, tensors
+
+
+@pytest.fixture
+def llada(tmp_path):
+    block = "model.transformer.blocks.{}."
+    names = {
+        "embedding": "model.transformer.wte.weight", "head": "model.transformer.ff_out.weight",
+        "norm": "model.transformer.ln_f.weight",
+        "norm_1": block + "attn_norm.weight", "norm_2": block + "ff_norm.weight",
+        "q": block + "q_proj.weight", "k": block + "k_proj.weight", "v": block + "v_proj.weight",
+        "o": block + "attn_out.weight", "gate": block + "ff_proj.weight", "up": block + "up_proj.weight",
+        "down": block + "ff_out.weight",
+    }  # fmt: skip
+    config = {
+        "architectures": ["LLaDAModelLM"], "model_type": "llada", "n_layers": BLOCKS, "max_sequence_length": 4096,
+        "d_model": HIDDEN, "mlp_hidden_size": FEED, "n_heads": HEADS, "n_kv_heads": HEADS_KV, "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5, "mask_token_id": 21, "vocab_size": VOCABULARY, "eos_token_id": 20, "pad_token_id": 20,
+    }  # fmt: skip
+    folder, tensors = write(tmp_path / "llada", config, names, HEADS_KV * HEAD)
+    tokenizer = {
+        "added_tokens": [{"id": i, "content": text, "special": special} for i, (text, special) in ADDED.items()],
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "Split", "pattern": {"Regex": LLADA}}, {"type": "ByteLevel"}],
+        },
+        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(TEXTS)}, "merges": [list(m) for m in MERGES]},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder, tensors
+
+
+def permuted(x, heads):
+    """As llama.cpp's converter orders the rows of queries and keys of LLaDA."""
+    return x.reshape(heads, 2, x.shape[0] // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def meant(name, x):
+    if "transformer" not in name:
+        return x
+    return permuted(x, HEADS) if "q_proj" in name else permuted(x, HEADS_KV) if "k_proj" in name else x
+
+
+def export(program, folder, out, *options):
+    summary = program("quantize", folder, "--output", out, "--format", "gguf", *options)
+    assert "every tensor read back" in summary
+    return gguf.GGUFReader(out / "model.gguf")
+
+
+@pytest.mark.parametrize("which", ["dream", "llada"])
+def test_tensors_have_the_names_and_rows_that_the_converter_gives_them(program, tmp_path, request, which):
+    folder, tensors = request.getfixturevalue(which)
+    architecture = gguf.MODEL_ARCH[which.upper()]
+    names = gguf.get_tensor_name_map(architecture, BLOCKS)
+    expected = {names.get_name(name, try_suffixes=(".weight", ".bias")): name for name in tensors}
+    floats = export(program, folder, tmp_path / "floats", "--gguf-type", "F32")
+    assert {tensor.name for tensor in floats.tensors} == set(expected)
+    for tensor in floats.tensors:
+        source = expected[tensor.name]
+        assert (tensor.data == meant(source, tensors[source])).all(), source
+    blocks = export(program, folder, tmp_path / "blocks", "--bits", "4")
+    plain = export(program, folder, tmp_path / "plain", "--bits", "4", "--gguf-architecture", which)
+    plain = {tensor.name: tensor for tensor in plain.tensors}
+    assert set(plain) == set(tensors)
+    for tensor in blocks.tensors:
+        source = expected[tensor.name]
+        assert tensor.tensor_type == plain[source].tensor_type
+        # Blocks lie within rows: encoding and permuting rows go in either order.
+        assert (tensor.data == meant(source, plain[source].data)).all(), source
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in blocks.tensors}
+    assert kinds["blk.1.attn_q.weight"] == "Q4_K" and kinds["token_embd.weight"] == kinds["output.weight"] == "F32"
+
+
+@pytest.mark.parametrize("which", ["dream", "llada"])
+def test_keys_and_vocabulary_are_those_of_the_converter(program, tmp_path, request, which):
+    folder, _ = request.getfixturevalue(which)
+    reader = export(program, folder, tmp_path / "out", "--bits", "4")
+    got = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    keys, arch = gguf.Keys, which
+    expected = {
+        keys.General.ARCHITECTURE: arch,
+        keys.General.TYPE: "model",
+        keys.General.QUANTIZATION_VERSION: 2,
+        keys.General.FILE_TYPE: gguf.LlamaFileType.MOSTLY_Q4_K_S,
+        keys.LLM.BLOCK_COUNT.format(arch=arch): BLOCKS,
+        keys.LLM.CONTEXT_LENGTH.format(arch=arch): {"dream": 2048, "llada": 4096}[which],
+        keys.LLM.EMBEDDING_LENGTH.format(arch=arch): HIDDEN,
+        keys.LLM.FEED_FORWARD_LENGTH.format(arch=arch): FEED,
+        keys.LLM.VOCAB_SIZE.format(arch=arch): VOCABULARY,
+        keys.Attention.HEAD_COUNT.format(arch=arch): HEADS,
+        keys.Attention.HEAD_COUNT_KV.format(arch=arch): HEADS_KV,
+        keys.Attention.CAUSAL.format(arch=arch): False,
+        keys.Attention.LAYERNORM_RMS_EPS.format(arch=arch): np.float32({"dream": 1e-6, "llada": 1e-5}[which]),
+        keys.Rope.DIMENSION_COUNT.format(arch=arch): HEAD,
+        keys.Rope.FREQ_BASE.format(arch=arch): {"dream": 1e6, "llada": 5e5}[which],
+        keys.Tokenizer.MODEL: "gpt2",
+        keys.Tokenizer.PRE: {"dream": "qwen2", "llada": "bailingmoe"}[which],
+        keys.Tokenizer.MASK_ID: 21,
+    }
+    expected |= {"dream": {keys.General.NAME: "Dream-tiny"}, "llada": {keys.Diffusion.SHIFT_LOGITS: False}}[which]
+    kinds = gguf.TokenType
+    tokens = {i: (text, kinds.NORMAL) for i, text in enumerate(TEXTS)}
+    tokens |= {i: (text, kinds.CONTROL if special else kinds.USER_DEFINED) for i, (text, special) in ADDED.items()}
+    tokens = [tokens.get(i, (f"[PAD{i}]", kinds.UNUSED)) for i in range(VOCABULARY)]
+    expected[keys.Tokenizer.LIST] = [text for text, _ in tokens]
+    expected[keys.Tokenizer.TOKEN_TYPE] = [int(kind) for _, kind in tokens]
+    vocabulary = gguf.SpecialVocab(folder, load_merges=True)
+    expected[keys.Tokenizer.MERGES] = vocabulary.merges or [f"{a} {b}" for a, b in MERGES]
+    for what, key in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"), ("mask", "mask")]:
+        if what in vocabulary.special_token_ids:
+            expected[f"tokenizer.ggml.{key}_token_id"] = vocabulary.special_token_ids[what]
+    expected[keys.Tokenizer.EOS_ID] = expected[keys.Tokenizer.PAD_ID] = 20
+    if which == "dream":
+        expected[keys.Tokenizer.BOS_ID] = 20
+    expected[keys.Tokenizer.ADD_BOS] = which == "llada"
+    expected[keys.Tokenizer.CHAT_TEMPLATE] = vocabulary.chat_template
+    assert vocabulary.chat_template == SETTINGS["chat_template"]
+    assert got == expected
+
+
+def test_what_llama_cpp_cannot_do_without_is_asked_for(program, fails, llada, tmp_path):
+    folder, tensors = llada
+    command = ["quantize", folder, "--output", tmp_path / "out", "--format", "gguf", "--dry-run"]
+    config, tokenizer = folder / "config.json", folder / "tokenizer.json"
+    whole, words = config.read_text(), tokenizer.read_text()
+    tokenizer.write_text(words.replace("p{N}", "p{Nd}"))
+    assert "splits text by a pattern that is not known" in fails(*command)
+    program(*command, "--gguf-pre", "llama-bpe")
+    tokenizer.unlink()
+    assert "has no tokenizer" in fails(*command)
+    tokenizer.write_text(words)
+    config.write_text(whole.replace('"rope_theta"', '"theta"'))
+    assert "config.json: must say rope_theta, a number, for llama.cpp to run a llada model" in fails(*command)
+    config.write_text(whole.replace(f'"n_heads": {HEADS}', '"n_heads": 3'))
+    assert "which is not that of 3 heads" in fails(*command)
+    config.write_text(whole)
+    program(*command)
+    save_file(tensors | {"model.extra.weight": matrix(4, HIDDEN, 1)}, folder / "model.safetensors")
+    error = fails(*command)
+    assert "tensor 'model.extra.weight': is none of the tensors that llama.cpp has for llada" in error
+    program(*command, "--gguf-architecture", "llada")
+    assert "--gguf-pre needs" in fails(*command, "--gguf-architecture", "llada", "--gguf-pre", "qwen2")
