@@ -14,6 +14,7 @@ TARGET = Path(__file__).parent / "arrow_quant" / "functions.py"
 # What each kind of argument is in Python, for an array of rows and for a stream of them.
 TYPES = {
     "Row": ("ArrayLike", "ArrowStream"),
+    "SharedRow": ("ArrayLike", "ArrowStream"),
     "Quantized": ("ArrowArray", "ArrowStream"),
     "RowOrQuantized": ("ArrayLike", "ArrowStream"),
     "Params": ("ArrowArray", "ArrowStream"),

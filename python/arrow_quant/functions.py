@@ -472,13 +472,17 @@ def activation_params(
 
 
 @overload
-def encode_as(weights: ArrayLike, encoding: str | ArrowArray) -> Array: ...
+def encode_as(weights: ArrayLike, encoding: str | ArrowArray, importance: ArrayLike | None = None) -> Array: ...
 @overload
-def encode_as(weights: ArrowStream, encoding: str | ArrowArray | ArrowStream) -> ArrayStream: ...
-def encode_as(weights: Any, encoding: str | ArrowArray | ArrowStream) -> Any:
+def encode_as(
+    weights: ArrayLike | ArrowStream, encoding: str | ArrowArray | ArrowStream, importance: ArrayLike | ArrowStream | None = None
+) -> Array | ArrayStream: ...
+def encode_as(
+    weights: Any, encoding: str | ArrowArray | ArrowStream, importance: Any | None = None
+) -> Any:
     """Encodes each row of weights as a file format stores it, each row by itself.
 
-    A weight beyond what the encoding holds is an error. NULL where any argument is NULL.
+    A weight beyond what the encoding holds is an error. NULL where any argument but importance is NULL.
 
     Args:
         weights: a list of numbers: one row of weights
@@ -486,13 +490,15 @@ def encode_as(weights: Any, encoding: str | ArrowArray | ArrowStream) -> Any:
             as compressed-tensors does, codes with a scale for each group: 'int4:g32:symmetric:BF16' (int2, int3, int4
             or int8; g and the group size, or channel; symmetric or asymmetric; the dtype of the scales; and search or
             minmax, which may be left out)
+        importance: a number for each input channel, by which the squared error is multiplied in a search, such as the
+            mean square of what the layer is fed; all alike when left out or NULL
 
     Example:
         >>> from arrow_quant import Session
         >>> Session().sql("SELECT encode_as([1.0, -2.5], 'BF16') AS data").to_pyarrow().to_pylist()
         [{'data': b'\\x80? \\xc0'}]
     """
-    return call("encode_as", [weights, encoding])
+    return call("encode_as", [weights, encoding, importance])
 
 
 @overload

@@ -7,6 +7,7 @@ use super::{
     ComputeError,
     builder::BytesBuilder,
     decode_as::decode_row,
+    importance::Importance,
     rows::{Rows, finite_absmax},
 };
 use crate::{
@@ -41,7 +42,32 @@ use crate::{
 /// # Ok::<(), compute::ComputeError>(())
 /// ```
 pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<ArrayRef, ComputeError> {
+    encode_rows(weights, None, encodings)
+}
+
+/// As [`encode_as`], the squared error of each weight multiplied by the importance of its input channel where scales are
+/// searched: in blocks of 256 and in packed codes. Floats, ranges and blocks of 32 take no account of it.
+///
+/// `importance` is a list array of one row, for all weights, or of one row for each row of `weights`, as long as that.
+/// Where it is null, all weigh alike.
+///
+/// # Errors
+/// As [`encode_as`]; also when an importance is negative, infinite, NaN or null, or a row of it has another length.
+pub fn encode_as_weighted(
+    weights: &dyn Array,
+    importance: &dyn Array,
+    encodings: &[Option<Encoding>],
+) -> Result<ArrayRef, ComputeError> {
+    encode_rows(weights, Some(importance), encodings)
+}
+
+fn encode_rows(
+    weights: &dyn Array,
+    importance: Option<&dyn Array>,
+    encodings: &[Option<Encoding>],
+) -> Result<ArrayRef, ComputeError> {
     let rows = Rows::try_new(weights, "weights")?;
+    let mut importance = Importance::try_new(importance, rows.len())?;
     check_count("encodings", encodings.len(), rows.len())?;
     let mut builder = BytesBuilder::with_capacity(rows.len(), 0);
     let mut nulls = NullBufferBuilder::new(rows.len());
@@ -53,7 +79,7 @@ pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<
             continue;
         };
         let out = builder.push(row_bytes(encoding, weights.len())?)?;
-        encoder.row(encoding, weights, row, out)?;
+        encoder.row(encoding, weights, importance.row(row, weights.len())?, row, out)?;
         nulls.append_non_null();
     }
     builder.finish(nulls.finish())
@@ -67,19 +93,34 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Encodes a row into `out`, which has [`Encoding::row_bytes`]; `row` is its number in errors.
+    /// Encodes a row into `out`, which has [`Encoding::row_bytes`]; `row` is its number in errors. `importance` as for
+    /// [`encode_as_weighted`].
     ///
     /// # Errors
     /// A weight is beyond what the encoding holds.
-    pub fn row(&mut self, encoding: Encoding, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+    pub fn row(
+        &mut self,
+        encoding: Encoding,
+        weights: &[f32],
+        importance: Option<&[f32]>,
+        row: usize,
+        out: &mut [u8],
+    ) -> Result<(), ComputeError> {
         match encoding {
             Encoding::Float(float) => floats(float, weights, row, out),
-            Encoding::Packed(packed) => self.packed(packed, weights, row, out),
-            Encoding::Block(block) => blocks(block, weights, row, out),
+            Encoding::Packed(packed) => self.packed(packed, weights, importance, row, out),
+            Encoding::Block(block) => blocks(block, weights, importance, row, out),
         }
     }
 
-    fn packed(&mut self, packed: Packed, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+    fn packed(
+        &mut self,
+        packed: Packed,
+        weights: &[f32],
+        importance: Option<&[f32]>,
+        row: usize,
+        out: &mut [u8],
+    ) -> Result<(), ComputeError> {
         let groups = packed.groups(weights.len()).unwrap_or(0);
         let (codes, rest) = out.split_at_mut(packed.code_bytes(weights.len()).min(out.len()));
         let (stored, zero_points) = rest.split_at_mut((groups * packed.scale.bytes()).min(rest.len()));
@@ -103,11 +144,12 @@ impl Encoder {
                 Float::F32 | Float::F64 => Scale::F32,
             };
             let zero_points = zero_points.as_deref_mut();
-            affine(weights, None, bits, group_size, (scale, search), &mut self.scales, zero_points);
+            affine(weights, importance, bits, group_size, (scale, search), &mut self.scales, zero_points);
         } else {
             self.rescaled.resize(weights.len(), 0.0);
             extreme::rescale(weights, power, &mut self.rescaled);
             prepared = &self.rescaled;
+            // At the ends of f32 the range is taken, which knows of no importance.
             let beside = |x, up| beside(packed.scale, x, up);
             let zero_points = zero_points.as_deref_mut();
             affine_extreme(weights, bits, group_size, limit, beside, &mut self.scales, zero_points);
@@ -174,13 +216,19 @@ fn floats(float: Float, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(
 /// The largest f16, as which blocks store scales and minimums.
 const HALF_MOST: f32 = 65504.0;
 
-fn blocks(block: Block, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+fn blocks(
+    block: Block,
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    row: usize,
+    out: &mut [u8],
+) -> Result<(), ComputeError> {
     if finite_absmax(weights, row)? > HALF_MOST
         && let Some(element) = weights.iter().position(|weight| weight.abs() > HALF_MOST)
     {
         return Err(ComputeError::TooLarge { row, element, value: weights[element], float: block.name() });
     }
-    encode_blocks(kernel_type(block), weights, None, out);
+    encode_blocks(kernel_type(block), weights, importance, out);
     Ok(())
 }
 
@@ -322,6 +370,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn importance_moves_the_error_to_where_it_matters_less() {
+        let row: Vec<f32> = (0..512).map(|i| ((i * i) as f32 * 0.37).sin() * 0.05).collect();
+        let importance: Vec<f32> = (0..512).map(|i| if i % 7 == 0 { 1.0 } else { 0.01 }).collect();
+        let (weights, weighted) = (list(&[Some(&row), Some(&row)]), list(&[Some(&importance)]));
+        for text in ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "int4:g32:asymmetric:BF16", "int2:g64:symmetric:F16"] {
+            let encoding = [Some(text.parse().unwrap())];
+            let plain = encode_as(&weights, &encoding).unwrap();
+            let error = |stored: &ArrayRef| -> f64 {
+                let back = decode_as(stored, &encoding, &[Some(512)]).unwrap();
+                let back = back.as_list::<i32>().value(1);
+                let errors = row.iter().zip(back.as_primitive::<Float32Type>().values()).zip(&importance);
+                errors.map(|((x, y), weight)| f64::from(*weight) * f64::from(x - y).powi(2)).sum()
+            };
+            let stored = encode_as_weighted(&weights, &weighted, &encoding).unwrap();
+            assert!(error(&stored) < error(&plain), "{text}: {} {}", error(&stored), error(&plain));
+            assert_eq!(&encode_as_weighted(&weights, &list(&[None]), &encoding).unwrap(), &plain);
+        }
+        let encoding = [Some(Encoding::Block(Block::Q8_0))];
+        assert_eq!(
+            &encode_as_weighted(&weights, &weighted, &encoding).unwrap(),
+            &encode_as(&weights, &encoding).unwrap()
+        );
+        let short = list(&[Some(&importance[1..])]);
+        let error = encode_as_weighted(&weights, &short, &encoding).unwrap_err().to_string();
+        assert_eq!(error, "row 0: importance has 511 elements where 512 are expected");
     }
 
     #[test]

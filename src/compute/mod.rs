@@ -46,7 +46,7 @@ pub use codes::codes;
 pub use cosine_similarity::cosine_similarity;
 pub use decode_as::{decode_as, decode_row};
 pub use dequantize::dequantize;
-pub use encode_as::{Encoder, encode_as};
+pub use encode_as::{Encoder, encode_as, encode_as_weighted};
 pub use equalization_factors::equalization_factors;
 pub use equalize::equalize;
 pub use error::ComputeError;

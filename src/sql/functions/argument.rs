@@ -60,7 +60,7 @@ pub const SYMMETRIC: Argument =
 /// `importance`.
 pub const IMPORTANCE: Argument = Argument::new(
     "importance",
-    Kind::Row,
+    Kind::SharedRow,
     "a number for each input channel, by which the squared error is multiplied in a search, such as the mean square of \
      what the layer is fed; all alike when left out or NULL",
 );
@@ -79,6 +79,8 @@ const ENCODING_DESCRIPTION: &str = "how a file format stores a row: 'F16', 'BF16
 pub enum Kind {
     /// A list of numbers.
     Row,
+    /// A list of numbers that a join may share among rows.
+    SharedRow,
     /// A quantized value.
     Quantized,
     /// A list of numbers or a quantized value.
@@ -132,7 +134,7 @@ impl Kind {
 
     fn accepts(self) -> &'static str {
         match self {
-            Self::Row => "a list of numbers",
+            Self::Row | Self::SharedRow => "a list of numbers",
             Self::Quantized => "a quantized value, as quantize gives it",
             Self::RowOrQuantized => "a list of numbers or a quantized value",
             Self::Params => "parameters, as quant_params gives them",
@@ -158,6 +160,7 @@ impl Kind {
     fn target(self, given: &DataType) -> Option<DataType> {
         match self {
             Self::Row => row_type(given),
+            Self::SharedRow => shared_row_type(given).or_else(|| row_type(given)),
             Self::Quantized => struct_type(given, quantized_type()),
             Self::RowOrQuantized => row_type(given).or_else(|| struct_type(given, quantized_type())),
             Self::Params => struct_type(given, params_type()),
@@ -236,6 +239,13 @@ fn row_type(given: &DataType) -> Option<DataType> {
         }
         _ => None,
     }
+}
+
+/// A view of a list is taken as it is: cast, what a join shares among the rows of a tensor would be copied for each.
+fn shared_row_type(given: &DataType) -> Option<DataType> {
+    let (DataType::ListView(field) | DataType::LargeListView(field)) = given else { return None };
+    let taken = matches!(field.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64);
+    taken.then(|| given.clone())
 }
 
 /// A struct with the fields of `target`, by name, is cast to it: a file may have widened a `Binary` to a view.

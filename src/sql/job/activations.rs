@@ -94,6 +94,11 @@ impl CheckedActivations {
         self.options.equalize.is_some()
     }
 
+    /// The mean square of each input channel over all tokens, by the name of the tensor.
+    pub const fn mean_squares(&self) -> &BTreeMap<String, Vec<f64>> {
+        &self.mean_squares
+    }
+
     /// The options, for a manifest to record.
     pub fn describe(&self) -> serde_json::Value {
         let options = &self.options;

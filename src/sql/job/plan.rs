@@ -72,7 +72,10 @@ impl PlannedJob {
     /// When a number does not fit its column.
     pub fn choices_batch(&self) -> Result<RecordBatch, JobError> {
         match &self.export {
-            Some(export) => Ok(export.choices_batch(&self.model)?),
+            Some(export) => {
+                let squares = self.activations.as_ref().map(CheckedActivations::mean_squares);
+                Ok(export.choices_batch(&self.model, squares)?)
+            }
             None => Ok(choices_batch(&self.model, &self.choices)?),
         }
     }
