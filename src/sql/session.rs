@@ -12,7 +12,7 @@ use datafusion::{
 use super::{
     broadcast_join::BroadcastJoins,
     functions::{aggregate_functions, scalar_functions},
-    tables::{ModelFunction, ModelTableFactory, SafetensorsFormat, TableKind, WeightsTable},
+    tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable},
 };
 use crate::io::Model;
 
@@ -87,7 +87,9 @@ pub fn register_all(context: &SessionContext) -> Result<()> {
     {
         context.register_udtf(name, Arc::new(ModelFunction { name, kind }));
     }
-    context.state_ref().write().register_file_format(Arc::new(SafetensorsFormat), true)?;
+    for format in [ModelFormat::SAFETENSORS, ModelFormat::GGUF] {
+        context.state_ref().write().register_file_format(Arc::new(format), true)?;
+    }
     for format in ["SAFETENSORS", "GGUF"] {
         context.state_ref().write().table_factories_mut().insert(format.into(), Arc::new(ModelTableFactory));
     }

@@ -1,4 +1,4 @@
-//! Rows of tensors in any order to one safetensors file, the same bytes whatever the order.
+//! Rows of tensors in any order to one safetensors or GGUF file, the same bytes whatever the order.
 //!
 //! The layout is known only when the last row has come, so rows wait in a file beside the output. In memory is one number
 //! for each.
@@ -14,23 +14,43 @@ use arrow::compute::cast;
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_schema::DataType;
 
-use super::shards::{HeadEntry, head};
+use super::{
+    gguf,
+    shards::{self, HeadEntry},
+};
 use crate::{
     compute::encode_as,
     io::{
         Dtype, IoError, Tensor,
         dtype::{dtype_of, float_of},
+        gguf::{
+            Element,
+            writer::{NewEntry, lay_out},
+        },
         safetensors::Entry,
     },
     types::{
-        Encoding, Float,
+        Block, Encoding, Float,
         weights::{CHANNEL, DATA, DTYPE, NAME, SHAPE, WEIGHTS, shape_type, weights_type},
     },
 };
 
-/// A safetensors file in the making.
+/// What file rows are gathered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Container {
+    /// Safetensors: elements of any dtype.
+    Safetensors,
+    /// GGUF: elements and blocks.
+    Gguf {
+        /// `general.architecture`, where it is given.
+        architecture: Option<String>,
+    },
+}
+
+/// A file in the making.
 #[derive(Debug)]
-pub struct SafetensorsGatherer {
+pub struct RowGatherer {
+    container: Container,
     path: PathBuf,
     spool: Spool,
     tensors: BTreeMap<String, Gathered>,
@@ -54,15 +74,15 @@ impl Drop for Spool {
 
 #[derive(Debug)]
 struct Gathered {
-    dtype: Dtype,
+    element: Element,
     shape: Option<Vec<usize>>,
     row_bytes: usize,
     /// Channel, and where the row begins in the spool.
     rows: Vec<(i64, u64)>,
 }
 
-/// What a row is stored as, where that is known, and the float that its weights are encoded as, where it has weights.
-type StoredAs = (Option<Dtype>, Option<Float>);
+/// What a row is stored as, where that is known, and how its weights are encoded, where it has weights.
+type StoredAs = (Option<Element>, Option<Encoding>);
 
 /// The columns of a batch, of the types that they are read as.
 struct Columns {
@@ -74,31 +94,33 @@ struct Columns {
     data: Option<ArrayRef>,
 }
 
-impl SafetensorsGatherer {
+impl RowGatherer {
     /// Begins the file `path`.
     ///
     /// # Errors
     /// It cannot be created.
-    pub fn create(path: &Path) -> Result<Self, IoError> {
+    pub fn create(path: &Path, container: Container) -> Result<Self, IoError> {
         let spool = beside(path, ".rows.tmp");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&spool);
         let file = BufWriter::with_capacity(1 << 20, file.map_err(IoError::system("create", &spool))?);
         let spool = Spool { path: spool, file, bytes: 0 };
-        Ok(Self { path: path.to_owned(), spool, tensors: BTreeMap::new(), rows: 0 })
+        Ok(Self { container, path: path.to_owned(), spool, tensors: BTreeMap::new(), rows: 0 })
     }
 
     /// Adds rows: columns `name` and `channel`, `weights` or `data` or both, and where they are known `dtype` and `shape`.
     ///
-    /// `weights`, where they are not null, are stored as `dtype` says if that is F16, BF16, F32 or F64, else as F32; otherwise
-    /// `data` is stored as it is, of that `dtype`. Without `shape` a tensor has as many rows as came.
+    /// `weights`, where they are not null, are stored as `dtype` says if that is F16, BF16, F32, F64 or, in GGUF, a type of
+    /// blocks, and as F32 where it is null or another type that a weights table has; otherwise `data` is stored as it is, of
+    /// that `dtype`. Without `shape` a tensor has as many rows as came.
     ///
     /// # Errors
-    /// A column is missing or of another type, a name or channel is null, a row has neither weights nor data, a weight is
-    /// beyond its dtype, or rows of one tensor differ in dtype, shape or length.
+    /// A column is missing or of another type, a name or channel is null, a row has neither weights nor data, a dtype is
+    /// unknown, a weight is beyond its dtype, or rows of one tensor differ in dtype, shape or length.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<(), IoError> {
         let columns = Columns::of(batch).map_err(|problem| IoError::file(&self.path, problem))?;
-        let dtypes = columns.stored(batch.num_rows()).map_err(|problem| IoError::file(&self.path, problem))?;
-        let encodings: Vec<_> = dtypes.iter().map(|(_, float)| float.map(Encoding::Float)).collect();
+        let dtypes =
+            columns.stored(&self.container, batch.num_rows()).map_err(|problem| IoError::file(&self.path, problem))?;
+        let encodings: Vec<_> = dtypes.iter().map(|(_, encoding)| *encoding).collect();
         let encoded = match &columns.weights {
             Some(weights) if !encodings.is_empty() => {
                 Some(encode_as(weights, &encodings).map_err(IoError::compute(&self.path, batch))?)
@@ -108,7 +130,7 @@ impl SafetensorsGatherer {
         let encoded = encoded.as_ref().map(AsArray::as_binary::<i32>);
         let data: Option<&BinaryArray> = columns.data.as_ref().map(AsArray::as_binary);
         let (names, channels) = (columns.names.as_string_view(), columns.channels.as_primitive::<Int64Type>());
-        for (row, (dtype, _)) in dtypes.iter().enumerate() {
+        for (row, (element, _)) in dtypes.iter().enumerate() {
             if names.is_null(row) || channels.is_null(row) {
                 return Err(IoError::file(&self.path, "a row has no name or no channel"));
             }
@@ -119,10 +141,10 @@ impl SafetensorsGatherer {
             };
             let bytes = of(encoded).or_else(|| of(data)).ok_or_else(|| refuse("has neither weights nor data"))?;
             let shape = columns.shape(row).map_err(|problem| refuse(&problem))?;
-            let dtype = dtype.ok_or_else(|| refuse("has data, and no dtype that says of what"))?;
-            let new = || Gathered { dtype, shape: shape.clone(), row_bytes: bytes.len(), rows: Vec::new() };
+            let element = element.ok_or_else(|| refuse("has data, and no dtype that says of what"))?;
+            let new = || Gathered { element, shape: shape.clone(), row_bytes: bytes.len(), rows: Vec::new() };
             let tensor = self.tensors.entry(name.to_owned()).or_insert_with(new);
-            if (tensor.dtype, &tensor.shape, tensor.row_bytes) != (dtype, &shape, bytes.len()) {
+            if (tensor.element, &tensor.shape, tensor.row_bytes) != (element, &shape, bytes.len()) {
                 return Err(refuse("has another dtype, shape or length than other rows of its tensor"));
             }
             tensor.rows.push((channel, self.spool.bytes));
@@ -138,25 +160,25 @@ impl SafetensorsGatherer {
     /// # Errors
     /// A row of a tensor is missing or there twice, a shape does not fit its rows, or a file cannot be read or written.
     pub fn finish(mut self) -> Result<u64, IoError> {
-        let mut entries = Vec::with_capacity(self.tensors.len());
+        let mut shapes = Vec::with_capacity(self.tensors.len());
         for (name, tensor) in &mut self.tensors {
             let shape = tensor.complete().map_err(|problem| IoError::tensor(&self.path, name, problem))?;
-            let bytes = tensor.row_bytes * tensor.rows.len();
-            entries.push(HeadEntry { name, dtype: tensor.dtype, shape, bytes });
+            shapes.push(shape);
         }
-        let (head, starts) = head(&entries).map_err(|problem| IoError::file(&self.path, problem))?;
-        let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by_key(|at| (starts[*at], entries[*at].bytes));
-        let names: Vec<String> = entries.iter().map(|entry| entry.name.to_owned()).collect();
+        let (head, starts, length) = self.layout(shapes)?;
+        let mut order: Vec<usize> = (0..starts.len()).collect();
+        let tensors: Vec<&Gathered> = self.tensors.values().collect();
+        order.sort_by_key(|at| (starts[*at], tensors[*at].rows.len() * tensors[*at].row_bytes));
         let temporary = beside(&self.path, ".tmp");
         let file = File::create(&temporary).map_err(IoError::system("create", &temporary))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
         out.write_all(&head).map_err(IoError::system("write", &temporary))?;
         self.spool.file.flush().map_err(IoError::system("write", &self.spool.path))?;
         let spool = self.spool.file.get_mut();
-        let (mut bytes, mut at) = (Vec::new(), u64::MAX);
+        let (mut bytes, mut at, mut written) = (Vec::new(), u64::MAX, head.len());
         for number in order {
-            let tensor = &self.tensors[&names[number]];
+            let tensor = tensors[number];
+            pad(&mut out, &mut written, starts[number]).map_err(IoError::system("write", &temporary))?;
             bytes.resize(tensor.row_bytes, 0);
             for (_, start) in &tensor.rows {
                 if at != *start {
@@ -166,12 +188,66 @@ impl SafetensorsGatherer {
                 at = start + bytes.len() as u64;
                 out.write_all(&bytes).map_err(IoError::system("write", &temporary))?;
             }
+            written += tensor.row_bytes * tensor.rows.len();
         }
+        pad(&mut out, &mut written, length).map_err(IoError::system("write", &temporary))?;
         let file = out.into_inner().map_err(|error| IoError::system("write", &temporary)(error.into_error()))?;
         file.sync_all().map_err(IoError::system("write", &temporary))?;
         fs::rename(&temporary, &self.path).map_err(IoError::system("rename into place", &self.path))?;
         Ok(self.rows)
     }
+
+    /// The header, where each tensor begins, and the length of the file; tensors are in the order of their names.
+    fn layout(&self, shapes: Vec<Vec<usize>>) -> Result<(Vec<u8>, Vec<usize>, usize), IoError> {
+        let tensors = self.tensors.iter().zip(shapes);
+        match &self.container {
+            Container::Safetensors => {
+                let entry = |((name, tensor), shape): ((&'_ String, &Gathered), Vec<usize>)| {
+                    let bytes = tensor.row_bytes * tensor.rows.len();
+                    match tensor.element {
+                        Element::Plain(dtype) => Ok((name.clone(), dtype, shape, bytes)),
+                        Element::Block(block) => {
+                            let problem = format!("is {block}, which safetensors do not have");
+                            Err(IoError::tensor(&self.path, name, problem))
+                        }
+                    }
+                };
+                let entries = tensors.map(entry).collect::<Result<Vec<_>, _>>()?;
+                let entries: Vec<HeadEntry> = entries
+                    .iter()
+                    .map(|(name, dtype, shape, bytes)| HeadEntry {
+                        name,
+                        dtype: *dtype,
+                        shape: shape.clone(),
+                        bytes: *bytes,
+                    })
+                    .collect();
+                let (head, starts) = shards::head(&entries).map_err(|problem| IoError::file(&self.path, problem))?;
+                let length = head.len() + entries.iter().map(|entry| entry.bytes).sum::<usize>();
+                Ok((head, starts, length))
+            }
+            Container::Gguf { architecture } => {
+                let mut entries = Vec::with_capacity(self.tensors.len());
+                for ((name, tensor), shape) in tensors {
+                    gguf::check(name, tensor.element, shape.len())
+                        .map_err(|problem| IoError::tensor(&self.path, name, problem))?;
+                    entries.push(NewEntry { name: name.clone(), element: tensor.element, shape });
+                }
+                let pairs = gguf::pairs_of(architecture.as_deref(), &entries);
+                let file = lay_out(&pairs, &entries).map_err(|name| {
+                    IoError::tensor(&self.path, &name, "has a type or a shape that GGUF does not have")
+                })?;
+                Ok((file.head, file.starts, file.bytes))
+            }
+        }
+    }
+}
+
+/// Fills up with zeros from `written` to `to`.
+fn pad(out: &mut impl Write, written: &mut usize, to: usize) -> std::io::Result<()> {
+    out.write_all(&vec![0; to - *written])?;
+    *written = to;
+    Ok(())
 }
 
 impl Gathered {
@@ -189,16 +265,26 @@ impl Gathered {
             }
         }
         let rows = self.rows.len();
-        let length = self.row_bytes * 8 / self.dtype.bits();
+        let (unit, unit_bits) = match self.element {
+            Element::Plain(dtype) => (1, dtype.bits()),
+            Element::Block(block) => (block.weights(), 8 * block.bytes()),
+        };
+        let length = self.row_bytes * 8 / unit_bits * unit;
         let shape = self.shape.clone().unwrap_or_else(|| vec![rows, length]);
         let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-        if elements.and_then(|elements| elements.checked_mul(self.dtype.bits())) != Some(rows * self.row_bytes * 8) {
+        let bits = elements.and_then(|elements| (elements / unit).checked_mul(unit_bits));
+        if bits != Some(rows * self.row_bytes * 8) || shape.last().is_some_and(|last| !last.is_multiple_of(unit)) {
             return Err(format!(
                 "the shape {shape:?} of {} is not that of {rows} rows of {} bytes",
-                self.dtype, self.row_bytes
+                self.element.name(),
+                self.row_bytes
             ));
         }
-        let entry = Entry { name: String::new(), dtype: self.dtype, shape: shape.clone(), range: 0..0 };
+        let dtype = match self.element {
+            Element::Plain(dtype) => dtype,
+            Element::Block(_) => Dtype::F32,
+        };
+        let entry = Entry { name: String::new(), dtype, shape: shape.clone(), range: 0..0 };
         let expected = Tensor::new(entry, 0).rows;
         if self.shape.is_some() && expected != rows {
             return Err(format!("the shape {shape:?} has {expected} rows, and {rows} came"));
@@ -229,16 +315,15 @@ impl Columns {
         Ok(columns)
     }
 
-    fn stored(&self, rows: usize) -> Result<Vec<StoredAs>, String> {
+    fn stored(&self, container: &Container, rows: usize) -> Result<Vec<StoredAs>, String> {
         let dtypes = self.dtypes.as_ref().map(AsArray::as_string_view);
         let one = |row: usize| {
             let named = dtypes.filter(|dtypes| dtypes.is_valid(row)).map(|dtypes| dtypes.value(row));
             if self.weights.as_ref().is_some_and(|weights| weights.is_valid(row)) {
-                let dtype = named.and_then(|name| name.parse::<Dtype>().ok());
-                let float = dtype.filter(|dtype| !dtype.is_fp8()).and_then(float_of).unwrap_or(Float::F32);
-                return Ok((Some(dtype_of(float)), Some(float)));
+                let (element, encoding) = encoded_as(container, named)?;
+                return Ok((Some(element), Some(encoding)));
             }
-            Ok((named.map(str::parse).transpose()?, None))
+            Ok((named.map(|name| element_of(container, name)).transpose()?, None))
         };
         (0..rows).map(one).collect()
     }
@@ -250,6 +335,30 @@ impl Columns {
         let sizes: Option<Vec<usize>> = sizes.map(|size| usize::try_from(size?).ok()).collect();
         sizes.map(Some).ok_or_else(|| "has a shape with a size that is null or negative".to_owned())
     }
+}
+
+/// The type of a name that `data` is of.
+fn element_of(container: &Container, name: &str) -> Result<Element, String> {
+    match container {
+        Container::Gguf { .. } => Element::of_name(name),
+        Container::Safetensors => name.parse().map(Element::Plain),
+    }
+}
+
+/// What weights are stored as where the column `dtype` says `name`.
+fn encoded_as(container: &Container, name: Option<&str>) -> Result<(Element, Encoding), String> {
+    let block = name.and_then(|name| name.parse::<Block>().ok());
+    if let (Container::Gguf { .. }, Some(block)) = (container, block) {
+        return Ok((Element::Block(block), Encoding::Block(block)));
+    }
+    let dtype = name.and_then(|name| name.parse::<Dtype>().ok());
+    if let (Some(name), None, None) = (name, block, dtype)
+        && !name.starts_with("INT")
+    {
+        element_of(container, name)?;
+    }
+    let float = dtype.filter(|dtype| !dtype.is_fp8()).and_then(float_of).unwrap_or(Float::F32);
+    Ok((Element::Plain(dtype_of(float)), Encoding::Float(float)))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

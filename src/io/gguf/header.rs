@@ -64,11 +64,22 @@ impl Element {
         TYPES.into_iter().find(|(_, element)| *element == self).map(|(number, _)| number)
     }
 
+    /// The type of a name.
+    ///
+    /// # Errors
+    /// The format has none, or none that is read; the message lists those that are.
+    pub fn of_name(name: &str) -> Result<Self, String> {
+        let found = TYPES.into_iter().map(|(_, element)| element).find(|element| element.name() == name);
+        found.ok_or_else(|| format!("'{name}' is no type of GGUF; there are {}", Self::names()))
+    }
+
     fn of_number(number: u32) -> Result<Self, String> {
-        TYPES.into_iter().find(|(known, _)| *known == number).map(|(_, element)| element).ok_or_else(|| {
-            let names: Vec<&str> = TYPES.iter().map(|(_, element)| element.name()).collect();
-            format!("is of type {number}, which is not read; read are {}", names.join(", "))
-        })
+        let found = TYPES.into_iter().find(|(known, _)| *known == number).map(|(_, element)| element);
+        found.ok_or_else(|| format!("is of type {number}, which is not read; read are {}", Self::names()))
+    }
+
+    fn names() -> String {
+        TYPES.map(|(_, element)| element.name()).join(", ")
     }
 }
 

@@ -1,4 +1,4 @@
-//! `COPY (SELECT ...) TO 'x.safetensors' STORED AS SAFETENSORS`.
+//! `COPY (SELECT ...) TO 'x.safetensors' STORED AS SAFETENSORS`, and `TO 'x.gguf' STORED AS GGUF`.
 
 use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
 
@@ -21,35 +21,66 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::external;
-use crate::io::export::SafetensorsGatherer;
+use crate::io::export::{Container, RowGatherer};
 
-/// The format that COPY writes. Reading goes through the weights table.
-#[derive(Debug, Clone, Copy)]
-pub struct SafetensorsFormat;
-
-impl GetExt for SafetensorsFormat {
-    fn get_ext(&self) -> String {
-        "safetensors".to_owned()
-    }
+/// A format that COPY writes. Reading goes through the weights table.
+#[derive(Debug, Clone)]
+pub struct ModelFormat {
+    container: Container,
 }
 
-impl FileFormatFactory for SafetensorsFormat {
-    fn create(&self, _: &dyn Session, options: &HashMap<String, String>) -> Result<Arc<dyn FileFormat>> {
-        match options.keys().next() {
-            Some(option) => plan_err!("COPY ... STORED AS SAFETENSORS takes no options, not '{option}'"),
-            None => Ok(Arc::new(*self)),
+impl ModelFormat {
+    /// `STORED AS SAFETENSORS`.
+    pub const SAFETENSORS: Self = Self { container: Container::Safetensors };
+    /// `STORED AS GGUF`.
+    pub const GGUF: Self = Self { container: Container::Gguf { architecture: None } };
+
+    const fn name(&self) -> &'static str {
+        match self.container {
+            Container::Safetensors => "SAFETENSORS",
+            Container::Gguf { .. } => "GGUF",
         }
     }
 
-    fn default(&self) -> Arc<dyn FileFormat> {
-        Arc::new(*self)
+    fn refuse_to_read<T>(&self) -> Result<T> {
+        let (stored, function) = (self.name(), GetExt::get_ext(self));
+        not_impl_err!("{stored} is read by CREATE EXTERNAL TABLE ... STORED AS {stored} or {function}('path')")
     }
 }
 
-const READ: &str = "safetensors are read by CREATE EXTERNAL TABLE ... STORED AS SAFETENSORS or safetensors('path')";
+impl GetExt for ModelFormat {
+    fn get_ext(&self) -> String {
+        self.name().to_lowercase()
+    }
+}
+
+/// `format.` is what the parser puts before an option without a namespace.
+const ARCHITECTURE: &str = "format.architecture";
+
+impl FileFormatFactory for ModelFormat {
+    fn create(&self, _: &dyn Session, options: &HashMap<String, String>) -> Result<Arc<dyn FileFormat>> {
+        let mut format = self.clone();
+        for (option, value) in options {
+            match &mut format.container {
+                Container::Gguf { architecture } if option == ARCHITECTURE => *architecture = Some(value.clone()),
+                Container::Gguf { .. } => {
+                    return plan_err!("COPY ... STORED AS GGUF takes the option 'architecture', not '{option}'");
+                }
+                Container::Safetensors => {
+                    return plan_err!("COPY ... STORED AS SAFETENSORS takes no options, not '{option}'");
+                }
+            }
+        }
+        Ok(Arc::new(format))
+    }
+
+    fn default(&self) -> Arc<dyn FileFormat> {
+        Arc::new(self.clone())
+    }
+}
 
 #[async_trait]
-impl FileFormat for SafetensorsFormat {
+impl FileFormat for ModelFormat {
     fn get_ext(&self) -> String {
         GetExt::get_ext(self)
     }
@@ -63,7 +94,7 @@ impl FileFormat for SafetensorsFormat {
     }
 
     async fn infer_schema(&self, _: &dyn Session, _: &Arc<dyn ObjectStore>, _: &[ObjectMeta]) -> Result<SchemaRef> {
-        not_impl_err!("{READ}")
+        self.refuse_to_read()
     }
 
     async fn infer_stats(
@@ -77,7 +108,7 @@ impl FileFormat for SafetensorsFormat {
     }
 
     async fn create_physical_plan(&self, _: &dyn Session, _: FileScanConfig) -> Result<Arc<dyn ExecutionPlan>> {
-        not_impl_err!("{READ}")
+        self.refuse_to_read()
     }
 
     async fn create_writer_physical_plan(
@@ -88,14 +119,15 @@ impl FileFormat for SafetensorsFormat {
         order: Option<LexRequirement>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if !config.table_partition_cols.is_empty() {
-            return plan_err!("COPY ... STORED AS SAFETENSORS writes one file; it takes no PARTITIONED BY");
+            return plan_err!("COPY ... STORED AS {} writes one file; it takes no PARTITIONED BY", self.name());
         }
         let url = config.original_url.as_str();
         let path = url.strip_prefix("file://").unwrap_or(url);
         if path.is_empty() || path.ends_with('/') || path.contains("://") {
-            return plan_err!("COPY ... STORED AS SAFETENSORS takes the path of a local file, not '{url}'");
+            return plan_err!("COPY ... STORED AS {} takes the path of a local file, not '{url}'", self.name());
         }
-        let sink = SafetensorsSink { path: PathBuf::from(path), schema: input.schema() };
+        let (path, container) = (PathBuf::from(path), self.container.clone());
+        let sink = ModelSink { path, container, schema: input.schema() };
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), order)))
     }
 
@@ -107,25 +139,26 @@ impl FileFormat for SafetensorsFormat {
 
 /// Takes the rows of one file.
 #[derive(Debug)]
-struct SafetensorsSink {
+struct ModelSink {
     path: PathBuf,
+    container: Container,
     schema: SchemaRef,
 }
 
-impl DisplayAs for SafetensorsSink {
+impl DisplayAs for ModelSink {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "SafetensorsSink: {}", self.path.display())
+        write!(f, "ModelSink: {}", self.path.display())
     }
 }
 
 #[async_trait]
-impl DataSink for SafetensorsSink {
+impl DataSink for ModelSink {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     async fn write_all(&self, mut rows: SendableRecordBatchStream, _: &Arc<TaskContext>) -> Result<u64> {
-        let mut gatherer = SafetensorsGatherer::create(&self.path).map_err(external)?;
+        let mut gatherer = RowGatherer::create(&self.path, self.container.clone()).map_err(external)?;
         while let Some(batch) = rows.next().await {
             gatherer.add(&batch?).map_err(external)?;
         }

@@ -1,4 +1,5 @@
-//! Models as tables, and tables as files of a model: `COPY ... STORED AS SAFETENSORS`, `STORED AS SAFETENSORS`, `safetensors('path')`, `tensors('path')`.
+//! Models as tables, and tables as files of a model: `STORED AS SAFETENSORS` and `GGUF`, read and copied to,
+//! `safetensors('path')`, `gguf('path')`, `tensors('path')`.
 
 mod copy;
 mod factory;
@@ -10,7 +11,7 @@ mod weights;
 
 use datafusion::common::DataFusionError;
 
-pub use copy::SafetensorsFormat;
+pub use copy::ModelFormat;
 pub use factory::ModelTableFactory;
 pub use function::{ModelFunction, TableKind};
 pub use tensors::tensors_table;
