@@ -70,6 +70,21 @@ fn gigabytes_stream_through_less_than_400_megabytes() {
 }
 
 #[test]
+fn formats_for_engines_stream_through_less_than_400_megabytes() {
+    let place = Place::new();
+    let model = place.text("model.safetensors");
+    sparse(&place.path("model.safetensors"), 16);
+    fs::write(place.path("config.json"), "{}").unwrap();
+    for format in ["gguf", "compressed-tensors", "safetensors"] {
+        let out = place.text(format);
+        let options = ["--format", format, "--bits", "8", "--threads", "2", "--json"];
+        let peak = peak_memory(&succeed(&[&["quantize", &model, "--output", &out], options.as_slice()].concat()));
+        assert!(peak < 400_000_000, "1 GiB to {format} peaks at {peak}");
+        fs::remove_dir_all(place.path(format)).unwrap();
+    }
+}
+
+#[test]
 fn a_memory_limit_is_kept_or_refused() {
     let place = Place::new();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
