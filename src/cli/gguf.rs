@@ -11,6 +11,11 @@ const TYPE: &str =
 const TYPE_FOR: &str = "The type of the quantized tensors whose name in the source matches, such as 'ffn_down=Q6_K'; the last \
                         match counts; may be repeated";
 
+const ARCHITECTURE: &str = "The general.architecture of --format gguf, such as flux; tensors then keep their names [default: \
+                            by the names of the tensors; Dream and LLaDA, by config.json, as llama.cpp has them]";
+const PRE: &str = "What llama.cpp calls the pattern by which the tokenizer of Dream or LLaDA splits text, such as qwen2 \
+                   [default: by tokenizer.json]";
+
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
@@ -22,13 +27,9 @@ pub struct Arguments {
     /// weights where that fits, otherwise keep)
     #[arg(long, default_value = "fallback")]
     misfit: Misfit,
-    /// The general.architecture of --format gguf, such as flux; tensors then keep their names [default: by the names of
-    /// the tensors; Dream and LLaDA, by config.json, as llama.cpp has them]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = ARCHITECTURE)]
     gguf_architecture: Option<String>,
-    /// What llama.cpp calls the pattern by which the tokenizer of Dream or LLaDA splits text, such as qwen2 [default: by
-    /// tokenizer.json]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = PRE)]
     gguf_pre: Option<String>,
 }
 
