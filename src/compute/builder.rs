@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// Bytes for which room is made ahead of the rows that fill it, at most: rows to come may be shorter.
+const MOST_AHEAD: usize = 4 << 20;
+
 /// A column of bytes in the making.
 pub(super) struct BytesBuilder {
     bytes: Vec<u8>,
@@ -32,6 +35,11 @@ impl BytesBuilder {
         let start = self.bytes.len();
         let end = i32::try_from(start.saturating_add(length))
             .map_err(|_| ComputeError::Overflow { what: "the bytes of a column", limit: i32::MAX as usize })?;
+        if self.bytes.capacity() < end as usize {
+            // Rows are mostly as long as each other: room for those to come, so that they are not copied as it grows.
+            let to_come = (self.offsets.capacity() - self.offsets.len()).saturating_mul(length);
+            self.bytes.reserve(length.max(to_come.min(MOST_AHEAD)));
+        }
         self.bytes.resize(end as usize, 0);
         self.offsets.push(end);
         Ok(&mut self.bytes[start..])

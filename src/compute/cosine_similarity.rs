@@ -2,7 +2,7 @@
 
 use arrow_array::{Array, Float64Array};
 
-use super::{ComputeError, pair::for_each_pair};
+use super::{ComputeError, pair::measure_pairs};
 use crate::kernels::cosine_similarity::cosine_similarity as measure;
 
 /// The cosine similarity of each pair of rows: 1 when both are zeros, 0 when only one is, never NaN.
@@ -23,7 +23,6 @@ use crate::kernels::cosine_similarity::cosine_similarity as measure;
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn cosine_similarity(a: &dyn Array, b: &dyn Array) -> Result<Float64Array, ComputeError> {
-    let mut result = Vec::with_capacity(a.len());
-    for_each_pair(a, b, |pair| result.push(pair.map(|(a, b)| measure(a, b))))?;
-    Ok(Float64Array::from(result))
+    // Rows with an infinity may have a cosine all the same.
+    Ok(Float64Array::from(measure_pairs(a, b, measure, |_| false)?))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, StructArray};
 use arrow_buffer::NullBuffer;
 
-use super::{ComputeError, pair::for_each_pair};
-use crate::{kernels::error_stats::error_stats as measure, types::error_stats::error_stats_fields};
+use super::{ComputeError, pair::pair_stats};
+use crate::types::error_stats::error_stats_fields;
 
 /// The error statistics of each pair of rows, of the type
 /// [`error_stats_type`](crate::types::error_stats::error_stats_type). Summed over the rows of a tensor
@@ -16,8 +16,7 @@ use crate::{kernels::error_stats::error_stats as measure, types::error_stats::er
 /// # Errors
 /// As [`cosine_similarity`](super::cosine_similarity).
 pub fn error_stats(a: &dyn Array, b: &dyn Array) -> Result<ArrayRef, ComputeError> {
-    let mut stats = Vec::with_capacity(a.len());
-    for_each_pair(a, b, |pair| stats.push(pair.map(|(a, b)| measure(a, b))))?;
+    let stats = pair_stats(a, b)?;
     let valid: NullBuffer = stats.iter().map(Option::is_some).collect();
     let nulls = (valid.null_count() > 0).then_some(valid);
     let column = |field: fn(&crate::kernels::error_stats::ErrorStats) -> f64| -> ArrayRef {

@@ -2,8 +2,8 @@
 
 use arrow_array::{Array, Float64Array};
 
-use super::{ComputeError, pair::for_each_pair};
-use crate::kernels::mse::mse as measure;
+use super::{ComputeError, pair::pair_stats};
+use crate::kernels::error_stats::ErrorStats;
 
 /// The mean squared error of each pair of rows; 0 for empty rows.
 ///
@@ -23,7 +23,5 @@ use crate::kernels::mse::mse as measure;
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn mse(a: &dyn Array, b: &dyn Array) -> Result<Float64Array, ComputeError> {
-    let mut result = Vec::with_capacity(a.len());
-    for_each_pair(a, b, |pair| result.push(pair.map(|(a, b)| measure(a, b))))?;
-    Ok(Float64Array::from(result))
+    Ok(pair_stats(a, b)?.iter().map(|stats| stats.as_ref().map(ErrorStats::mse)).collect())
 }

@@ -8,7 +8,10 @@ use super::{
     quantized::QuantizedArray,
     rows::{Rows, finite_absmax},
 };
-use crate::kernels::dequantize::dequantize;
+use crate::kernels::{
+    dequantize::dequantize,
+    error_stats::{ErrorStats, error_stats, error_stats_of_codes},
+};
 
 enum Side<'a> {
     Rows(Rows<'a>),
@@ -49,39 +52,92 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Calls `measure` with both rows of each pair, or `null` where either is null.
+/// What `measure` gives for each pair of rows; nothing where either is null.
+///
+/// `proves_finite` says of a measure that it could not have come of rows with an infinity or NaN. Where it does not, the
+/// rows are looked at.
 ///
 /// # Errors
 /// When either array is of another type, when the numbers of rows or the lengths of two rows differ, when a quantized
 /// value is corrupt, or when an element is null, infinite or NaN.
-pub(super) fn for_each_pair(
+pub(super) fn measure_pairs<T>(
     a: &dyn Array,
     b: &dyn Array,
-    mut measure: impl FnMut(Option<(&[f32], &[f32])>),
-) -> Result<(), ComputeError> {
-    let (a, b) = (Side::try_new(a, "the first argument")?, Side::try_new(b, "the second argument")?);
-    if a.len() != b.len() {
-        return Err(ComputeError::InvalidArgument(format!(
-            "the first argument has {} rows, the second {}; they must have as many",
-            a.len(),
-            b.len()
-        )));
-    }
+    measure: impl Fn(&[f32], &[f32]) -> T,
+    proves_finite: impl Fn(&T) -> bool,
+) -> Result<Vec<Option<T>>, ComputeError> {
+    measure_sides(&Side::try_new(a, FIRST)?, &Side::try_new(b, SECOND)?, measure, proves_finite)
+}
+
+fn measure_sides<T>(
+    a: &Side,
+    b: &Side,
+    measure: impl Fn(&[f32], &[f32]) -> T,
+    proves_finite: impl Fn(&T) -> bool,
+) -> Result<Vec<Option<T>>, ComputeError> {
+    check_rows(a.len(), b.len())?;
     let (mut a_scratch, mut b_scratch) = (Vec::new(), Vec::new());
+    let mut measures = Vec::with_capacity(a.len());
     for row in 0..a.len() {
         let (Some(a), Some(b)) = (a.row(row, &mut a_scratch)?, b.row(row, &mut b_scratch)?) else {
-            measure(None);
+            measures.push(None);
             continue;
         };
-        if a.len() != b.len() {
-            let (what, got, expected) = ("the second argument", b.len(), a.len());
-            return Err(ComputeError::Length { row, what, got, expected });
+        check_lengths(row, a.len(), b.len())?;
+        let measured = measure(a, b);
+        if !proves_finite(&measured) {
+            finite_absmax(a, row)?;
+            finite_absmax(b, row)?;
         }
-        finite_absmax(a, row)?;
-        finite_absmax(b, row)?;
-        measure(Some((a, b)));
+        measures.push(Some(measured));
     }
-    Ok(())
+    Ok(measures)
+}
+
+/// The error statistics of each pair of rows, as [`measure_pairs`] would give them.
+///
+/// # Errors
+/// As [`measure_pairs`].
+pub(super) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec<Option<ErrorStats>>, ComputeError> {
+    // Squares of f32 do not overflow f64: the sums are finite when all elements are.
+    let finite = |stats: &ErrorStats| stats.a2.is_finite() && stats.b2.is_finite();
+    let (a, b) = (Side::try_new(a, FIRST)?, Side::try_new(b, SECOND)?);
+    let (Side::Rows(rows), Side::Quantized(quantized)) = (&a, &b) else {
+        return measure_sides(&a, &b, error_stats, finite);
+    };
+    check_rows(rows.len(), quantized.len())?;
+    let mut scratch = Vec::new();
+    let mut measures = Vec::with_capacity(rows.len());
+    for row in 0..rows.len() {
+        let (Some(weights), Some(value)) = (rows.row(row, &mut scratch)?, quantized.row(row)?) else {
+            measures.push(None);
+            continue;
+        };
+        check_lengths(row, weights.len(), value.params.length)?;
+        let stats = error_stats_of_codes(weights, value.codes, &value.params.with_bits(value.bits));
+        if !finite(&stats) {
+            finite_absmax(weights, row)?;
+            finite_absmax(b.row(row, &mut Vec::new())?.unwrap_or_default(), row)?;
+        }
+        measures.push(Some(stats));
+    }
+    Ok(measures)
+}
+
+/// What the arguments are called in errors.
+const FIRST: &str = "the first argument";
+const SECOND: &str = "the second argument";
+
+fn check_rows(a: usize, b: usize) -> Result<(), ComputeError> {
+    if a == b {
+        return Ok(());
+    }
+    let problem = format!("the first argument has {a} rows, the second {b}; they must have as many");
+    Err(ComputeError::InvalidArgument(problem))
+}
+
+fn check_lengths(row: usize, expected: usize, got: usize) -> Result<(), ComputeError> {
+    if got == expected { Ok(()) } else { Err(ComputeError::Length { row, what: SECOND, got, expected }) }
 }
 
 #[cfg(test)]
@@ -139,6 +195,19 @@ mod tests {
         assert!(error(&quantized, &weights.slice(0, 1)).contains("the first argument has 2 rows, the second 1"));
         let nan = list(&[Some(&[f32::NAN; 8]), None]);
         assert!(error(&nan, &quantized).contains("row 0, element 0 is NaN"));
+        assert!(error(&quantized, &nan).contains("row 0, element 0 is NaN"));
+        for (what, bad) in [("NaN", f32::NAN), ("inf", f32::INFINITY), ("-inf", f32::NEG_INFINITY)] {
+            for other in [0.0, 1.0, f32::MAX, bad] {
+                let (bad, other) = (list(&[Some(&[1.0, bad])]), list(&[Some(&[0.0, other])]));
+                for measure in [cosine_similarity, mse, sqnr] {
+                    for result in [measure(&bad, &other), measure(&other, &bad)] {
+                        let message = result.unwrap_err().to_string();
+                        assert!(message.starts_with(&format!("row 0, element 1 is {what};")), "{message}");
+                    }
+                }
+                assert!(error_stats(&bad, &other).is_err() && error_stats(&other, &bad).is_err());
+            }
+        }
         assert!(error(&quantized, &arrow_array::StringArray::from(vec!["x", "y"])).starts_with("the second argument"));
     }
 }

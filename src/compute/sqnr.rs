@@ -2,8 +2,8 @@
 
 use arrow_array::{Array, Float64Array};
 
-use super::{ComputeError, pair::for_each_pair};
-use crate::kernels::sqnr::sqnr as measure;
+use super::{ComputeError, pair::pair_stats};
+use crate::kernels::error_stats::ErrorStats;
 
 /// The signal-to-quantization-noise ratio of each row of `b` as a stand-in for that of `a`, in dB: `10 log10(sum a^2 / sum (a-b)^2)`.
 /// Infinite when the rows are equal, minus infinity when only `a` is zeros.
@@ -24,7 +24,5 @@ use crate::kernels::sqnr::sqnr as measure;
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn sqnr(a: &dyn Array, b: &dyn Array) -> Result<Float64Array, ComputeError> {
-    let mut result = Vec::with_capacity(a.len());
-    for_each_pair(a, b, |pair| result.push(pair.map(|(a, b)| measure(a, b))))?;
-    Ok(Float64Array::from(result))
+    Ok(pair_stats(a, b)?.iter().map(|stats| stats.as_ref().map(ErrorStats::sqnr)).collect())
 }

@@ -3,10 +3,10 @@
 use super::{
     dispatch::kernel,
     pack::unpack_codes,
-    params::{Params, for_bits},
+    params::{AT_A_TIME, GROUPS_AT_A_TIME, Params, for_bits},
 };
 
-/// Codes unpacked before they are decoded: whole bytes at every width.
+/// Codes unpacked before they are decoded, where groups are not regular: whole bytes at every width.
 const BLOCK: usize = 256;
 
 #[inline(always)]
@@ -23,24 +23,89 @@ fn decode(codes: &[u8], scale: f32, zero_point: f32, weights: &mut [f32]) {
     }
 }
 
+/// Decodes whole groups from `first` on, [`AT_A_TIME`] weights at most.
 #[inline(always)]
-fn dequantize_row<const BITS: usize>(packed: &[u8], params: &Params, weights: &mut [f32]) {
-    let group_size = params.group_size.max(1);
-    let mut staged = [0; BLOCK];
-    let (mut group, mut left, mut scale, mut zero_point) = (0, 0, 0.0, 0.0);
-    for (weights, packed) in weights.chunks_mut(BLOCK).zip(packed.chunks(BLOCK * BITS / 8)) {
-        unpack_codes::<BITS>(packed, &mut staged[..weights.len()]);
+fn decode_groups<const BITS: usize>(packed: &[u8], params: &Params, first: usize, weights: &mut [f32]) {
+    let size = params.group_size;
+    let groups = AT_A_TIME / size;
+    let mut codes = [0; AT_A_TIME];
+    let (mut scales, mut zeros) = ([0.0; GROUPS_AT_A_TIME], [0.0; GROUPS_AT_A_TIME]);
+    unpack_codes::<BITS>(packed, &mut codes[..weights.len()]);
+    params.groups::<BITS>(first, &mut scales[..groups], &mut zeros[..groups]);
+    let of_groups = scales.iter().zip(&zeros);
+    for ((weights, codes), (scale, zero)) in weights.chunks_mut(size).zip(codes.chunks(size)).zip(of_groups) {
+        decode(&codes[..weights.len()], *scale, *zero, weights);
+    }
+}
+
+/// Decodes a row block by block, whatever the groups.
+#[derive(Default)]
+struct Blocks {
+    group: usize,
+    left: usize,
+    scale: f32,
+    zero_point: f32,
+}
+
+impl Blocks {
+    #[inline(always)]
+    fn decode<const BITS: usize>(&mut self, packed: &[u8], params: &Params, weights: &mut [f32]) {
+        let mut codes = [0; BLOCK];
+        unpack_codes::<BITS>(packed, &mut codes[..weights.len()]);
         let mut start = 0;
         while start < weights.len() {
-            if left == 0 {
-                (scale, zero_point) = params.group::<BITS>(group);
-                (group, left) = (group + 1, group_size);
+            if self.left == 0 {
+                (self.scale, self.zero_point) = params.group::<BITS>(self.group);
+                (self.group, self.left) = (self.group + 1, params.group_size.max(1));
             }
-            let end = weights.len().min(start.saturating_add(left));
-            decode(&staged[start..end], scale, zero_point, &mut weights[start..end]);
-            left -= end - start;
+            let end = weights.len().min(start.saturating_add(self.left));
+            decode(&codes[start..end], self.scale, self.zero_point, &mut weights[start..end]);
+            self.left -= end - start;
             start = end;
         }
+    }
+}
+
+#[inline(always)]
+fn dequantize_row<const BITS: usize>(packed: &[u8], params: &Params, weights: &mut [f32]) {
+    if params.is_regular(weights.len()) {
+        let groups = AT_A_TIME / params.group_size;
+        let step = groups * params.group_size;
+        for (n, (weights, packed)) in weights.chunks_mut(step).zip(packed.chunks(step * BITS / 8)).enumerate() {
+            decode_groups::<BITS>(packed, params, n * groups, weights);
+        }
+        return;
+    }
+    let mut blocks = Blocks::default();
+    for (weights, packed) in weights.chunks_mut(BLOCK).zip(packed.chunks(BLOCK * BITS / 8)) {
+        blocks.decode::<BITS>(packed, params, weights);
+    }
+}
+
+/// Takes pieces of two rows. A closure would do, but one that is called at several places is not inlined, and so compiled
+/// for the baseline.
+pub(super) trait Pieces {
+    /// Must be `#[inline(always)]`. All pieces but the last are multiples of 32 long.
+    fn add(&mut self, a: &[f32], b: &[f32]);
+}
+
+/// Gives the weights of `row` and what their codes decode to, piece by piece: what is decoded stays in the nearest cache.
+#[inline(always)]
+pub(super) fn beside_decoded<const BITS: usize>(row: &[f32], packed: &[u8], params: &Params, pieces: &mut impl Pieces) {
+    let mut decoded = [0.0; AT_A_TIME];
+    if params.is_regular(row.len()) {
+        let groups = AT_A_TIME / params.group_size;
+        let step = groups * params.group_size;
+        for (n, (row, packed)) in row.chunks(step).zip(packed.chunks(step * BITS / 8)).enumerate() {
+            decode_groups::<BITS>(packed, params, n * groups, &mut decoded[..row.len()]);
+            pieces.add(row, &decoded[..row.len()]);
+        }
+        return;
+    }
+    let mut blocks = Blocks::default();
+    for (row, packed) in row.chunks(BLOCK).zip(packed.chunks(BLOCK * BITS / 8)) {
+        blocks.decode::<BITS>(packed, params, &mut decoded[..row.len()]);
+        pieces.add(row, &decoded[..row.len()]);
     }
 }
 
@@ -71,8 +136,8 @@ mod tests {
         let mut random = Random::new(3);
         for bits in [2u8, 3, 4, 8] {
             let most = f32::from((1u16 << bits) - 1);
-            for n in (0..=300usize).chain([4096]) {
-                for group_size in [1, 5, 32, 128, usize::MAX] {
+            for n in (0..=300usize).chain([4096, 5003]) {
+                for group_size in [1, 5, 32, 128, 1056, 2048, usize::MAX] {
                     let groups = n.div_ceil(group_size);
                     let codes: Vec<u8> = (0..n).map(|_| random.bits() as u8 & most as u8).collect();
                     let scales: Vec<u8> = (0..groups).map(|_| random.bits() as u8).collect();

@@ -1,8 +1,10 @@
 //! The sums that every measure of error between two rows is made from.
 
 use super::{
+    dequantize::{Pieces, beside_decoded},
     dispatch::kernel,
     lanes::{each_pair, fold},
+    params::{Params, for_bits},
 };
 
 /// Sums over the elements of two rows, in f64. They add up over rows: [`ErrorStats::merge`].
@@ -37,17 +39,44 @@ impl ErrorStats {
     }
 }
 
-kernel! {
-    /// The statistics of two rows, over the elements that both have.
-    ///
-    /// ```
-    /// let stats = arrow_quant::kernels::error_stats::error_stats(&[1.0, 2.0], &[1.0, 3.0]);
-    /// assert_eq!((stats.dot, stats.a2, stats.b2, stats.err2, stats.max_abs, stats.n), (7.0, 5.0, 10.0, 1.0, 1.0, 2));
-    /// ```
-    pub fn error_stats(a: &[f32], b: &[f32]) -> ErrorStats {
-        const LANES: usize = 16;
-        let (mut dot, mut a2, mut b2) = ([0f64; LANES], [0f64; LANES], [0f64; LANES]);
-        let (mut err2, mut max_abs) = ([0f64; LANES], [0f64; LANES]);
+/// Lanes of the sums.
+const LANES: usize = 16;
+
+/// The statistics in the making.
+struct Sums {
+    dot: [f64; LANES],
+    a2: [f64; LANES],
+    b2: [f64; LANES],
+    err2: [f64; LANES],
+    max_abs: [f64; LANES],
+    n: u64,
+}
+
+impl Sums {
+    #[inline(always)]
+    fn new() -> Self {
+        Self { dot: [0.0; LANES], a2: [0.0; LANES], b2: [0.0; LANES], err2: [0.0; LANES], max_abs: [0.0; LANES], n: 0 }
+    }
+
+    #[inline(always)]
+    fn fold(self) -> ErrorStats {
+        let sum = |lanes| fold(lanes, |a, b| a + b);
+        ErrorStats {
+            dot: sum(self.dot),
+            a2: sum(self.a2),
+            b2: sum(self.b2),
+            err2: sum(self.err2),
+            max_abs: fold(self.max_abs, f64::max),
+            n: self.n,
+        }
+    }
+}
+
+impl Pieces for Sums {
+    #[inline(always)]
+    fn add(&mut self, a: &[f32], b: &[f32]) {
+        // Copies, which stay in registers.
+        let (mut dot, mut a2, mut b2, mut err2, mut max_abs) = (self.dot, self.a2, self.b2, self.err2, self.max_abs);
         each_pair::<_, LANES>(a, b, |lane, a, b| {
             let (a, b) = (f64::from(a), f64::from(b));
             let error = a - b;
@@ -58,22 +87,47 @@ kernel! {
             let error = error.abs();
             max_abs[lane] = if error > max_abs[lane] { error } else { max_abs[lane] };
         });
-        let sum = |lanes| fold(lanes, |a, b| a + b);
-        ErrorStats {
-            dot: sum(dot),
-            a2: sum(a2),
-            b2: sum(b2),
-            err2: sum(err2),
-            max_abs: fold(max_abs, f64::max),
-            n: a.len().min(b.len()) as u64,
-        }
+        (self.dot, self.a2, self.b2, self.err2, self.max_abs) = (dot, a2, b2, err2, max_abs);
+        self.n += a.len().min(b.len()) as u64;
+    }
+}
+
+kernel! {
+    /// The statistics of two rows, over the elements that both have.
+    ///
+    /// ```
+    /// let stats = arrow_quant::kernels::error_stats::error_stats(&[1.0, 2.0], &[1.0, 3.0]);
+    /// assert_eq!((stats.dot, stats.a2, stats.b2, stats.err2, stats.max_abs, stats.n), (7.0, 5.0, 10.0, 1.0, 1.0, 2));
+    /// ```
+    pub fn error_stats(a: &[f32], b: &[f32]) -> ErrorStats {
+        let mut sums = Sums::new();
+        sums.add(a, b);
+        sums.fold()
+    }
+}
+
+kernel! {
+    /// The statistics of a row and what its codes decode to: those of [`error_stats`](fn@error_stats) and
+    /// [`dequantize`](fn@super::dequantize::dequantize), bit for bit, without a row of decoded weights between them.
+    ///
+    /// ```
+    /// use arrow_quant::kernels::{error_stats::error_stats_of_codes, params::Params};
+    ///
+    /// let params = Params { bits: 4, group_size: 2, row_scale: 0.5, scales: &[240], zero_points: Some(&[0]) };
+    /// let stats = error_stats_of_codes(&[0.0, 1.0], &[0x10], &params);
+    /// assert_eq!((stats.dot, stats.a2, stats.b2, stats.err2, stats.max_abs, stats.n), (0.5, 1.0, 0.25, 0.25, 0.5, 2));
+    /// ```
+    pub fn error_stats_of_codes(row: &[f32], packed: &[u8], params: &Params<'_>) -> ErrorStats {
+        let mut sums = Sums::new();
+        for_bits!(params.bits, BITS => beside_decoded::<BITS>(row, packed, params, &mut sums));
+        sums.fold()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{dispatch::Target, samples};
+    use crate::kernels::{dequantize::dequantize, dispatch::Target, quantize::quantize, samples};
 
     /// Relative error of a sum of `n` terms in f64, whatever the order.
     fn near(got: f64, want: f64, magnitude: f64, n: usize) -> bool {
@@ -101,6 +155,29 @@ mod tests {
             assert!(near(want.err2, err2, err2, n));
             assert_eq!(want.max_abs, pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max));
             assert_eq!(want.n, n as u64);
+        }
+    }
+
+    #[test]
+    fn codes_give_what_their_decoded_row_gives() {
+        for row in samples::rows().step_by(3).chain([samples::heavy(5000, 9)]) {
+            for (bits, group_size) in [(2u8, 32), (3, 5), (4, 32), (4, 128), (8, 2048), (4, 4096), (4, usize::MAX)] {
+                let groups = row.len().div_ceil(group_size);
+                let scales: Vec<u8> = (0..groups).map(|g| (g * 37 % 256) as u8).collect();
+                let zeros: Vec<u8> = (0..groups).map(|g| (g * 91 % 256) as u8).collect();
+                for zero_points in [None, Some(&zeros[..])] {
+                    let params = Params { bits, group_size, row_scale: 0.7, scales: &scales, zero_points };
+                    let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];
+                    quantize(&row, 1.0, &params, &mut packed);
+                    let mut decoded = vec![0.0; row.len()];
+                    dequantize(&packed, &params, &mut decoded);
+                    let want = error_stats(&row, &decoded);
+                    for target in Target::available() {
+                        let got = error_stats_of_codes::on(target, &row, &packed, &params);
+                        assert_eq!(got, want, "{} {bits} bits g{group_size}", target.name());
+                    }
+                }
+            }
         }
     }
 

@@ -53,7 +53,42 @@ impl Params<'_> {
         };
         (scale, zero_point)
     }
+
+    /// As [`Self::group`] for the groups from `first` on, which all exist, `zeros.len()` at a time: a division for each
+    /// group, one by one, takes as long as decoding its 32 weights.
+    #[inline(always)]
+    pub(super) fn groups<const BITS: usize>(&self, first: usize, scales: &mut [f32], zeros: &mut [f32]) {
+        let codes = self.scales.get(first..).unwrap_or_default();
+        for (scale, code) in scales.iter_mut().zip(codes) {
+            *scale = self.row_scale * scale_factor(*code);
+        }
+        match self.zero_points {
+            None => zeros.fill(middle::<BITS>()),
+            Some(codes) => {
+                for (zero, code) in zeros.iter_mut().zip(codes.get(first..).unwrap_or_default()) {
+                    *zero = zero_point::<BITS>(*code);
+                }
+            }
+        }
+    }
+
+    /// Whether whole groups can be taken at a time: they fill vectors, and there is a parameter for each of a row of
+    /// `length` weights.
+    #[inline(always)]
+    pub(super) fn is_regular(&self, length: usize) -> bool {
+        let groups = length.div_ceil(self.group_size.max(1));
+        self.group_size.is_multiple_of(32)
+            && (32..=AT_A_TIME).contains(&self.group_size)
+            && self.scales.len() >= groups
+            && self.zero_points.is_none_or(|codes| codes.len() >= groups)
+    }
 }
+
+/// Weights of which the codes are staged at a time, where groups are regular.
+pub(super) const AT_A_TIME: usize = 2048;
+
+/// Groups that these have at most.
+pub(super) const GROUPS_AT_A_TIME: usize = AT_A_TIME / 32;
 
 /// The zero point of a group, in units of codes: `2^(bits-1)` for symmetric codes.
 pub fn zero_point_of(params: &Params, group: usize) -> f32 {

@@ -3,7 +3,7 @@
 use super::{
     dispatch::kernel,
     pack::pack_codes,
-    params::{Params, for_bits, max_code, reciprocal, round_clamped},
+    params::{AT_A_TIME, GROUPS_AT_A_TIME, Params, for_bits, max_code, reciprocal, round_clamped},
 };
 
 /// Weights encoded before they are packed: whole bytes at every width, and small enough for registers and L1.
@@ -20,6 +20,27 @@ pub(super) fn encode<const BITS: usize>(weights: &[f32], inverse: f32, zero_poin
     }
     for (w, code) in rest.iter().zip(code_rest) {
         *code = round_clamped(w * inverse + zero_point, max_code::<BITS>());
+    }
+}
+
+/// Whole groups, many at a time.
+#[inline(always)]
+fn quantize_groups<const BITS: usize>(weights: &[f32], power: f32, params: &Params, packed: &mut [u8]) {
+    let size = params.group_size;
+    let groups = AT_A_TIME / size;
+    let mut staged = [0; AT_A_TIME];
+    let (mut inverses, mut zeros) = ([0.0; GROUPS_AT_A_TIME], [0.0; GROUPS_AT_A_TIME]);
+    let blocks = weights.chunks(groups * size).zip(packed.chunks_mut(groups * size * BITS / 8));
+    for (block, (weights, packed)) in blocks.enumerate() {
+        params.groups::<BITS>(block * groups, &mut inverses[..groups], &mut zeros[..groups]);
+        for inverse in &mut inverses[..groups] {
+            *inverse = reciprocal(*inverse * power);
+        }
+        let of_groups = inverses.iter().zip(&zeros);
+        for ((weights, codes), (inverse, zero)) in weights.chunks(size).zip(staged.chunks_mut(size)).zip(of_groups) {
+            encode::<BITS>(weights, *inverse, *zero, &mut codes[..weights.len()]);
+        }
+        pack_codes::<BITS>(&staged[..weights.len()], packed);
     }
 }
 
@@ -61,7 +82,13 @@ kernel! {
     /// assert_eq!(packed, [0x10, 0xf7]);
     /// ```
     pub fn quantize(weights: &[f32], power: f32, params: &Params<'_>, packed: &mut [u8]) {
-        for_bits!(params.bits, BITS => quantize_row::<BITS>(weights, power, params, packed));
+        for_bits!(params.bits, BITS => {
+            if params.is_regular(weights.len()) {
+                quantize_groups::<BITS>(weights, power, params, packed);
+            } else {
+                quantize_row::<BITS>(weights, power, params, packed);
+            }
+        });
     }
 }
 
@@ -73,7 +100,9 @@ mod tests {
     #[test]
     fn every_target_gives_the_codes_of_the_formula() {
         for row in samples::rows().step_by(2) {
-            for (bits, group_size) in [(2u8, 32), (3, 5), (4, 128), (8, 1), (4, usize::MAX), (8, 33)] {
+            for (bits, group_size) in
+                [(2u8, 32), (3, 5), (3, 64), (4, 128), (8, 1), (4, usize::MAX), (8, 33), (8, 2048), (2, 1056)]
+            {
                 let groups = row.len().div_ceil(group_size);
                 let scales: Vec<u8> = (0..groups).map(|g| (g * 37 % 256) as u8).collect();
                 let zeros: Vec<u8> = (0..groups).map(|g| (g * 91 % 256) as u8).collect();
