@@ -76,6 +76,15 @@ impl Contents {
         }
     }
 
+    /// Lets go of every page that was touched so far. A few bytes here and there keep a multiple of them resident: the
+    /// system maps what lies around them, up to 2 MiB at a time.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Kind::Mapped(map) = &self.0 {
+            release(map, 0..map.len());
+        }
+    }
+
     /// Asks the system to read a range ahead. A hint: what lies outside the file is cut off, a refusal passed over.
     pub fn prefetch(&self, range: Range<usize>) {
         let end = range.end.min(self.bytes().len());
@@ -100,11 +109,17 @@ impl Drop for Window {
         // Down at both ends: the last bytes are released by the window that follows, which begins in them.
         let start = self.range.start / RELEASE * RELEASE;
         let end = if self.range.end == self.map.len() { self.range.end } else { self.range.end / RELEASE * RELEASE };
-        if start < end {
-            // SAFETY: the mapping is shared, backed by a file and never written, so a page that is dropped and touched
-            // again, by a neighbour or by another buffer over the same bytes, is read from the file again.
-            let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
-        }
+        release(&self.map, start..end);
+    }
+}
+
+/// Drops the pages of a range from this process's resident memory.
+#[cfg(unix)]
+fn release(map: &Mmap, range: Range<usize>) {
+    if !range.is_empty() {
+        // SAFETY: the mapping is shared, backed by a file and never written, so a page that is dropped and touched
+        // again, by a neighbour or by another buffer over the same bytes, is read from the file again.
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
     }
 }
 
@@ -178,6 +193,11 @@ mod tests {
             let line = map.lines().find(|line| line.starts_with("Rss:")).unwrap();
             line.split_whitespace().nth(1).unwrap().parse().unwrap()
         };
+        // Single bytes far apart, as a digest of samples takes them.
+        assert!(contents.bytes().iter().step_by(1 << 20).all(|byte| *byte == 0));
+        assert!(resident() > 1024);
+        contents.release();
+        assert_eq!(resident(), 0);
         let mut most = 0;
         // An odd size: windows begin and end inside pages.
         let window = (1 << 20) + 1234;

@@ -126,6 +126,7 @@ impl Model {
                 tensors.push(tensor);
             }
             let source_digest = source_digest(&contents, header.data_start);
+            contents.release();
             let bytes = contents.bytes().len();
             let Header { metadata, pairs, .. } = header;
             let contents = Some(contents);
@@ -304,17 +305,11 @@ const SAMPLE_BYTES: usize = 4096;
 /// quantizing it.
 fn source_digest(contents: &Contents, data_start: usize) -> String {
     let mut hasher = blake3::Hasher::new();
-    let length = contents.bytes().len();
-    let mut take = |range: Range<usize>| {
-        // The pages are released with the buffer.
-        if let Some(bytes) = contents.buffer(range) {
-            hasher.update(&bytes);
-        }
-    };
-    take(0..data_start);
+    let (bytes, length) = (contents.bytes(), contents.bytes().len());
+    hasher.update(bytes.get(..data_start).unwrap_or_default());
     let step = ((length - data_start) / SAMPLES).max(SAMPLE_BYTES);
     for start in (data_start..length).step_by(step) {
-        take(start..length.min(start + SAMPLE_BYTES));
+        hasher.update(&bytes[start..length.min(start + SAMPLE_BYTES)]);
     }
     hasher.finalize().to_hex().to_string()
 }
