@@ -6,13 +6,22 @@ mod workloads;
 
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, types::Float32Type};
+use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, types::Float32Type};
 use arrow_quant::{
-    io::{Existing, OutputFormat, Rules},
-    sql::{ActivationOptions, Cancel, Destination, Equalize, Job, PlannedJob, Progress},
-    types::{ActivationBits, Bits, Method, QuantizeOptions, TimeMethod},
+    compute,
+    io::{
+        Existing, Model, OutputFormat, Rules, Scan,
+        scan::{BATCH_BYTES, PART_BYTES},
+    },
+    sql::{ActivationOptions, Cancel, Destination, Equalize, Job, PlannedJob, Progress, Session},
+    types::{
+        ActivationBits, Bits, Method, QuantizeOptions, TimeMethod,
+        weights::{WEIGHTS, weights_schema},
+    },
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use datafusion::common::DataFusionError;
+use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
 use workloads::{NormalTable, workload};
 
@@ -170,9 +179,66 @@ fn optimization_levels(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A query into nothing beside the array function on the same rows, read from the same file by one thread.
+fn sql_and_array_function(criterion: &mut Criterion) {
+    let workload = workload("dream-block").unwrap_or_else(|| panic!("no workload dream-block"));
+    let path = workload.make(Path::new(DATA)).unwrap_or_else(|error| panic!("{DATA}: {error}"));
+    let model = Arc::new(Model::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+    let weights = weights_schema().index_of(WEIGHTS).unwrap_or_else(|error| panic!("{error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+    let session = Session::new(1).unwrap_or_else(|error| panic!("{error}"));
+    session.register_model("layers", &path).unwrap_or_else(|error| panic!("{error}"));
+
+    let mut group = criterion.benchmark_group("sql_and_array_function");
+    group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
+    for (name, call, options) in [
+        ("minmax", "quantize(weights, 4, 32, 'minmax')", minmax(Bits::Four)),
+        ("search", "quantize(weights, 4)", QuantizeOptions::new(Bits::Four)),
+    ] {
+        let query = format!("SELECT {call} FROM layers");
+        group.bench_function(BenchmarkId::new("sql", name), |bencher| {
+            bencher.iter(|| {
+                let rows = runtime.block_on(async {
+                    let mut stream = session.sql(&query).await?.execute_stream().await?;
+                    let mut rows = 0;
+                    while let Some(batch) = stream.next().await {
+                        rows += batch?.num_rows();
+                    }
+                    Ok::<_, DataFusionError>(rows)
+                });
+                rows.unwrap_or_else(|error| panic!("{error}"))
+            });
+        });
+        let options = options.into();
+        group.bench_function(BenchmarkId::new("array function", name), |bencher| {
+            bencher.iter(|| {
+                let mut rows = 0;
+                for part in model.parts(None, PART_BYTES) {
+                    let scan = Scan::new(Arc::clone(&model), part, vec![weights], BATCH_BYTES);
+                    for batch in scan.unwrap_or_else(|error| panic!("{error}")) {
+                        let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+                        let quantized = compute::quantize(batch.column(0), &options);
+                        rows += quantized.unwrap_or_else(|error| panic!("{error}")).len();
+                    }
+                }
+                rows
+            });
+        });
+    }
+    group.finish();
+}
+
 fn minmax(bits: Bits) -> QuantizeOptions {
     QuantizeOptions::new(bits).with_method(Method::Minmax)
 }
 
-criterion_group!(benches, quantization_speed, bit_width_comparison, dream_7b_target, optimization_levels);
+criterion_group!(
+    benches,
+    quantization_speed,
+    bit_width_comparison,
+    dream_7b_target,
+    optimization_levels,
+    sql_and_array_function
+);
 criterion_main!(benches);
