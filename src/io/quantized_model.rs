@@ -219,7 +219,7 @@ mod tests {
             for batch in &batches {
                 writer.write(batch).unwrap();
             }
-            folder.add(number, writer.finish(&sums(&batches)).unwrap()).unwrap();
+            folder.add(number, writer.finish(&sums(&batches)).unwrap().settle().unwrap()).unwrap();
             rows.push(concat_batches(&output_schema(), &batches).unwrap());
         }
         let target = folder.finish().unwrap();

@@ -76,7 +76,7 @@ fn exported(options: QuantizeOptions, part_bytes: u64) -> (tempfile::TempDir, Pa
                 writer.write(&batch.unwrap()).unwrap();
             }
         }
-        writer.finish(&HashMap::new()).unwrap();
+        writer.finish(&HashMap::new()).unwrap().settle().unwrap();
     }
     files.finish().unwrap();
     if parts.len() > 1 {

@@ -100,7 +100,13 @@ impl OutputFolder {
             if !exists(&path)? {
                 continue;
             }
-            if let Ok(reports) = read_report(&path, self.manifest.output_format, entry) {
+            let format = self.manifest.output_format;
+            let reports = read_report(&path, format, entry).ok();
+            // Without digests the part could not be read back.
+            let whole = |reports: &Vec<TensorReport>| {
+                !format.has_parts() || reports.iter().all(|report| !report.content.is_empty())
+            };
+            if let Some(reports) = reports.filter(whole) {
                 let (bytes, digest) = digest_of(&path)?;
                 *finished = Some(WrittenPart { bytes, digest, reports });
             }
@@ -151,6 +157,11 @@ impl OutputFolder {
         let slot = self.finished.get_mut(number);
         *slot.ok_or_else(|| IoError::file(&self.partial, format!("has {parts} parts, no part {number}")))? = Some(part);
         Ok(())
+    }
+
+    /// A part, if it is finished.
+    pub fn finished(&self, number: usize) -> Option<&WrittenPart> {
+        self.finished.get(number)?.as_ref()
     }
 
     /// What all finished parts say of their tensors, in the order of the parts.

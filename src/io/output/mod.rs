@@ -1,5 +1,6 @@
 //! The output folder: parts, manifest and report, written beside and renamed.
 
+mod content;
 mod digest;
 mod folder;
 mod manifest;
@@ -9,6 +10,7 @@ mod report;
 mod row_files;
 mod row_group;
 mod row_order;
+mod unsettled;
 
 use std::{fmt, fs::File, io::Write, path::Path, str::FromStr};
 
@@ -22,6 +24,7 @@ pub use part::{PartWriter, WrittenPart};
 pub use part_reader::{PartReader, read_report};
 pub use report::{ErrorSums, REPORT, TensorReport, Totals, merge, report_batch, totals, write_report, write_table};
 pub use row_files::{ENCODED, RowFiles, RowWriter};
+pub use unsettled::{Unsettled, read_back};
 
 pub(in crate::io) use digest::digest_of;
 

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arrow_array::{RecordBatch, cast::AsArray, types::Int64Type};
+use arrow::compute::concat_batches;
+use arrow_array::{ArrayRef, RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_ipc::writer::FileWriter;
 use parquet::{
     arrow::ArrowWriter,
@@ -19,10 +20,12 @@ use parquet::{
 };
 
 use super::{
-    ErrorSums, Manifest, OutputFormat, TensorReport,
+    ErrorSums, Manifest, OutputFormat, TensorReport, Unsettled,
+    content::Contents,
     digest::Digesting,
-    row_group::{RowGroups, conform, stored_bytes},
+    row_group::{ROW_GROUP_BYTES, RowGroups, conform, stored_bytes},
     row_order::RowOrder,
+    unsettled::Place,
 };
 use crate::{
     io::IoError,
@@ -39,10 +42,12 @@ pub(super) const REPORT_KEY: &str = "arrow_quant.report";
 pub struct PartWriter {
     path: PathBuf,
     temporary: PathBuf,
+    format: OutputFormat,
     sink: Sink,
     groups: RowGroups,
     order: RowOrder,
     reports: Vec<TensorReport>,
+    contents: Contents,
 }
 
 /// A finished part.
@@ -58,7 +63,8 @@ pub struct WrittenPart {
 
 enum Sink {
     Parquet(Box<ArrowWriter<Digesting<File>>>),
-    Arrow(Box<FileWriter<Digesting<File>>>),
+    /// Beside it the rows that wait for their row group to end.
+    Arrow(Box<FileWriter<Digesting<File>>>, Vec<RecordBatch>),
 }
 
 impl PartWriter {
@@ -74,9 +80,18 @@ impl PartWriter {
         let path = folder.join(&part.file);
         let temporary = folder.join(format!("{}.tmp", part.file));
         let file = File::create(&temporary).map_err(IoError::system("create", &temporary))?;
-        let sink = Sink::new(Digesting::new(file), manifest.output_format, &temporary)?;
-        let order = RowOrder::new(manifest, part);
-        Ok(Self { path, temporary, sink, groups: RowGroups::default(), order, reports: Vec::new() })
+        let format = manifest.output_format;
+        let sink = Sink::new(Digesting::new(file), format, &temporary)?;
+        Ok(Self {
+            path,
+            temporary,
+            format,
+            sink,
+            groups: RowGroups::default(),
+            order: RowOrder::new(manifest, part),
+            reports: Vec::new(),
+            contents: Contents::default(),
+        })
     }
 
     /// Adds rows: a batch with the columns of [`output_schema`], matched by name. The rows must come in the order of the
@@ -89,8 +104,12 @@ impl PartWriter {
         let batch = conform(batch).map_err(IoError::arrow(&self.path))?;
         let stored = stored_bytes(&batch).map_err(IoError::arrow(&self.path))?;
         self.account(&batch, &stored)?;
-        for group in self.groups.push(&batch, &stored).map_err(IoError::arrow(&self.path))? {
-            self.sink.write(&group, &self.temporary)?;
+        self.contents.add(&batch).map_err(IoError::arrow(&self.path))?;
+        for (rows, full) in self.groups.cut(&stored) {
+            self.sink.write(batch.slice(rows.start, rows.len()), &self.temporary)?;
+            if full {
+                self.sink.end_group(&self.temporary)?;
+            }
         }
         Ok(())
     }
@@ -113,24 +132,23 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Completes the part: writes the error sums of its rows, by tensor name, to the footer, and renames it into place.
+    /// Completes the part but for its name: writes the error sums of its rows, by tensor name, to the footer.
     ///
     /// # Errors
     /// Rows are missing, or the file cannot be written.
-    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
+    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<Unsettled<'static>, IoError> {
         self.order.finish(&self.path)?;
-        if let Some(group) = self.groups.take().map_err(IoError::arrow(&self.path))? {
-            self.sink.write(&group, &self.temporary)?;
-        }
-        for report in &mut self.reports {
+        self.sink.end_group(&self.temporary)?;
+        for (report, (_, content)) in self.reports.iter_mut().zip(self.contents.finish()) {
             report.errors = errors.get(&report.name).copied();
+            report.content = content;
         }
         let json = serde_json::to_string(&self.reports)
             .map_err(|error| IoError::file(&self.path, format!("its report cannot be written: {error}")))?;
         let (file, bytes, digest) = self.sink.finish(json, &self.temporary)?.into_parts();
-        file.sync_all().map_err(IoError::system("write", &self.temporary))?;
-        std::fs::rename(&self.temporary, &self.path).map_err(IoError::system("rename into place", &self.path))?;
-        Ok(WrittenPart { bytes, digest, reports: self.reports })
+        let written = WrittenPart { bytes, digest, reports: self.reports };
+        let place = Place::Part { file, temporary: self.temporary, path: self.path, format: self.format };
+        Ok(Unsettled { place, written })
     }
 }
 
@@ -144,16 +162,38 @@ impl Sink {
                 ArrowWriter::try_new(file, output_schema(), Some(properties())).map_err(IoError::parquet(path))?,
             )),
             OutputFormat::Arrow => {
-                Self::Arrow(Box::new(FileWriter::try_new(file, &output_schema()).map_err(IoError::arrow(path))?))
+                let writer = FileWriter::try_new(file, &output_schema()).map_err(IoError::arrow(path))?;
+                Self::Arrow(Box::new(writer), Vec::new())
             }
         })
     }
 
-    /// Writes a row group.
-    fn write(&mut self, group: &RecordBatch, path: &Path) -> Result<(), IoError> {
+    /// Writes rows of a row group. How those of one group are cut makes no difference to the file.
+    fn write(&mut self, rows: RecordBatch, path: &Path) -> Result<(), IoError> {
         match self {
-            Self::Parquet(writer) => writer.write(group).and_then(|()| writer.flush()).map_err(IoError::parquet(path)),
-            Self::Arrow(writer) => writer.write(group).map_err(IoError::arrow(path)),
+            Self::Parquet(writer) => writer.write(&rows).map_err(IoError::parquet(path))?,
+            Self::Arrow(_, waiting) => waiting.push(rows),
+        }
+        Ok(())
+    }
+
+    /// Ends a row group, if it has rows.
+    fn end_group(&mut self, path: &Path) -> Result<(), IoError> {
+        match self {
+            Self::Parquet(writer) => writer.flush().map_err(IoError::parquet(path)),
+            Self::Arrow(_, waiting) if waiting.is_empty() => Ok(()),
+            Self::Arrow(writer, waiting) => {
+                let mut write = |rows: &[RecordBatch]| {
+                    let batch = concat_batches(&output_schema(), rows)?;
+                    // Views keep the text of every tensor's name alive, and it would be written.
+                    let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
+                        Some(views) => std::sync::Arc::new(views.gc()) as ArrayRef,
+                        None => std::sync::Arc::clone(column),
+                    });
+                    writer.write(&RecordBatch::try_new(output_schema(), columns.collect())?)
+                };
+                write(&std::mem::take(waiting)).map_err(IoError::arrow(path))
+            }
         }
     }
 
@@ -164,7 +204,7 @@ impl Sink {
                 writer.append_key_value_metadata(KeyValue::new(REPORT_KEY.to_owned(), report));
                 writer.into_inner().map_err(IoError::parquet(path))
             }
-            Self::Arrow(mut writer) => {
+            Self::Arrow(mut writer, _) => {
                 writer.write_metadata(REPORT_KEY, report);
                 writer.finish().and_then(|()| writer.into_inner()).map_err(IoError::arrow(path))
             }
@@ -180,8 +220,9 @@ fn properties() -> WriterProperties {
         .set_compression(Compression::UNCOMPRESSED)
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
-        // Pages are looked at every so many values: rows are fat.
-        .set_write_batch_size(64);
+        // One page for each column of a row group, so that pages do not depend on how its rows came.
+        .set_data_page_size_limit(4 * ROW_GROUP_BYTES)
+        .set_data_page_row_count_limit(ROW_GROUP_BYTES);
     for column in
         ["name", "module", "dtype", "shape.list.item", "quantized.bits", "quantized.group_size", "quantized.length"]
     {

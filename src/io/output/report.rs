@@ -103,16 +103,19 @@ pub struct TensorReport {
     pub bytes_out: u64,
     /// What they lost; none where they are carried.
     pub errors: Option<ErrorSums>,
+    /// The BLAKE3 digest of what they hold, in a part of its own file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
 }
 
 impl TensorReport {
     pub(super) fn new(name: String, bytes: usize) -> Self {
-        Self { name, rows: 1, bytes_out: bytes as u64, errors: None }
+        Self { name, rows: 1, bytes_out: bytes as u64, errors: None, content: String::new() }
     }
 
     /// Rows that take no bytes yet.
     pub(super) fn empty(name: String, rows: usize) -> Self {
-        Self { name, rows: rows as u64, bytes_out: 0, errors: None }
+        Self { name, rows: rows as u64, bytes_out: 0, errors: None, content: String::new() }
     }
 
     pub(super) fn add(&mut self, bytes: usize) {
@@ -139,7 +142,8 @@ pub fn merge<'a>(
                 (a, b) => a.or(b),
             };
         } else {
-            merged.insert(&report.name, report.clone());
+            // The digest is that of the rows of one part.
+            merged.insert(&report.name, TensorReport { content: String::new(), ..report.clone() });
         }
     }
     let one = |tensor: &Tensor| {
@@ -292,7 +296,7 @@ mod tests {
 
     fn report(name: &str, rows: u64, bytes_out: u64, err2: Option<f64>) -> TensorReport {
         let errors = err2.map(|err2| ErrorSums { dot: 8.0, a2: 10.0, b2: 10.0, err2, max_abs: err2, n: 4 * rows });
-        TensorReport { name: name.into(), rows, bytes_out, errors }
+        TensorReport { name: name.into(), rows, bytes_out, errors, content: "x".to_owned() }
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::{
 
 use arrow_array::{Array, BinaryArray, RecordBatch, StringViewArray, cast::AsArray, types::Int64Type};
 
-use super::{ErrorSums, FileEntry, Manifest, TensorReport, WrittenPart, row_order::RowOrder, write_renamed};
+use super::{
+    ErrorSums, FileEntry, Manifest, TensorReport, Unsettled, WrittenPart, row_order::RowOrder, unsettled::Place,
+    write_renamed,
+};
 use crate::{
     io::{
         IoError,
@@ -25,9 +28,9 @@ pub const ENCODED: &str = "encoded";
 /// The files of a layout in the making: each has its full length from the start and a name that ends in `.tmp`.
 #[derive(Debug)]
 pub struct RowFiles<'a> {
-    layout: &'a Layout,
-    folder: PathBuf,
-    files: Vec<File>,
+    pub(super) layout: &'a Layout,
+    pub(super) folder: PathBuf,
+    pub(super) files: Vec<File>,
 }
 
 impl<'a> RowFiles<'a> {
@@ -110,7 +113,7 @@ struct Held {
     whole: Vec<u8>,
 }
 
-impl RowWriter<'_> {
+impl<'f> RowWriter<'f> {
     /// Writes rows: columns `name`, `channel` and `encoded` of a batch. They come in the order of the part; how they are
     /// cut into batches makes no difference.
     ///
@@ -217,29 +220,26 @@ impl RowWriter<'_> {
         Ok(())
     }
 
-    /// Completes the part: its rows are on disk, then its marker is, which holds what is said of its tensors.
+    /// Completes the part. When it has settled, its rows are on disk, and so is its marker, which holds what is said of its
+    /// tensors.
     ///
     /// # Errors
     /// Rows are missing, or a file cannot be written.
-    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
+    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<Unsettled<'f>, IoError> {
         self.order.finish(&self.marker)?;
         self.release()?;
         let mut touched: Vec<usize> =
             self.numbers.values().flat_map(|t| &self.files.layout.pieces[*t]).map(|piece| piece.file).collect();
         touched.sort_unstable();
         touched.dedup();
-        for file in touched {
-            let path = temporary(&self.files.folder, &self.files.layout.files[file].name);
-            self.files.files[file].sync_data().map_err(IoError::system("write", &path))?;
-        }
         for report in &mut self.reports {
             report.errors = errors.get(&report.name).copied();
         }
         let text = serde_json::to_vec(&self.reports)
             .map_err(|error| IoError::file(&self.marker, format!("cannot be written: {error}")))?;
-        write_renamed(&self.marker, &text)?;
         let digest = blake3::hash(&text).to_hex().to_string();
-        Ok(WrittenPart { bytes: text.len() as u64, digest, reports: self.reports })
+        let written = WrittenPart { bytes: text.len() as u64, digest, reports: self.reports };
+        Ok(Unsettled { place: Place::Rows { files: self.files, touched, marker: self.marker, text }, written })
     }
 }
 
@@ -266,7 +266,7 @@ fn columns(
 }
 
 /// What a file is called until every row is in it.
-fn temporary(folder: &Path, name: &str) -> PathBuf {
+pub(super) fn temporary(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.tmp"))
 }
 

@@ -1,9 +1,8 @@
-//! Rows gathered to row groups whose bounds depend on the rows alone, not on the batches they came in.
+//! Rows cut into row groups whose bounds depend on the rows alone, not on the batches they came in.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use arrow::compute::concat_batches;
-use arrow_array::{Array, ArrayRef, RecordBatch, cast::AsArray, new_null_array};
+use arrow_array::{Array, RecordBatch, cast::AsArray, new_null_array};
 use arrow_schema::ArrowError;
 
 use crate::types::{
@@ -13,51 +12,33 @@ use crate::types::{
 };
 
 /// Stored bytes of a row group, so that a part being written holds a few times this in memory.
-const ROW_GROUP_BYTES: usize = 1 << 20;
+pub const ROW_GROUP_BYTES: usize = 1 << 20;
 
 /// What a row counts for beside its stored bytes: the other columns, and a bound on the number of rows.
 const ROW_OVERHEAD: usize = 64;
 
-/// Rows that wait for their row group to be full.
+/// Where row groups end.
 #[derive(Debug, Default)]
 pub struct RowGroups {
-    pending: Vec<RecordBatch>,
     bytes: usize,
 }
 
 impl RowGroups {
-    /// Adds rows, given with the bytes that each stores; gives the row groups that are full.
-    pub fn push(&mut self, batch: &RecordBatch, stored: &[usize]) -> Result<Vec<RecordBatch>, ArrowError> {
-        let mut full = Vec::new();
+    /// Cuts the rows that come next, given by the bytes that each stores: ranges of them, and whether a group ends there.
+    pub fn cut(&mut self, stored: &[usize]) -> Vec<(Range<usize>, bool)> {
+        let mut ranges = Vec::new();
         let mut start = 0;
         for (row, stored) in stored.iter().enumerate() {
             self.bytes += stored + ROW_OVERHEAD;
             if self.bytes >= ROW_GROUP_BYTES {
-                self.pending.push(batch.slice(start, row + 1 - start));
-                full.extend(self.take()?);
-                start = row + 1;
+                ranges.push((start..row + 1, true));
+                (self.bytes, start) = (0, row + 1);
             }
         }
-        if start < batch.num_rows() {
-            self.pending.push(batch.slice(start, batch.num_rows() - start));
+        if start < stored.len() {
+            ranges.push((start..stored.len(), false));
         }
-        Ok(full)
-    }
-
-    /// The rows that wait, as a row group; none: no row waits.
-    pub fn take(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        self.bytes = 0;
-        let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() {
-            return Ok(None);
-        }
-        let batch = concat_batches(&output_schema(), &pending)?;
-        // Views keep the text of every tensor's name alive, and the Arrow format would write it.
-        let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
-            Some(views) => Arc::new(views.gc()) as ArrayRef,
-            None => Arc::clone(column),
-        });
-        RecordBatch::try_new(output_schema(), columns.collect()).map(Some)
+        ranges
     }
 }
 

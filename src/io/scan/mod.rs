@@ -10,15 +10,15 @@ use std::{ops::Range, sync::Arc};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-pub use part::{PART_BYTES, Part, Run};
+pub use part::{PART_BYTES, Part, Run, part_bytes};
 
 use self::pool::Pool;
 use super::{IoError, Model};
 use crate::types::weights::weights_schema;
 
 /// Source bytes of a batch where nothing else is asked for: small enough for the second-level cache of a core together
-/// with what is made of it, large enough that the cost per batch vanishes.
-pub const BATCH_BYTES: usize = 1 << 20;
+/// with what is made of it (bf16 widens to twice as much), large enough that the cost per batch vanishes.
+pub const BATCH_BYTES: usize = 1 << 19;
 
 /// Rows of a batch at most, however short they are: the columns beside the data cost about 100 bytes a row.
 const BATCH_ROWS: usize = 1 << 14;

@@ -4,8 +4,14 @@ use std::ops::Range;
 
 use crate::io::Model;
 
-/// Source bytes of a part where nothing else is asked for.
+/// Source bytes of a part of a large model.
 pub const PART_BYTES: u64 = 128 << 20;
+
+/// Source bytes of a part of a model of so many bytes: sixteen parts at least, so that threads share a small model
+/// evenly and the disk works beside them, but none so small that opening it would count.
+pub fn part_bytes(model: u64) -> u64 {
+    (model / 16).clamp(PART_BYTES / 8, PART_BYTES)
+}
 
 /// Rows of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The check after writing, on as many threads as wrote.
+//! The check after writing a format without parts of its own, on as many threads as wrote.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,9 @@ use std::{
 
 use super::{Cancel, JobError, PlannedJob, Progress};
 use crate::io::{
-    IoError, Model, Part,
-    check::{Written, check_part, check_sums},
+    Export, IoError, Model, Part,
+    check::{check_part, check_sums},
     output::{ErrorSums, OutputFolder, TensorReport},
-    piece::Order,
 };
 
 /// The error sums of a part's tensors, by number.
@@ -23,6 +22,7 @@ impl PlannedJob {
     /// Reads back every tensor of a folder that is about to be finished, and compares it with what was meant.
     pub(super) fn check(
         &self,
+        export: &Export,
         folder: &OutputFolder,
         meant: &[TensorReport],
         threads: usize,
@@ -42,7 +42,7 @@ impl PlannedJob {
                             progress.advance(bytes);
                             !cancel.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed)
                         };
-                        let result = self.check_one(&output, part, meant, watch);
+                        let result = self.check_one(export, &output, part, meant, watch);
                         failed.fetch_or(result.is_err(), Ordering::Relaxed);
                         results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
                     }
@@ -66,15 +66,12 @@ impl PlannedJob {
 
     fn check_one(
         &self,
+        export: &Export,
         output: &Model,
         part: &Part,
         meant: &[TensorReport],
         watch: impl FnMut(u64) -> bool,
     ) -> ReadBack {
-        let written = |tensor: usize| match &self.export {
-            Some(export) => export.written(&self.model, tensor),
-            None => Some(Written { name: &self.model.tensors()[tensor].name, order: Order::Rows }),
-        };
-        check_part(&self.model, output, part, meant, written, watch)
+        check_part(&self.model, output, part, meant, |tensor| export.written(&self.model, tensor), watch)
     }
 }

@@ -10,7 +10,7 @@ use crate::io::{
     choice::{Goals, Width, choices_batch, widths_batch},
     hessians::Factors,
     piece::Piece,
-    scan::PART_BYTES,
+    scan::part_bytes,
 };
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
@@ -40,7 +40,11 @@ impl Job {
         let model = model.decoded(self.target.format == OutputFormat::Gguf);
         let mut choices = self.rules.choose(&model)?;
         let export = Export::plan(&model, &mut choices, &self.target)?;
-        let parts = model.parts_of(None, PART_BYTES, if export.is_some() { Piece::ROWS_TOGETHER } else { 1 });
+        let parts = model.parts_of(
+            None,
+            part_bytes(model.total_bytes()),
+            if export.is_some() { Piece::ROWS_TOGETHER } else { 1 },
+        );
         Ok(PlannedJob {
             job: self,
             model: Arc::new(model),

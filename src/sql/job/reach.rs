@@ -115,7 +115,8 @@ impl Survey<'_> {
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         self.progress.start(self.parts.iter().map(|part| part.bytes).sum());
         let all: Vec<usize> = (0..self.parts.len()).collect();
-        let found = take_parts(&all, threads, &self.failed, |part| runtime.block_on(self.part(&self.parts[part])));
+        let work = |part: usize| runtime.block_on(self.part(&self.parts[part]));
+        let found = take_parts(&all, threads, &self.failed, work, Ok);
         self.progress.finish();
         let mut sums = Sums::new();
         for (key, errors) in found?.into_iter().flat_map(|(_, part)| part) {

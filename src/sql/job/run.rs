@@ -33,7 +33,7 @@ use crate::{
         memory::peak_resident,
         output::{
             ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles, RowWriter, Totals,
-            WrittenPart, merge, report_batch, totals, write_report,
+            Unsettled, WrittenPart, merge, read_back, report_batch, totals, write_report,
         },
     },
     sql::{Session, recipes, tables::WeightsTable},
@@ -58,7 +58,10 @@ pub struct Summary {
     pub activations: Option<PreparedActivations>,
 }
 
-/// A part that one thread has finished, and the seconds it spent on each tensor.
+/// A part that one thread has written, and the seconds it spent on each tensor.
+type Worked<'f> = (Unsettled<'f>, HashMap<String, f64>);
+
+/// The same when the part has its name.
 type Finished = (WrittenPart, HashMap<String, f64>);
 
 /// The plan of the query, and where its partitions are written.
@@ -71,6 +74,8 @@ struct Work<'a> {
     files: Option<&'a RowFiles<'a>>,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
+    /// Whether parts of their own are read back, before they have their names.
+    read_back: bool,
     /// Set when one thread fails, so that the others stop.
     failed: AtomicBool,
 }
@@ -112,8 +117,19 @@ impl PlannedJob {
             None => None,
         };
         let failed = AtomicBool::new(false);
-        let work = Work { job: self, plan, context, folder: &folder, files: files.as_ref(), progress, cancel, failed };
-        let finished = work.parts(&open, threads, runtime.handle());
+        let read_back = destination.check && files.is_none();
+        let work = Work {
+            job: self,
+            plan,
+            context,
+            folder: &folder,
+            files: files.as_ref(),
+            progress,
+            cancel,
+            read_back,
+            failed,
+        };
+        let finished = work.parts(threads, runtime.handle());
         if finished.is_err() {
             progress.finish();
         }
@@ -141,21 +157,19 @@ impl PlannedJob {
             folder.set_files(files.finish()?);
         }
         folder.complete()?;
-        // What an equalized folder decodes to is not what its codes do; its readers multiply.
-        let checked = if destination.check && equalization.is_none() {
-            self.check(&folder, &reports, threads, progress, cancel).map(|()| true)
-        } else {
-            Ok(false)
+        let checked = match &self.export {
+            Some(export) if destination.check => self.check(export, &folder, &reports, threads, progress, cancel),
+            _ => Ok(()),
         };
         progress.finish();
-        let checked = checked?;
+        checked?;
         folder.finish()?;
         Ok(Summary {
             report,
             totals: totals(&self.model, &self.choices, &reports),
             seconds: started.elapsed().as_secs_f64(),
             resumed_parts,
-            checked,
+            checked: destination.check,
             peak_memory: peak_resident(),
             activations,
         })
@@ -224,40 +238,81 @@ impl PlannedJob {
 }
 
 impl Work<'_> {
-    /// Runs the parts given. They are taken in order by whichever thread is free.
-    fn parts(&self, open: &[usize], threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
-        take_parts(open, threads, &self.failed, |part| runtime.block_on(self.part(part)))
+    /// Writes the parts that are not finished, and reads back all that are to be. They are taken in order by whichever
+    /// thread is free; the disk is waited for beside the work.
+    fn parts(&self, threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
+        let there = |part: &usize| self.folder.finished(*part).is_some();
+        let every = 0..self.job.parts.len();
+        let taken: Vec<usize> = every.filter(|part| self.read_back || !there(part)).collect();
+        let work = |part: usize| match self.folder.finished(part) {
+            Some(written) => self.read_again(part, written).map(|()| None),
+            None => runtime.block_on(self.part(part)).map(Some),
+        };
+        let settle = |worked: Option<(Unsettled<'_>, _)>| match worked {
+            Some((part, seconds)) => Ok(Some((part.settle()?, seconds))),
+            None => Ok(None),
+        };
+        let done = take_parts(&taken, threads, &self.failed, work, settle)?;
+        Ok(done.into_iter().filter_map(|(part, finished)| Some((part, finished?))).collect())
     }
 
-    async fn part(&self, part: usize) -> Result<Finished, JobError> {
+    fn stops(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+    }
+
+    fn stopped(&self) -> JobError {
+        JobError::Cancelled(self.folder.path().to_owned())
+    }
+
+    /// Told of rows of a part, says how far the run is; gives whether it goes on.
+    fn watch(&self, part: usize) -> impl FnMut(usize) -> bool {
+        let source = &self.job.parts[part];
+        let mut rows = 0;
+        move |more| {
+            let bytes = |rows: usize| source.bytes * rows as u64 / source.rows().max(1) as u64;
+            self.progress.advance(bytes(rows + more) - bytes(rows));
+            rows += more;
+            !self.stops()
+        }
+    }
+
+    /// Reads a part back that an interrupted run has finished.
+    fn read_again(&self, part: usize, written: &WrittenPart) -> Result<(), JobError> {
+        let manifest = self.folder.manifest();
+        let path = self.folder.path().join(&manifest.parts[part].file);
+        let whole = read_back(&path, manifest.output_format, &written.reports, self.watch(part))?;
+        if whole { Ok(()) } else { Err(self.stopped()) }
+    }
+
+    async fn part(&self, part: usize) -> Result<Worked<'_>, JobError> {
         let mut stream = self.plan.execute(part, Arc::clone(&self.context))?;
         let mut writer = match self.files {
             Some(files) => Writer::Rows(files.part(self.folder.manifest(), part)?),
             None => Writer::Part(Box::new(PartWriter::create(self.folder.path(), self.folder.manifest(), part)?)),
         };
         let mut tally = Tally::default();
-        let source = &self.job.parts[part];
-        let bytes = |rows: usize| source.bytes * rows as u64 / source.rows().max(1) as u64;
-        let mut rows = 0;
+        let mut watch = self.watch(part);
         loop {
-            if self.cancel.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
-                return Err(JobError::Cancelled(self.folder.path().to_owned()));
+            if self.stops() {
+                return Err(self.stopped());
             }
             let started = Instant::now();
             let Some(batch) = stream.next().await else { break };
-            let batch = batch.map_err(|error| name_the_tensor(self.job, source, error))?;
+            let batch = batch.map_err(|error| name_the_tensor(self.job, &self.job.parts[part], error))?;
             match &mut writer {
                 Writer::Rows(rows) => rows.write(&batch)?,
                 Writer::Part(part) => part.write(&batch)?,
             }
             tally.add(&batch, started.elapsed().as_secs_f64())?;
-            self.progress.advance(bytes(rows + batch.num_rows()) - bytes(rows));
-            rows += batch.num_rows();
+            watch(batch.num_rows());
         }
         let written = match writer {
             Writer::Rows(rows) => rows.finish(&tally.errors)?,
             Writer::Part(part) => part.finish(&tally.errors)?,
         };
+        if self.read_back && !written.read_back(self.watch(part))? {
+            return Err(self.stopped());
+        }
         Ok((written, tally.seconds))
     }
 }

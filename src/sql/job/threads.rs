@@ -1,8 +1,11 @@
 //! Threads that take parts in order, and stop when one fails.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::ScopedJoinHandle,
 };
 
 use super::{Destination, JobError};
@@ -22,29 +25,41 @@ pub fn threads_within(limit: Option<u64>, threads: usize, loaded: u64) -> Result
     Ok(threads.clamp(1, usize::try_from(within).unwrap_or(usize::MAX)))
 }
 
-/// Calls `work` with each part, on as many threads; whichever is free takes the next. The results are in the order of the
-/// parts. After a failure `failed` is set, and no more parts are taken.
+/// Calls `work` with each part, on as many threads; whichever is free takes the next. What `work` gives goes through
+/// `settle` while the same thread works on the part after. The results are in the order of the parts. After a failure
+/// `failed` is set, and no more parts are taken.
 ///
 /// # Errors
 /// That of the first part that failed by itself, rather than because it was stopped.
-pub fn take_parts<T: Send>(
+pub fn take_parts<T: Send, U: Send>(
     parts: &[usize],
     threads: usize,
     failed: &AtomicBool,
     work: impl Fn(usize) -> Result<T, JobError> + Sync,
-) -> Result<Vec<(usize, T)>, JobError> {
+    settle: impl Fn(T) -> Result<U, JobError> + Sync,
+) -> Result<Vec<(usize, U)>, JobError> {
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Result<T, JobError>)>> = Mutex::new(Vec::new());
+    let results: Mutex<Vec<(usize, Result<U, JobError>)>> = Mutex::new(Vec::new());
+    let finish = |part: usize, result: Result<U, JobError>| {
+        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        results.lock().unwrap_or_else(PoisonError::into_inner).push((part, result));
+    };
+    let (work, settle, finish) = (&work, &settle, &finish);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(parts.len()) {
             scope.spawn(|| {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
-                    let result = work(part);
-                    let stop = result.is_err();
-                    failed.fetch_or(stop, Ordering::Relaxed);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((part, result));
-                    if stop {
-                        break;
+                let mut settling: Option<ScopedJoinHandle<()>> = None;
+                while !failed.load(Ordering::Relaxed)
+                    && let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)).copied()
+                {
+                    let worked = work(part);
+                    // One at a time: a disk that is slower than the work holds it up here, not in memory.
+                    if let Some(before) = settling.take() {
+                        before.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    }
+                    match worked {
+                        Ok(worked) => settling = Some(scope.spawn(move || finish(part, settle(worked)))),
+                        Err(error) => finish(part, Err(error)),
                     }
                 }
             });

@@ -45,7 +45,7 @@ impl Run {
             for batch in output(&self.model, &self.parts[number], 1000) {
                 writer.write(&batch).unwrap();
             }
-            folder.add(number, writer.finish(&HashMap::new()).unwrap()).unwrap();
+            folder.add(number, writer.finish(&HashMap::new()).unwrap().settle().unwrap()).unwrap();
         }
     }
 

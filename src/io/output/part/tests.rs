@@ -13,7 +13,7 @@ use crate::{
     io::{
         Dtype, Model, Rules, Scan,
         model::tests::write,
-        output::{PartReader, read_report},
+        output::{PartReader, read_back, read_report},
     },
     types::{
         Bits, QuantizeOptions,
@@ -98,6 +98,8 @@ fn written(
         writer.write(batch).unwrap();
     }
     let part = writer.finish(&sums(batches)).unwrap();
+    assert!(part.read_back(|_| true).unwrap() && !part.read_back(|_| false).unwrap());
+    let part = part.settle().unwrap();
     assert_eq!(manifest.output_format, format);
     (std::fs::read(folder.path().join(&manifest.parts[0].file)).unwrap(), part, folder)
 }
@@ -128,6 +130,40 @@ fn a_part_reads_back_as_written() {
     }
 }
 
+/// What is said of a file when it is read back as a part.
+fn problem(path: &Path, format: OutputFormat, meant: &[TensorReport]) -> String {
+    read_back(path, format, meant, |_| true).unwrap_err().to_string()
+}
+
+#[test]
+fn a_part_that_is_not_what_was_meant_is_refused_when_it_is_read_back() {
+    let source = tempfile::tempdir().unwrap();
+    let (model, parts) = model(source.path(), 1 << 20);
+    let rows = output(&model, &parts[0], 1 << 20);
+    for format in OutputFormat::PARTS {
+        let manifest = manifest(&model, &parts, format);
+        let (bytes, part, folder) = written(format, &rows, &manifest);
+        let path = folder.path().join(&manifest.parts[0].file);
+        assert!(read_back(&path, format, &part.reports, |_| true).unwrap());
+        // One bit of a code of the first quantized row.
+        let row = rows.iter().find(|row| row.column(5).is_valid(0)).unwrap();
+        let codes = row.column(5).as_struct().column_by_name("codes").unwrap();
+        let codes = codes.as_binary::<i32>().value(0).to_owned();
+        let at = bytes.windows(codes.len()).position(|window| window == codes).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        let message = problem(&path, format, &part.reports);
+        assert!(message.ends_with("tensor 'layers.0.a.weight': was read back as other than was written"), "{message}");
+        // A tensor too few, and one too many.
+        std::fs::write(&path, bytes).unwrap();
+        let message = problem(&path, format, &part.reports[..3]);
+        assert!(message.ends_with("was read back, but not written"), "{message}");
+        let more = [part.reports.as_slice(), &part.reports[..1]].concat();
+        assert!(problem(&path, format, &more).ends_with("was read back as other than was written"));
+    }
+}
+
 #[test]
 fn batches_cut_otherwise_give_the_same_file() {
     let source = tempfile::tempdir().unwrap();
@@ -143,7 +179,7 @@ fn batches_cut_otherwise_give_the_same_file() {
             for batch in batches {
                 writer.write(batch).unwrap();
             }
-            writer.finish(&HashMap::new()).unwrap().digest
+            writer.finish(&HashMap::new()).unwrap().settle().unwrap().digest
         };
         let expected = bytes(&rows);
         assert_eq!(bytes(std::slice::from_ref(&whole)), expected);
