@@ -20,6 +20,10 @@ def thread_counts(text: str) -> list[int]:
     return counts
 
 
+def label(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="all sizes, and streaming against batch")
@@ -50,12 +54,12 @@ def main() -> int:
                 speedup = first.median / result.median
                 result.more = {"speedup": speedup, "efficiency": speedup / threads}
                 report.text(f"{'':<52} speedup {speedup:.2f}, efficiency {100 * speedup / threads:.0f} %")
-                speedups.setdefault(f"{model}, {method}", {})[f"{threads} threads"] = speedup
+                speedups.setdefault(f"{model}, {method}", {})[label(threads)] = speedup
             most = max(arguments.cores)
             if most > 1:
                 usable = min(most, cores())
                 wanted = 4.0 if usable >= 8 else 0.8 * usable
-                speedup = speedups[f"{model}, {method}"][f"{most} threads"]
+                speedup = speedups[f"{model}, {method}"][label(most)]
                 report.target(
                     f"{model}, {method}: speedup on {most} threads",
                     speedup,

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         gguf_type_for: Patterns | Mapping[str, str]
         misfit: str | None
         gguf_architecture: str | None
+        gguf_pre: str | None
         activations: Path | None
         time_groups: int | None
         time_method: str | None
@@ -103,6 +104,7 @@ def quantize_model(
     gguf_type_for: Patterns | Mapping[str, str] = (),
     misfit: str | None = None,
     gguf_architecture: str | None = None,
+    gguf_pre: str | None = None,
     activations: Path | None = None,
     time_groups: int | None = None,
     time_method: str | None = None,
@@ -147,6 +149,7 @@ def quantize_model(
         misfit: a tensor whose rows are not whole blocks of its type: 'fallback' (to a type of 32 weights where that fits; the
             default), 'keep' (as it is) or 'error'.
         gguf_architecture: the `general.architecture` of 'gguf', such as 'flux'; by the tensors' names when left out.
+        gguf_pre: the `tokenizer.ggml.pre` of 'gguf', such as 'qwen2', where the tokenizer's split pattern is not known.
         activations: a file of activations that calibration wrote: make a quantizer for the input of each quantized layer.
         time_groups: groups of timesteps with a quantizer of their own; 8 when left out, or the profile's.
         time_method: how time is cut: 'optimal' (the default), 'uniform' or 'quantile'.
@@ -195,6 +198,7 @@ def quantize_model(
         gguf_type_for=gguf_type_for,
         misfit=misfit,
         gguf_architecture=gguf_architecture,
+        gguf_pre=gguf_pre,
         activations=None if activations is None else os.fspath(activations),
         time_groups=time_groups,
         time_method=time_method,

@@ -29,10 +29,12 @@ pub fn fail(code: i32, arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    assert!(stderr.starts_with("error: ") && !stderr.contains("backtrace"), "{arguments:?}: {stderr}");
+    // A run of more than five seconds, as on a busy machine, says how far it is.
+    let errors: Vec<_> = stderr.lines().filter(|line| !line.ends_with(" s left")).collect();
+    let [error] = errors[..] else { panic!("{arguments:?}: {stderr}") };
+    assert!(error.starts_with("error: ") && !error.contains("backtrace"), "{arguments:?}: {stderr}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
-    stderr
+    format!("{error}\n")
 }
 
 pub struct Place {
