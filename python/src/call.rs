@@ -19,8 +19,8 @@ use crate::{
     runtime::on_all_cores,
 };
 
-/// The functions that put their result in a table where the argument was: the argument's column and the result's.
-const REPLACES: [(&str, &str, &str); 2] = [("quantize", WEIGHTS, QUANTIZED), ("dequantize", QUANTIZED, WEIGHTS)];
+/// The functions that put their result in a table where the argument was, and the name of its column.
+const REPLACES: [(&str, &str); 2] = [("quantize", QUANTIZED), ("dequantize", WEIGHTS)];
 
 /// Reads the arguments of the function `name`.
 pub fn inputs(name: &str, given: &[Bound<'_, PyAny>]) -> PyResult<(&'static [Argument], Vec<Input>)> {
@@ -220,7 +220,7 @@ impl ArrayReader for Results {
 #[pyfunction]
 pub fn call(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
     let (signature, inputs) = inputs(name, &arguments)?;
-    let replaces = REPLACES.into_iter().find_map(|(function, _, result)| (function == name).then_some(result));
+    let replaces = REPLACES.into_iter().find_map(|(function, result)| (function == name).then_some(result));
     let many = inputs.iter().any(|input| match input {
         Input::Array(array) => array.len() != 1,
         Input::Stream(_) => true,

@@ -1,7 +1,5 @@
 //! `hessian`: the mean outer product of rows, as an aggregate.
 
-use std::hash::{Hash, Hasher};
-
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
@@ -41,25 +39,10 @@ pub fn udaf() -> AggregateUDF {
     AggregateUDF::new_from_impl(Adapter { signature: Signature::user_defined(Volatility::Immutable), documentation })
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Adapter {
     signature: Signature,
     documentation: Documentation,
-}
-
-// There is one.
-impl PartialEq for Adapter {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Adapter {}
-
-impl Hash for Adapter {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        NAME.hash(state);
-    }
 }
 
 impl AggregateUDFImpl for Adapter {

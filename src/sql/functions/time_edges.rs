@@ -7,7 +7,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
     common::{DataFusionError, Result, ScalarValue, exec_datafusion_err},
     logical_expr::{
-        Accumulator, AggregateUDF, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility,
+        Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::format_state_name,
     },
@@ -15,6 +15,7 @@ use datafusion::{
 
 use super::{
     argument::{Argument, Kind, coerce, edges_type},
+    channel::SECTION,
     scalar::documentation,
 };
 use crate::{
@@ -47,12 +48,11 @@ const DESCRIPTION: &str = "The timesteps at which one group of timesteps ends an
 
 /// The function as `DataFusion` calls it.
 pub fn udaf() -> AggregateUDF {
-    let section = DocSection { include: true, label: "Aggregate functions", description: None };
     let example = "SELECT time_edges(t, lo, hi, 2) AS edges \
                    FROM (VALUES (0, -1.0, 9.0), (10, -1.0, 2.0), (20, -1.0, 1.0)) AS ranges(t, lo, hi)";
     AggregateUDF::new_from_impl(Adapter {
         signature: Signature::user_defined(Volatility::Immutable),
-        documentation: documentation(section, NAME, DESCRIPTION, ARGUMENTS, example),
+        documentation: documentation(SECTION, NAME, DESCRIPTION, ARGUMENTS, example),
     })
 }
 
