@@ -1,12 +1,14 @@
 //! `quantize_model`: the command `arrow-quant quantize`, with a callable for its progress.
 
 use std::{
+    convert::Infallible,
     ffi::OsString,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError, SyncSender},
     },
-    thread::{self, Thread},
+    thread,
 };
 
 use arrow_array::StructArray;
@@ -25,75 +27,75 @@ struct Counter {
     done: AtomicU64,
 }
 
-impl Progress for Counter {
+/// Counts what is done, and waits at a start until Python has been told of it: however short the run is, what progress
+/// raises there stops it.
+struct Teller {
+    counter: Arc<Counter>,
+    starts: SyncSender<SyncSender<Infallible>>,
+}
+
+impl Progress for Teller {
     fn start(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
+        self.counter.total.store(total, Ordering::Relaxed);
+        self.counter.done.store(0, Ordering::Relaxed);
+        let (told, waits) = mpsc::sync_channel(0);
+        // Nobody listens after an error; `told` is never sent to, but let go of.
+        if self.starts.send(told).is_ok() {
+            let Err(_) = waits.recv();
+        }
     }
 
     fn advance(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.counter.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn finish(&self) {}
 }
 
-/// Tells the caller that the run has ended, in whatever way.
-struct Finished {
-    finished: Arc<AtomicBool>,
-    caller: Thread,
-}
-
-impl Drop for Finished {
-    fn drop(&mut self) {
-        self.finished.store(true, Ordering::Release);
-        self.caller.unpark();
-    }
-}
-
 /// Runs `arrow-quant quantize` with the arguments given. `progress(done, total)`, in bytes of the source, is called by the
 /// thread that called this; what it raises, and Ctrl-C, stops the run.
 #[pyfunction]
-pub fn quantize_model<'py>(
-    py: Python<'py>,
+pub fn quantize_model(
+    py: Python<'_>,
     arguments: Vec<OsString>,
-    progress: Option<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyDict>> {
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'_, PyDict>> {
     let counter = Arc::new(Counter::default());
     let cancel = Arc::new(Cancel::new(false));
-    let finished = Arc::new(AtomicBool::new(false));
+    let (starts, started) = mpsc::sync_channel(0);
     let worker = {
-        let (counter, cancel, finished) = (Arc::clone(&counter), Arc::clone(&cancel), Arc::clone(&finished));
-        let guard = Finished { finished, caller: thread::current() };
-        thread::spawn(move || {
-            let _guard = guard;
-            cli::quantize(&arguments, &*counter, &cancel)
-        })
+        let (teller, cancel) = (Teller { counter: Arc::clone(&counter), starts }, Arc::clone(&cancel));
+        thread::spawn(move || cli::quantize(&arguments, &teller, &cancel))
     };
     let mut told = None;
-    let mut tell = |done: u64| {
-        let now = (done, counter.total.load(Ordering::Relaxed));
+    let mut tell = |py: Python<'_>| {
+        let now = (counter.done.load(Ordering::Relaxed), counter.total.load(Ordering::Relaxed));
         if let Some(progress) = &progress
             && now.1 > 0
             && told != Some(now)
         {
             told = Some(now);
-            progress.call1(now)?;
+            progress.call1(py, now)?;
         }
-        Ok(())
+        py.check_signals()
     };
-    let mut result = Ok(());
-    while result.is_ok() && !finished.load(Ordering::Acquire) {
-        py.detach(|| thread::park_timeout(PATIENCE));
-        result = py.check_signals().and_then(|()| tell(counter.done.load(Ordering::Relaxed)));
-    }
-    if result.is_err() {
-        cancel.store(true, Ordering::Relaxed);
-    }
+    let result: PyResult<_> = py.detach(move || {
+        loop {
+            let waiting = match started.recv_timeout(PATIENCE) {
+                Ok(waiting) => Some(waiting),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            Python::attach(&mut tell).inspect_err(|_| cancel.store(true, Ordering::Relaxed))?;
+            drop(waiting);
+        }
+        Ok(tell)
+    });
     let outcome = py.detach(|| worker.join());
-    result?;
+    let mut tell = result?;
     let outcome = outcome.map_err(|_| crate::error::Kind::Other.exception("the run ended with a panic"))?;
     let outcome = outcome.map_err(|error| of_command(&error))?;
-    tell(counter.done.load(Ordering::Relaxed))?;
+    tell(py)?;
     describe(py, outcome)
 }
 

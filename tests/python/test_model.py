@@ -82,6 +82,18 @@ def test_what_progress_raises_stops_the_run_and_resume_goes_on(digits_dit, tmp_p
     assert report.summary["quantized_tensors"] == 15
 
 
+def test_progress_is_told_of_the_start_of_every_scan_and_of_the_end(digits_dit, tmp_path):
+    told = []
+    arrow_quant.quantize_model(digits_dit, tmp_path / "out", target_bpw=3.2, progress=lambda *now: told.append(now))
+    starts = [at for at, (done, _) in enumerate(told) if done == 0]
+    assert len(starts) == 2, told
+    for start, end in zip(starts, [*starts[1:], len(told)], strict=True):
+        scan = told[start:end]
+        assert scan == sorted(scan)
+        assert len({total for _, total in scan}) == 1
+    assert told[-1][0] == told[-1][1]
+
+
 def test_a_path_may_begin_with_a_dash(digits_dit, tmp_path, monkeypatch):
     (tmp_path / "--version").symlink_to(digits_dit)
     monkeypatch.chdir(tmp_path)
