@@ -10,7 +10,7 @@ use crate::{
     io::output::ErrorSums,
     sql::{
         Session,
-        compare::{Difference, compare},
+        compare::{Compared, Difference, compare},
     },
 };
 
@@ -36,21 +36,21 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let workers = Workers::new(arguments.threads)?;
     let session = Session::new(threads)?;
     let (reference, candidate) = (arguments.reference.clone(), arguments.candidate.clone());
-    let differences = workers.run(async move { Ok(compare(&session, &reference, &candidate).await?) })?;
-    let errors = differences.iter().filter_map(|(_, difference)| match difference {
+    let tensors = workers.run(async move { Ok(compare(&session, &reference, &candidate).await?) })?;
+    let errors = tensors.iter().filter_map(|tensor| match &tensor.difference {
         Difference::Error(sums) => Some(sums),
         _ => None,
     });
     let total = errors.copied().reduce(ErrorSums::merge);
     let mut out = stdout().lock();
     if arguments.json {
-        let tensors: Vec<_> = differences.iter().map(|(name, difference)| json(name, difference)).collect();
+        let tensors: Vec<_> = tensors.iter().map(json).collect();
         let document = serde_json::json!({ "tensors": tensors, "total": total.as_ref().map(figures) });
         return Ok(writeln!(out, "{document}")?);
     }
-    let width = differences.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(TOTAL.len());
+    let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(TOTAL.len());
     writeln!(out, "{:<width$}  {:>9} {:>10} {:>12} {:>12}", "tensor", "SQNR dB", "cosine", "mse", "max error")?;
-    for (name, difference) in &differences {
+    for Compared { name, difference, .. } in &tensors {
         match difference {
             Difference::Error(sums) => writeln!(out, "{name:<width$}  {}", line(sums))?,
             other => writeln!(out, "{name:<width$}  {}", words(other))?,
@@ -58,6 +58,18 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     if let Some(total) = &total {
         writeln!(out, "{TOTAL:<width$}  {}", line(total))?;
+    }
+    if let Some(example) = tensors.iter().find(|tensor| tensor.renamed.is_some()) {
+        let count = |counts: fn(&&Compared) -> bool| tensors.iter().filter(counts).count();
+        writeln!(
+            out,
+            "{} tensors are there by the names that llama.cpp has for them, such as {} for {}; the rows of {} are in its \
+             order and were put back",
+            count(|tensor| tensor.renamed.is_some()),
+            example.renamed.as_deref().unwrap_or_default(),
+            example.name,
+            count(|tensor| tensor.reordered),
+        )?;
     }
     Ok(())
 }
@@ -78,12 +90,17 @@ fn words(difference: &Difference) -> String {
     }
 }
 
-fn json(name: &str, difference: &Difference) -> serde_json::Value {
+fn json(tensor: &Compared) -> serde_json::Value {
+    let Compared { name, renamed, reordered, difference } = tensor;
     let mut object = match difference {
         Difference::Error(sums) => figures(sums),
         _ => serde_json::json!({}),
     };
-    object["name"] = name.into();
+    object["name"] = name.as_str().into();
+    if let Some(renamed) = renamed {
+        object["candidate_name"] = renamed.as_str().into();
+        object["reordered"] = (*reordered).into();
+    }
     object["difference"] = words(difference).into();
     object
 }

@@ -1,6 +1,10 @@
 //! How far two models lie apart, tensor by tensor, through `sql/compare.sql`.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use arrow::compute::concat_batches;
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
@@ -15,7 +19,9 @@ use super::{
 };
 use crate::io::{
     IoError, Model, OutputFormat, QuantizedModel, Tensor,
+    export::EngineNames,
     output::{EQUALIZATION, ErrorSums, MANIFEST, Manifest},
+    piece::Order,
 };
 
 /// What became of one tensor of the reference.
@@ -36,47 +42,115 @@ pub enum Difference {
     Error(ErrorSums),
 }
 
+/// A tensor and what became of it.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    /// What the reference calls it; what the candidate does where the reference lacks it.
+    pub name: String,
+    /// What the candidate calls it, where that is another name.
+    pub renamed: Option<String>,
+    /// Whether its rows are in another order there, and were compared with those that they are.
+    pub reordered: bool,
+    /// How far it lies.
+    pub difference: Difference,
+}
+
 /// Compares every tensor of the two models, in the order of the reference. Each is anything that [`Model::open`] reads.
+///
+/// Tensors belong together by their names. Where one model is a GGUF file with the names and the order of rows that
+/// llama.cpp has for its architecture, and the other has those of the checkpoint, what the export made of each counts.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub async fn compare(session: &Session, reference: &Path, candidate: &Path) -> Result<Vec<(String, Difference)>> {
+pub async fn compare(session: &Session, reference: &Path, candidate: &Path) -> Result<Vec<Compared>> {
     let left = register(session, "reference", reference).await?;
     let right = register(session, "candidate", candidate).await?;
-    let mut differences = Vec::new();
+    let pairs = pairs(&left, &right).map_err(external)?;
+    let mut all = Vec::new();
     for name in &left.order {
-        let difference = match (&left.shapes[name], right.shapes.get(name)) {
-            (_, None) => Difference::Missing { in_candidate: true },
-            (shape, Some(other)) if shape != other => Difference::Shape(shape.clone(), other.clone()),
-            _ => one_tensor(session, name).await?,
+        let (difference, pair) = match (&left.shapes[name], pairs.get(name)) {
+            (_, None) => (Difference::Missing { in_candidate: true }, None),
+            (shape, Some(pair)) if *shape != right.shapes[&pair.name] => {
+                (Difference::Shape(shape.clone(), right.shapes[&pair.name].clone()), Some(pair))
+            }
+            (_, Some(pair)) => (one_tensor(session, name, pair).await?, Some(pair)),
         };
-        differences.push((name.clone(), difference));
+        let renamed = pair.map(|pair| pair.name.clone()).filter(|other| other != name);
+        let reordered = pair.is_some_and(|pair| pair.dealt != SAME_ORDER);
+        all.push(Compared { name: name.clone(), renamed, reordered, difference });
     }
-    for name in right.order.into_iter().filter(|name| !left.shapes.contains_key(name)) {
-        differences.push((name, Difference::Missing { in_candidate: false }));
+    let found: BTreeSet<String> = pairs.into_values().map(|pair| pair.name).collect();
+    for name in right.order.into_iter().filter(|name| !found.contains(name)) {
+        let difference = Difference::Missing { in_candidate: false };
+        all.push(Compared { name, renamed: None, reordered: false, difference });
     }
-    Ok(differences)
+    Ok(all)
+}
+
+/// The tensor of the candidate that belongs to one of the reference.
+struct Pair {
+    name: String,
+    /// `$head` and `$share` of the recipe.
+    dealt: (usize, usize),
+}
+
+/// No row is in another place.
+const SAME_ORDER: (usize, usize) = (1, 1);
+
+/// What belongs together, by the name in the reference.
+fn pairs(left: &Side, right: &Side) -> std::result::Result<BTreeMap<String, Pair>, IoError> {
+    let mut pairs = BTreeMap::new();
+    for name in left.order.iter().filter(|name| right.shapes.contains_key(*name)) {
+        pairs.insert(name.clone(), Pair { name: name.clone(), dealt: SAME_ORDER });
+    }
+    let (names, source, is_candidate) = match (left.engine_names(), right.engine_names()) {
+        (None, Some(names)) => (names, left, true),
+        (Some(names), None) => (names, right, false),
+        _ => return Ok(pairs),
+    };
+    for name in &source.order {
+        if pairs.contains_key(name) {
+            continue;
+        }
+        let Some((tensor, order)) = names.find(name)? else { continue };
+        let (one, other) = if is_candidate { (name, &tensor.name) } else { (&tensor.name, name) };
+        // Dealing the other way, what follows each other goes back to where it lay apart.
+        let dealt = match order {
+            Order::Interleaved { head } => (head, if is_candidate { head / 2 } else { 2 }),
+            Order::Rows | Order::Down { .. } => SAME_ORDER,
+        };
+        pairs.entry(one.clone()).or_insert_with(|| Pair { name: other.clone(), dealt });
+    }
+    Ok(pairs)
 }
 
 struct Side {
     order: Vec<String>,
     shapes: BTreeMap<String, Vec<usize>>,
+    /// None: its channels are multiplied, and it is no model.
+    model: Option<Arc<Model>>,
+}
+
+impl Side {
+    fn engine_names(&self) -> Option<EngineNames<'_>> {
+        EngineNames::of(self.model.as_ref()?)
+    }
 }
 
 /// Makes a model the table `name`.
 async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
     let equalized = path.join(MANIFEST).is_file() && Manifest::read(path).map_err(external)?.equalized();
-    let tensors = if equalized {
+    let (tensors, model) = if equalized {
         let model = QuantizedModel::open(path).map_err(external)?;
         register_equalized(session, name, &model).await?;
-        named(model.tensors())
+        (named(model.tensors()), None)
     } else {
         let model = Arc::new(Model::open(path).map_err(external)?);
         session.context().register_table(name, Arc::new(WeightsTable::new(Arc::clone(&model))))?;
-        named(model.tensors())
+        (named(model.tensors()), Some(model))
     };
     let order = tensors.iter().map(|(name, _)| name.clone()).collect();
-    Ok(Side { order, shapes: tensors.into_iter().collect() })
+    Ok(Side { order, shapes: tensors.into_iter().collect(), model })
 }
 
 /// Makes a folder whose channels were multiplied the table `name`: what its codes decode to, divided again.
@@ -107,8 +181,14 @@ fn text(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| external(IoError::file(path, "the path must be valid UTF-8")))
 }
 
-async fn one_tensor(session: &Session, name: &str) -> Result<Difference> {
-    let parameters = ParamValues::from(vec![("name", ScalarValue::from(name))]);
+async fn one_tensor(session: &Session, name: &str, pair: &Pair) -> Result<Difference> {
+    let (head, share) = pair.dealt;
+    let parameters = ParamValues::from(vec![
+        ("reference", ScalarValue::from(name)),
+        ("candidate", ScalarValue::from(pair.name.as_str())),
+        ("head", ScalarValue::Int64(Some(head as i64))),
+        ("share", ScalarValue::Int64(Some(share as i64))),
+    ]);
     let frame = session.sql(recipes::COMPARE.sql).await?.with_param_values(parameters)?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let row = concat_batches(&schema, &frame.collect().await?)?;

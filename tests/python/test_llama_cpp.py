@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 HIDDEN, FEED, HEADS, HEADS_KV, VOCABULARY, BLOCKS = 256, 512, 8, 4, 96, 2
 HEAD = HIDDEN // HEADS
+FIGURES = ("sqnr_db", "cosine", "mse", "max_abs_error", "n")
 QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -212,3 +213,39 @@ def test_what_llama_cpp_cannot_do_without_is_asked_for(program, fails, llada, tm
     assert "tensor 'model.extra.weight': is none of the tensors that llama.cpp has for llada" in error
     program(*command, "--gguf-architecture", "llada")
     assert "--gguf-pre needs" in fails(*command, "--gguf-architecture", "llada", "--gguf-pre", "qwen2")
+
+
+@pytest.mark.parametrize("which", ["dream", "llada"])
+def test_compare_finds_the_tensors_and_rows_of_the_source(program, compare, fails, tmp_path, request, which):
+    folder, tensors = request.getfixturevalue(which)
+    floats, blocks, plain = (tmp_path / name for name in ("floats", "blocks", "plain"))
+    export(program, folder, floats, "--gguf-type", "F32")
+    export(program, folder, blocks, "--gguf-type", "Q8_0")
+    export(program, folder, plain, "--gguf-type", "Q8_0", "--gguf-architecture", which)
+    moved = {name for name, x in tensors.items() if (meant(name, x) != x).any()}
+    assert (which == "dream") == (not moved)
+    for pair in [(folder, floats), (floats, folder)]:
+        rows = compare(*pair)["tensors"]
+        assert len(rows) == len(tensors) and {row["difference"] for row in rows} == {"identical"}
+        source = "name" if pair[0] == folder else "candidate_name"
+        assert {row[source] for row in rows} == set(tensors)
+        assert {row[source] for row in rows if row["reordered"]} == moved
+    # With the names of the source, the same blocks in the order of its rows: compared by name alone.
+    by_name = {row["name"]: row for row in compare(folder, plain)["tensors"]}
+    for row in compare(folder, blocks)["tensors"]:
+        assert row.pop("candidate_name").startswith(("blk.", "token_embd", "output"))
+        assert row.pop("reordered") == (row["name"] in moved)
+        expected = by_name[row["name"]]
+        assert row["difference"] == expected["difference"] and ("n" not in row or row["sqnr_db"] > 40)
+        # The sums are those of the same rows in another order.
+        assert {key: x for key, x in row.items() if key in FIGURES} == pytest.approx(
+            {key: x for key, x in expected.items() if key in FIGURES}, rel=1e-12
+        )
+    assert "such as" not in program("compare", floats, blocks)
+    text = program("compare", folder, blocks)
+    assert f"{len(tensors)} tensors are there by the names that llama.cpp has" in text
+    assert f"the rows of {len(moved)} are in its order" in text
+    # What neither has is named on both sides.
+    save_file(tensors | {"model.extra.weight": matrix(4, HIDDEN, 1)}, folder / "model.safetensors")
+    missing = [row["name"] for row in compare(folder, blocks)["tensors"] if "missing" in row["difference"]]
+    assert missing == ["model.extra.weight"]

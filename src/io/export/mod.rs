@@ -17,7 +17,7 @@ use arrow_array::{Array, ListArray, ListViewArray, RecordBatch, StringViewArray,
 use arrow_schema::{DataType, Field, Schema};
 
 pub use gather::{Container, RowGatherer};
-pub use gguf::{GgufOptions, Misfit};
+pub use gguf::{EngineNames, GgufOptions, Misfit};
 pub use layout::{Layout, PlannedFile};
 
 use super::{

@@ -2,10 +2,13 @@
 //! models that it runs.
 
 mod architecture;
+mod family;
 mod language;
+mod names;
 mod options;
 mod tokenizer;
 
+pub use names::EngineNames;
 pub use options::{GgufOptions, Misfit};
 
 use language::Language;
