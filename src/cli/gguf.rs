@@ -19,7 +19,8 @@ const PRE: &str = "What llama.cpp calls the pattern by which the tokenizer of Dr
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    #[arg(long, value_name = "TYPE", help = TYPE, conflicts_with_all = ["bits", "bits_for"])]
+    #[arg(long, value_name = "TYPE", help = TYPE, conflicts_with_all = ["bits", "bits_for"],
+          value_parser = GgufOptions::parse_kind)]
     gguf_type: Option<Encoding>,
     #[arg(long, value_name = "REGEX=TYPE", help = TYPE_FOR)]
     gguf_type_for: Vec<String>,

@@ -12,7 +12,7 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{CliError, activations, format, goals, options, progress::Reporter, table};
 use crate::{
-    io::{Existing, Rules, output::REPORT},
+    io::{Existing, OutputFolder, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -181,6 +181,11 @@ pub(super) fn plan(
     cancel: &Cancel,
 ) -> Result<PlannedJob, CliError> {
     arguments.check()?;
+    if !arguments.dry_run {
+        // Bits may be chosen by measuring the whole model: what is in the way is said before.
+        let destination = destination(arguments)?;
+        OutputFolder::check_target(&destination.output, destination.existing)?;
+    }
     let goals = arguments.goals.goals();
     let planned = job(arguments, model)?.plan()?;
     let mut planned = planned.reach(goals, arguments.threads(), arguments.memory_limit, progress, cancel)?;

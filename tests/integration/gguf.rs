@@ -76,16 +76,60 @@ fn types_follow_the_options_and_misfits_are_said() {
     assert!(error.contains("tensor 'double_blocks.0.odd.weight': rows of 96 do not divide"), "{error}");
     for (rule, expected) in [
         ("mlp", "is not REGEX=TYPE"),
-        ("mlp=Q9", "has no type of GGUF: the encoding must be F16"),
+        ("mlp=Q9", "has no type of GGUF: it must be one of F32, F16, BF16, Q4_0"),
+        ("mlp=F64", "not 'F64'"),
         ("(=Q4_K", "does not begin with a regular expression"),
         ("nowhere=Q4_K", "matches no quantized tensor"),
     ] {
-        let arguments = ["quantize", &model, "--output", &out, "--format", "gguf", "--gguf-type-for", rule];
+        let other = place.text("other");
+        let arguments = ["quantize", &model, "--output", &other, "--format", "gguf", "--gguf-type-for", rule];
         let error = fail(1, &arguments);
         assert!(error.contains(expected), "{error}");
     }
+    for kind in ["q4_k", "F64", "int4:g32:symmetric:BF16"] {
+        let error = fail(2, &["quantize", &model, "--output", &out, "--format", "gguf", "--gguf-type", kind]);
+        assert!(error.contains("must be one of F32, F16, BF16, Q4_0, Q4_1"), "{error}");
+        assert!(error.contains(&format!("not '{kind}'")) && !error.contains("mixture"), "{error}");
+    }
+    let error = fail(2, &["quantize", &model, "--output", &out, "--format", "gguf", "--gguf-type", "Q4_K_M"]);
+    assert!(error.contains("a mixture is one of them and --gguf-type-for 'REGEX=TYPE', not 'Q4_K_M'"), "{error}");
     let error = fail(1, &["quantize", &model, "--output", &place.text("other"), "--gguf-type", "Q4_K"]);
     assert!(error.contains("need --format gguf"), "{error}");
+}
+
+#[test]
+fn what_is_in_the_way_or_cut_off_is_said_before_any_work() {
+    let (place, model) = model();
+    let out = place.text("out");
+    let run = |output: &str, more: &[&str]| {
+        fail(1, &[&["quantize", &model, "--output", output, "--format", "gguf"], more].concat())
+    };
+    succeed(&["quantize", &model, "--output", &out, "--format", "gguf"]);
+    assert!(run(&out, &[]).contains("exists already; give another output, or replace it with --overwrite"));
+    assert!(run(&place.text("model.gguf"), &[]).contains("is called like a file; the output is a folder"));
+    for more in [&[][..], &["--overwrite"], &["--resume"]] {
+        assert!(run(&model, more).contains("is a file; the output is a folder"));
+    }
+    // Bits that are chosen by measurement: the output is looked at first.
+    let error = fail(1, &["quantize", &model, "--output", &out, "--bits", "2", "--min-sqnr", "200"]);
+    assert!(error.contains("exists already"), "{error}");
+    let copy = format!("COPY (SELECT * FROM safetensors('{model}')) TO '{out}' STORED AS GGUF");
+    assert!(fail(1, &["sql", &copy]).contains("is a folder; rows are written to a file"));
+
+    let whole = fs::read(place.path("out/model.gguf")).unwrap();
+    let cut = place.text("cut.gguf");
+    for (bytes, expected) in [
+        (0, "cut.gguf: is cut off: 4 bytes are needed at byte 0, and 0 are left"),
+        (40, "too many for its 40 bytes"),
+        (whole.len() / 2, "tensor 'double_blocks.0.img_mlp.0.weight': is cut off"),
+    ] {
+        fs::write(&cut, &whole[..bytes]).unwrap();
+        let commands = [&["quantize", &cut, "--output", "x"][..], &["compare", &model, &cut], &["inspect", &cut]];
+        for command in commands {
+            let error = fail(1, command);
+            assert!(error.contains(expected), "{command:?}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -120,6 +164,7 @@ fn what_no_format_of_blocks_has_is_refused_or_carried() {
     let error = fail(1, &["quantize", &large, "--output", &out, "--format", "gguf", "--overwrite"]);
     assert!(error.contains("'a.weight': row 1, element 3 is 1000000, which is beyond what Q4_K holds"), "{error}");
     write(&place.path("bytes.safetensors"), &[("a", Dtype::U8, vec![4], vec![0; 4])]);
-    let error = fail(1, &["quantize", &place.text("bytes.safetensors"), "--output", &out, "--format", "gguf"]);
+    let error =
+        fail(1, &["quantize", &place.text("bytes.safetensors"), "--output", &place.text("b"), "--format", "gguf"]);
     assert!(error.contains("tensor 'a': is U8, which GGUF has no type for"), "{error}");
 }

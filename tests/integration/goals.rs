@@ -123,7 +123,7 @@ fn what_was_asked_for_by_name_holds_under_a_budget() {
 fn a_budget_that_is_too_small_says_the_least_which_then_does() {
     let (_place, model, out) = place();
     for (option, unit) in [("--target-bpw", " bits"), ("--target-size", " bytes")] {
-        let error = fail(1, &["quantize", &model, "--output", &out, option, "2"]);
+        let error = fail(1, &["quantize", &model, "--output", &out, option, "2", "--overwrite"]);
         let least = error.split("the least that can be had is ").nth(1).unwrap().split(unit).next().unwrap();
         succeed(&["quantize", &model, "--output", &out, option, least, "--overwrite"]);
         assert_eq!(figure(&out, "report", "max(bits)"), "2");

@@ -26,7 +26,7 @@ pub const CONFIG: &str = "config.json";
 /// Plans the files. A tensor that the format cannot hold quantized is carried, and its note says why.
 ///
 /// # Errors
-/// The model has no `config.json` or one that is no JSON object; it is quantized already; a header would be longer than
+/// The model has no `config.json`, or one that is no JSON object; it is quantized already; a header would be longer than
 /// the format allows.
 pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Export, IoError> {
     let mut config = read_config(model)?;
@@ -74,6 +74,11 @@ fn add_text(layout: &mut Layout, name: &str, value: &Value) {
 /// The model's configuration.
 fn read_config(model: &Model) -> Result<serde_json::Map<String, Value>, IoError> {
     let path = model.folder().join(CONFIG);
+    if !path.exists() {
+        let problem =
+            "is missing: compressed-tensors writes into it how the model is quantized, and loaders look there";
+        return Err(IoError::file(&path, problem));
+    }
     let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
     let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&text)
         .map_err(|error| IoError::file(&path, format!("is not a JSON object: {error}")))?;

@@ -98,8 +98,11 @@ impl RowGatherer {
     /// Begins the file `path`.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// It is a folder, or cannot be created.
     pub fn create(path: &Path, container: Container) -> Result<Self, IoError> {
+        if path.is_dir() {
+            return Err(IoError::file(path, "is a folder; rows are written to a file"));
+        }
         let spool = beside(path, ".rows.tmp");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&spool);
         let file = BufWriter::with_capacity(1 << 20, file.map_err(IoError::system("create", &spool))?);

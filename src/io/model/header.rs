@@ -26,12 +26,13 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header of file number `file`; what it begins with tells which container it is.
+    /// Reads the header of file number `file`; what it begins with tells which container it is, and where that is neither,
+    /// its name which it was to be.
     ///
     /// # Errors
     /// It is neither safetensors nor GGUF.
     pub fn parse(bytes: &[u8], path: &Path, file: usize) -> Result<Self, IoError> {
-        if bytes.starts_with(&gguf::MAGIC) {
+        if bytes.starts_with(&gguf::MAGIC) || path.extension().is_some_and(|extension| extension == "gguf") {
             let header = gguf::Header::parse(bytes, path)?;
             let metadata = header.pairs.iter().map(|pair| (pair.key.clone(), pair.value.to_text())).collect();
             let tensors = header.entries.into_iter().map(|entry| of_gguf(entry, file)).collect();

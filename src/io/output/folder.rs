@@ -16,6 +16,9 @@ use crate::io::{IoError, Model, QuantizedModel};
 /// The file that a run holds a lock on while it writes a folder.
 const LOCK: &str = ".lock";
 
+/// What names of files end in that an output holds: a folder of such a name would be taken for one.
+const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
+
 /// What to do where the output, or an unfinished run of it, is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -40,35 +43,53 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
+    /// Whether an output can go to `target`, as far as what is there tells: before anything is measured or written.
+    ///
+    /// # Errors
+    /// The target exists (unless it is to be overwritten), is called like a file, or an unfinished run is in the way.
+    pub fn check_target(target: &Path, existing: Existing) -> Result<(), IoError> {
+        let refuse = |path: &Path, problem: &str| Err(IoError::file(path, problem));
+        let partial = beside(target, ".partial")?;
+        let began = exists(&partial)?;
+        if exists(target)? && !target.is_dir() {
+            return refuse(target, "is a file; the output is a folder that holds the weights and what goes with them");
+        }
+        if exists(target)? && existing == Existing::Overwrite {
+            check_ours(target)?;
+        } else if exists(target)? {
+            let complete = existing == Existing::Resume && !began && Manifest::read(target).is_ok();
+            return refuse(
+                target,
+                if complete {
+                    "is complete already; there is nothing to resume"
+                } else {
+                    "exists already; give another output, or replace it with --overwrite"
+                },
+            );
+        } else if FILES.iter().any(|file| target.extension().is_some_and(|extension| extension == *file)) {
+            return refuse(
+                target,
+                "is called like a file; the output is a folder, so give its name without the ending",
+            );
+        }
+        if began && existing == Existing::Refuse {
+            let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
+            return refuse(&partial, problem);
+        }
+        Ok(())
+    }
+
     /// Begins, or goes on with, the output that a manifest describes: makes the folder `TARGET.partial` and writes the
     /// manifest into it.
     ///
     /// # Errors
-    /// The target exists (unless it is to be overwritten), an unfinished run is in the way or differs (the message says
-    /// in what), another run is writing it, or the folder above is missing or not writable.
+    /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the folder above is missing or not writable.
     pub fn create(target: &Path, existing: Existing, manifest: Manifest) -> Result<Self, IoError> {
+        Self::check_target(target, existing)?;
         let partial = beside(target, ".partial")?;
-        let overwrite = existing == Existing::Overwrite;
-        let began = exists(&partial)?;
-        if exists(target)? {
-            if overwrite {
-                check_ours(target)?;
-            } else if existing == Existing::Resume && !began && Manifest::read(target).is_ok() {
-                return Err(IoError::file(target, "is complete already; there is nothing to resume"));
-            } else {
-                return Err(IoError::file(
-                    target,
-                    "exists already; give another output, or replace it with --overwrite",
-                ));
-            }
-        }
+        let (overwrite, began) = (existing == Existing::Overwrite, exists(&partial)?);
         let resumes = began && existing == Existing::Resume && exists(&partial.join(MANIFEST))?;
         if began && !resumes {
-            if existing == Existing::Refuse {
-                let problem =
-                    "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
-                return Err(IoError::file(&partial, problem));
-            }
             check_ours(&partial)?;
             drop(lock(&partial)?);
             fs::remove_dir_all(&partial).map_err(IoError::system("remove", &partial))?;

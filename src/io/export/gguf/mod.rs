@@ -121,15 +121,17 @@ fn quantized(
         choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
     };
     let block = match kind {
+        Encoding::Float(Float::F64) | Encoding::Packed(_) => {
+            return Err(IoError::Request(format!(
+                "'{kind}' is no type of GGUF that engines read; Q4_K and F16 are some"
+            )));
+        }
         Encoding::Float(float) => {
             note(float.to_string());
             choice.options = None;
             return Ok(Element::Plain(dtype_of(float)));
         }
         Encoding::Block(block) => block,
-        Encoding::Packed(_) => {
-            return Err(IoError::Request(format!("'{kind}' is no type of GGUF; give one such as Q4_K or F16")));
-        }
     };
     if fits(block) {
         note(block.to_string());

@@ -86,6 +86,22 @@ impl GgufOptions {
         self.kind_for.iter().map(|rule| compile(rule)).collect()
     }
 
+    /// The type of a name: floats that engines read, or blocks.
+    ///
+    /// # Errors
+    /// It is none; the message lists them.
+    pub fn parse_kind(text: &str) -> Result<Encoding, String> {
+        let floats = [Float::F32, Float::F16, Float::BF16].map(Encoding::Float);
+        let kinds: Vec<Encoding> = floats.into_iter().chain(Block::ALL.map(Encoding::Block)).collect();
+        if let Some(kind) = kinds.iter().find(|kind| kind.dtype() == text) {
+            return Ok(*kind);
+        }
+        let names: Vec<&str> = kinds.iter().map(Encoding::dtype).collect();
+        let is_mixture = text.ends_with("_S") || text.ends_with("_M") || text.ends_with("_L");
+        let hint = if is_mixture { "; a mixture is one of them and --gguf-type-for 'REGEX=TYPE'" } else { "" };
+        Err(format!("must be one of {}{hint}, not '{text}'", names.join(", ")))
+    }
+
     /// The type of a quantized tensor.
     pub(super) fn kind_of(&self, rules: &[(Regex, Encoding)], name: &str, bits: Bits) -> Encoding {
         let ruled = rules.iter().rev().find(|(pattern, _)| pattern.is_match(name)).map(|(_, kind)| *kind);
@@ -101,10 +117,7 @@ impl GgufOptions {
 fn compile(rule: &str) -> Result<(Regex, Encoding), IoError> {
     let refuse = |problem: String| IoError::Request(format!("--gguf-type-for '{rule}' {problem}"));
     let (pattern, kind) = rule.rsplit_once('=').ok_or_else(|| refuse("is not REGEX=TYPE".to_owned()))?;
-    let kind: Encoding = kind.parse().map_err(|error| refuse(format!("has no type of GGUF: {error}")))?;
-    if kind == Encoding::Float(Float::F64) {
-        return Err(refuse("asks for F64, which no engine reads".to_owned()));
-    }
+    let kind = GgufOptions::parse_kind(kind).map_err(|problem| refuse(format!("has no type of GGUF: it {problem}")))?;
     let pattern = Regex::new(pattern).map_err(|error| {
         let error = error.to_string();
         let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");

@@ -144,8 +144,24 @@ fn what_is_no_output_folder_is_never_removed() {
     assert!(message.ends_with("out: is not overwritten: it has no arrow_quant.json, so it is no output folder"));
     let file = run.place.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(OutputFolder::create(&file, Existing::Overwrite, run.manifest()).is_err());
+    for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite] {
+        let message = OutputFolder::create(&file, existing, run.manifest()).unwrap_err().to_string();
+        assert!(
+            message.ends_with("file: is a file; the output is a folder that holds the weights and what goes with them")
+        );
+    }
     assert!(run.target().join("thesis.tex").exists() && file.exists());
+}
+
+#[test]
+fn a_folder_is_not_called_like_a_file() {
+    let run = Run::new();
+    for name in ["model.gguf", "a.safetensors", "b.parquet"] {
+        let target = run.place.path().join(name);
+        let message = OutputFolder::check_target(&target, Existing::Refuse).unwrap_err().to_string();
+        assert!(message.ends_with("give its name without the ending"), "{message}");
+    }
+    OutputFolder::check_target(&run.place.path().join("model-v1.5"), Existing::Refuse).unwrap();
 }
 
 #[test]
