@@ -115,15 +115,26 @@ class PerToken:
         return ((torch.round(x / scale) + zero_point).clamp(0, self.codes) - zero_point) * scale
 
 
+def full_weight(layer, change):
+    """The weights of a layer in full precision, as equalization changes them."""
+    weight = layer.weight
+    if change.get("factors"):
+        weight = weight * torch.tensor(change["factors"])
+    if change.get("row_factors"):
+        weight = weight * torch.tensor(change["row_factors"])[:, None]
+    return weight
+
+
 def variant(folder, full_weights=False, per_token=None):
     """The model of a folder; with its weights in full precision, or with a range per token, where asked for."""
     model = load(folder, load_model(MODEL))
     original = dict(load_model(MODEL).named_modules())
+    path = folder / "equalization.parquet"
+    changes = {row["name"]: row for row in pq.read_table(path).to_pylist()} if path.is_file() else {}
     for name, layer in model.named_modules():
         if isinstance(layer, QuantLinear):
             if full_weights:
-                weight = original[name].weight
-                layer.weight.copy_(weight if layer.input_scale is None else weight / layer.input_scale)
+                layer.weight.copy_(full_weight(original[name], changes.get(f"{name}.weight", {})))
             if per_token is not None:
                 layer.quantizer = PerToken(per_token)
     return model

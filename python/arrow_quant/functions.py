@@ -345,25 +345,47 @@ def error_stats(a: Any, b: Any) -> Any:
 
 
 @overload
-def equalize(weights: ArrayLike, factors: ArrayLike) -> Array: ...
+def equalize(
+    weights: ArrayLike,
+    factors: ArrayLike,
+    channel: float | ArrayLike | None = None,
+    row_factors: ArrayLike | None = None,
+    offsets: ArrayLike | None = None,
+) -> Array: ...
 @overload
-def equalize(weights: ArrayLike | ArrowStream, factors: ArrayLike | ArrowStream) -> Array | ArrayStream: ...
-def equalize(weights: Any, factors: Any) -> Any:
+def equalize(
+    weights: ArrayLike | ArrowStream,
+    factors: ArrayLike | ArrowStream,
+    channel: float | ArrayLike | ArrowStream | None = None,
+    row_factors: ArrayLike | ArrowStream | None = None,
+    offsets: ArrayLike | ArrowStream | None = None,
+) -> Array | ArrayStream: ...
+def equalize(
+    weights: Any,
+    factors: Any,
+    channel: float | ArrayLike | ArrowStream | None = None,
+    row_factors: Any | None = None,
+    offsets: Any | None = None,
+) -> Any:
     """Multiplies each row of weights by one factor per input channel; the activations are divided by the same
     factors.
 
-    NULL where any argument is NULL.
+    Where the factors of the layer after are folded into this one, the row is multiplied by row_factors[channel] as well,
+    and offsets are added. NULL where any argument is NULL.
 
     Args:
         weights: a list of numbers: one row of weights
         factors: one factor per element of the row
+        channel: the row's number in its tensor, counted from 0
+        row_factors: one factor per row of the tensor; all 1 when left out
+        offsets: one number per element of the row; all 0 when left out
 
     Example:
         >>> from arrow_quant import Session
         >>> Session().sql("SELECT equalize([1.0, 2.0], [0.5, 2.0]) AS weights").to_pyarrow().to_pylist()
         [{'weights': [0.5, 4.0]}]
     """
-    return call("equalize", [weights, factors])
+    return call("equalize", [weights, factors, channel, row_factors, offsets])
 
 
 @overload

@@ -62,18 +62,30 @@ impl Arguments {
 }
 
 impl Arguments {
-    /// The recipe that would quantize the weights.
-    pub const fn recipe(&self) -> Recipe {
-        if self.equalize.is_some() { recipes::EQUALIZE } else { recipes::QUANTIZE }
+    /// The recipe that would quantize the weights, into parts or another format.
+    pub const fn recipe(&self, parts: bool) -> Recipe {
+        match (parts, self.equalize.is_some()) {
+            (true, true) => recipes::EQUALIZE,
+            (true, false) => recipes::QUANTIZE,
+            (false, true) => recipes::EXPORT_EQUALIZED,
+            (false, false) => recipes::EXPORT,
+        }
     }
 }
 
 /// What a run made of the activations; `without` are the quantized tensors that had none.
 pub fn text(prepared: Option<&PreparedActivations>, without: &[&str]) -> String {
-    let Some(PreparedActivations { params, equalization }) = prepared else { return String::new() };
+    let Some(PreparedActivations { params, equalization, left_alone }) = prepared else { return String::new() };
     let mut text = format!("{} activation quantizers", params.num_rows());
     if let Some(equalization) = equalization {
-        let _ = write!(text, "; {} layers equalized, to be scaled by input_scale at run time", equalization.num_rows());
+        let (folded, scaled) = (equalization.folded(), equalization.scaled());
+        let _ = write!(text, "; {} layers equalized, {folded} of them folded into the layers before", folded + scaled);
+        if scaled > 0 {
+            let _ = write!(text, ", {scaled} to be scaled by input_scale at run time");
+        }
+    }
+    if let Some((name, reason)) = left_alone.first_key_value() {
+        let _ = write!(text, "; {} left as they are, such as {name}: {reason}", left_alone.len());
     }
     if let Some(first) = without.first() {
         let _ = write!(text, "; none for {} quantized tensors without activations, such as {first}", without.len());

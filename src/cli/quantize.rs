@@ -7,12 +7,11 @@ use std::{
     time::Duration,
 };
 
-use arrow_array::RecordBatch;
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{CliError, activations, format, goals, options, progress::Reporter, table};
 use crate::{
-    io::{Existing, OutputFolder, Rules, output::REPORT},
+    io::{Equalization, Existing, OutputFolder, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -123,9 +122,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     arguments.check()?;
     let (Some(model), false) = (&arguments.model, arguments.print_sql) else {
         let recipe = match (arguments.format.has_parts(), &arguments.hessians) {
-            (false, _) => recipes::EXPORT,
             (true, Some(_)) => recipes::GPTQ,
-            (true, None) => arguments.activations.recipe(),
+            (parts, _) => arguments.activations.recipe(parts),
         };
         if arguments.goals.goals().any() {
             writeln!(out, "{};", recipes::MIXED_PRECISION.sql.trim_end())?;
@@ -324,6 +322,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
 pub(super) fn json(summary: &Summary, gptq_tensors: usize, output: &Path) -> serde_json::Value {
     let totals = &summary.totals;
     let stats = totals.errors.map(|errors| errors.stats());
+    let equalization = summary.activations.as_ref().and_then(|activations| activations.equalization.as_ref());
     serde_json::json!({
         "output": output,
         "tensors": totals.tensors,
@@ -342,8 +341,8 @@ pub(super) fn json(summary: &Summary, gptq_tensors: usize, output: &Path) -> ser
         "peak_memory": summary.peak_memory,
         "resumed_parts": summary.resumed_parts,
         "activation_quantizers": summary.activations.as_ref().map(|activations| activations.params.num_rows()),
-        "equalized_tensors": summary.activations.as_ref().and_then(|activations| activations.equalization.as_ref())
-            .map(RecordBatch::num_rows),
+        "equalized_tensors": equalization.map(|equalization| equalization.folded() + equalization.scaled()),
+        "folded_tensors": equalization.map(Equalization::folded),
         "checked": summary.checked,
     })
 }

@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments, progress: &dyn Progress, cancel: &Cancel) -> R
 
 /// The choices with the bytes of each tensor.
 fn plan_batch(planned: &PlannedJob) -> Result<RecordBatch, CliError> {
-    let choices = planned.choices_batch()?;
+    let choices = planned.choices_batch(None)?;
     let bytes_in = planned.model().tensors().iter().map(|tensor| tensor.bytes() as i64);
     let bytes = [
         ("bytes_in", bytes_in.collect::<Int64Array>()),

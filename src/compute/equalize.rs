@@ -1,6 +1,6 @@
 //! `equalize`: rows of weights times a factor per input channel.
 
-use arrow_array::{Array, ArrayRef, types::Float32Type};
+use arrow_array::{Array, ArrayRef, Int64Array, types::Float32Type};
 
 use super::{
     ComputeError,
@@ -27,36 +27,108 @@ use super::{
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn equalize(weights: &dyn Array, factors: &dyn Array) -> Result<ArrayRef, ComputeError> {
-    let (rows, factors) = (Rows::try_new(weights, "weights")?, Rows::try_new(factors, "factors")?);
-    if factors.len() != rows.len() && factors.len() != 1 {
-        return Err(ComputeError::InvalidArgument(format!(
-            "factors must have 1 row or {}, as many as weights, not {}",
-            rows.len(),
-            factors.len()
-        )));
-    }
+    multiply(weights, factors, None, None)
+}
+
+/// As [`equalize`], each row multiplied by a number of its own as well, and then shifted: the weights become
+/// `weight * factor * row_factors[channel] + offset`, one operation after the other in f32.
+///
+/// `channels` says which row of its tensor each row is; `row_factors` has a number for each row of the tensor, `offsets` one
+/// for each weight. Both are list arrays of floats with one row, for all rows of weights, or one for each. A null on any
+/// side gives null.
+///
+/// # Errors
+/// As [`equalize`]; also when a tensor has no such row.
+pub fn equalize_rows(
+    weights: &dyn Array,
+    factors: &dyn Array,
+    channels: &Int64Array,
+    row_factors: &dyn Array,
+    offsets: Option<&dyn Array>,
+) -> Result<ArrayRef, ComputeError> {
+    multiply(weights, factors, Some((channels, row_factors)), offsets)
+}
+
+fn multiply(
+    weights: &dyn Array,
+    factors: &dyn Array,
+    of_rows: Option<(&Int64Array, &dyn Array)>,
+    offsets: Option<&dyn Array>,
+) -> Result<ArrayRef, ComputeError> {
+    let rows = Rows::try_new(weights, "weights")?;
+    let factors = shared(factors, "factors", rows.len())?;
+    let of_rows = match of_rows {
+        Some((channels, row_factors)) => {
+            check_rows("channels", channels.len(), rows.len())?;
+            Some((channels, shared(row_factors, "row_factors", rows.len())?))
+        }
+        None => None,
+    };
+    let offsets = offsets.map(|offsets| shared(offsets, "offsets", rows.len())).transpose()?;
     let mut builder = ListBuilder::<Float32Type>::with_capacity(rows.len(), 0);
-    let (mut widened, mut widened_factors) = (Vec::new(), Vec::new());
+    let mut scratch: [Vec<f32>; 4] = Default::default();
+    let [widened, widened_factors, widened_row_factors, widened_offsets] = &mut scratch;
     for row in 0..rows.len() {
-        let factor_row = if factors.len() == 1 { 0 } else { row };
-        let (Some(weights), Some(factors)) =
-            (rows.row(row, &mut widened)?, factors.row(factor_row, &mut widened_factors)?)
+        let of = |shared: &Rows<'_>| if shared.len() == 1 { 0 } else { row };
+        let row_factor = match &of_rows {
+            None => Some(1.0),
+            Some((channels, row_factors)) => {
+                row_factor(channels, row_factors.row(of(row_factors), widened_row_factors)?, row)?
+            }
+        };
+        let added = match &offsets {
+            None => Some(&[][..]),
+            Some(offsets) => offsets.row(of(offsets), widened_offsets)?,
+        };
+        let (Some(weights), Some(factors), Some(row_factor), Some(added)) =
+            (rows.row(row, widened)?, factors.row(of(&factors), widened_factors)?, row_factor, added)
         else {
             builder.push_null();
             continue;
         };
-        if weights.len() != factors.len() {
-            let (what, got, expected) = ("factors", factors.len(), weights.len());
-            return Err(ComputeError::Length { row, what, got, expected });
+        for (what, given) in [("factors", Some(factors)), ("offsets", offsets.as_ref().map(|_| added))] {
+            if let Some(got) = given.map(<[f32]>::len).filter(|got| *got != weights.len()) {
+                return Err(ComputeError::Length { row, what, got, expected: weights.len() });
+            }
         }
         let out = builder.push(weights.len())?;
         for ((out, w), factor) in out.iter_mut().zip(weights).zip(factors) {
-            *out = w * factor;
+            *out = w * factor * row_factor;
         }
-        // An infinity or NaN on either side ends in the product.
+        for (out, offset) in out.iter_mut().zip(added) {
+            *out += offset;
+        }
+        // An infinity or NaN on any side ends in the result.
         finite_absmax(out, row)?;
     }
     builder.finish()
+}
+
+/// An array with one row for all rows of weights, or one for each.
+fn shared<'a>(array: &'a dyn Array, what: &'static str, weights: usize) -> Result<Rows<'a>, ComputeError> {
+    let rows = Rows::try_new(array, what)?;
+    check_rows(what, rows.len(), weights)?;
+    Ok(rows)
+}
+
+fn check_rows(what: &str, got: usize, weights: usize) -> Result<(), ComputeError> {
+    if got == weights || got == 1 {
+        return Ok(());
+    }
+    let problem = format!("{what} must have 1 row or {weights}, as many as weights, not {got}");
+    Err(ComputeError::InvalidArgument(problem))
+}
+
+/// The factor of a row of weights, of those of its tensor; none where either is null.
+fn row_factor(channels: &Int64Array, factors: Option<&[f32]>, row: usize) -> Result<Option<f32>, ComputeError> {
+    let at = if channels.len() == 1 { 0 } else { row };
+    let (Some(factors), true) = (factors, channels.is_valid(at)) else { return Ok(None) };
+    let channel = channels.value(at);
+    let factor = usize::try_from(channel).ok().and_then(|channel| factors.get(channel));
+    factor.copied().map(Some).ok_or_else(|| {
+        let count = factors.len();
+        ComputeError::InvalidArgument(format!("row {row}: the channel is {channel}, and there are {count} row_factors"))
+    })
 }
 
 #[cfg(test)]
@@ -73,5 +145,36 @@ mod tests {
         let error = equalize(&weights, &list(&[Some(&[1.0])])).unwrap_err();
         assert_eq!(error.to_string(), "row 0: factors has 1 elements where 2 are expected");
         assert!(equalize(&weights, &list(&[None, None])).is_err());
+    }
+
+    #[test]
+    fn rows_have_a_factor_and_an_offset_of_their_own() {
+        let weights = list(&[Some(&[1.0, 2.0]), None, Some(&[3.0, 4.0]), Some(&[5.0, 6.0])]);
+        let factors = list(&[Some(&[2.0, 0.5])]);
+        let channels = Int64Array::from(vec![Some(1), Some(0), Some(0), None]);
+        let rows = list(&[Some(&[10.0, 100.0])]);
+        let product = equalize_rows(&weights, &factors, &channels, &rows, None).unwrap();
+        assert_eq!(&product, &list(&[Some(&[200.0, 100.0]), None, Some(&[60.0, 20.0]), None]));
+        let offsets = list(&[Some(&[1.0, -1.0])]);
+        let shifted = equalize_rows(&weights, &factors, &channels, &rows, Some(&offsets)).unwrap();
+        assert_eq!(&shifted, &list(&[Some(&[201.0, 99.0]), None, Some(&[61.0, 19.0]), None]));
+        // One for each row of weights, or none.
+        let each = list(&[Some(&[1.0, 1.0]), None, None, Some(&[1.0, 1.0])]);
+        let product = equalize_rows(&weights, &factors, &channels, &each, Some(&offsets)).unwrap();
+        assert_eq!(&product, &list(&[Some(&[3.0, 0.0]), None, None, None]));
+        let error = |channels, rows, offsets| {
+            equalize_rows(&weights, &factors, &channels, &rows, Some(&offsets)).unwrap_err().to_string()
+        };
+        let none = Int64Array::from(vec![0, 0, 2, 0]);
+        assert_eq!(
+            error(none, list(&[Some(&[1.0, 1.0])]), list(&[Some(&[0.0; 2])])),
+            "row 2: the channel is 2, and there are 2 row_factors"
+        );
+        assert_eq!(
+            error(channels.clone(), list(&[Some(&[1.0, 1.0])]), list(&[Some(&[0.0])])),
+            "row 0: offsets has 1 elements where 2 are expected"
+        );
+        let two = list(&[Some(&[1.0]), None]);
+        assert!(error(channels, two, list(&[None])).starts_with("row_factors must have 1 row or 4"));
     }
 }

@@ -48,7 +48,7 @@ pub use decode_as::{decode_as, decode_row};
 pub use dequantize::dequantize;
 pub use encode_as::{Encoder, encode_as, encode_as_weighted};
 pub use equalization_factors::equalization_factors;
-pub use equalize::equalize;
+pub use equalize::{equalize, equalize_rows};
 pub use error::ComputeError;
 pub use error_stats::error_stats;
 pub use gptq::gptq;

@@ -6,6 +6,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 
 use super::{
     IoError, Model, Part,
+    equalization::Change,
     output::{ErrorSums, TensorReport},
     piece::Order,
     scan::{BATCH_BYTES, Run, rows_of},
@@ -22,6 +23,8 @@ pub struct Written<'a> {
     pub name: &'a str,
     /// How its rows follow each other.
     pub order: Order,
+    /// What was changed of its weights before they were stored.
+    pub change: Option<&'a Change>,
 }
 
 /// The error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
@@ -43,7 +46,7 @@ pub fn check_part<'a>(
     let mut sums: BTreeMap<usize, ErrorSums> = BTreeMap::new();
     for run in &part.runs {
         let tensor = &source.tensors()[run.tensor];
-        let Some(Written { name, order }) = written(run.tensor) else {
+        let Some(Written { name, order, change }) = written(run.tensor) else {
             watch((run.rows.len() * tensor.row_bytes()) as u64);
             continue;
         };
@@ -71,7 +74,11 @@ pub fn check_part<'a>(
                     return Err(refuse("was read back with other bytes than it was written with"));
                 }
             } else {
-                let (a, b) = both(WEIGHTS)?;
+                let (a, mut b) = both(WEIGHTS)?;
+                if let Some(change) = change {
+                    let back = change.bring_back(&b, tensor.rows, start);
+                    b = back.map_err(|error| refuse(&error.to_string()))?;
+                }
                 let errors = error_stats(&a, &b).map_err(|error| refuse(&error.to_string()))?;
                 let sum = sums.entry(run.tensor).or_default();
                 *sum = sum.add_rows(&errors, 0..rows.len()).map_err(|problem| refuse(&problem))?;

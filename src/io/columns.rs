@@ -51,9 +51,10 @@ fn fits(given: &DataType, wanted: &DataType) -> bool {
         DataType::Utf8View => given.is_string(),
         DataType::Float64 => given.is_numeric(),
         DataType::Int64 => given.is_integer(),
-        DataType::List(_) => match given {
+        DataType::List(wanted) => match given {
             DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
-                element.data_type().is_floating()
+                let (element, text) = (element.data_type(), wanted.data_type().is_string());
+                if text { element.is_string() } else { element.is_floating() }
             }
             _ => false,
         },

@@ -5,6 +5,7 @@ pub mod check;
 pub mod choice;
 mod columns;
 pub mod dtype;
+pub mod equalization;
 pub mod error;
 pub mod export;
 pub mod gguf;
@@ -21,6 +22,7 @@ pub mod scan;
 
 pub use choice::{Choice, Rules};
 pub use dtype::Dtype;
+pub use equalization::Equalization;
 pub use error::IoError;
 pub use export::{Export, Target};
 pub use model::{Model, Tensor};

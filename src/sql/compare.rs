@@ -9,8 +9,8 @@ use std::{
 use arrow::compute::concat_batches;
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
 use datafusion::{
+    catalog::MemTable,
     common::{DataFusionError, ParamValues, Result, ScalarValue, internal_datafusion_err},
-    datasource::file_format::options::{ArrowReadOptions, ParquetReadOptions},
 };
 
 use super::{
@@ -18,9 +18,9 @@ use super::{
     tables::{WeightsTable, external},
 };
 use crate::io::{
-    IoError, Model, OutputFormat, QuantizedModel, Tensor,
+    Equalization, IoError, Model, Tensor,
     export::EngineNames,
-    output::{EQUALIZATION, ErrorSums, MANIFEST, Manifest},
+    output::{EQUALIZATION, ErrorSums, MANIFEST},
     piece::Order,
 };
 
@@ -127,58 +127,53 @@ fn pairs(left: &Side, right: &Side) -> std::result::Result<BTreeMap<String, Pair
 struct Side {
     order: Vec<String>,
     shapes: BTreeMap<String, Vec<usize>>,
-    /// None: its channels are multiplied, and it is no model.
-    model: Option<Arc<Model>>,
+    model: Arc<Model>,
 }
 
 impl Side {
     fn engine_names(&self) -> Option<EngineNames<'_>> {
-        EngineNames::of(self.model.as_ref()?)
+        EngineNames::of(&self.model)
     }
 }
 
-/// Makes a model the table `name`.
+/// Makes a model the table `name`; what equalization changed of it is brought back.
 async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
-    let equalized = path.join(MANIFEST).is_file() && Manifest::read(path).map_err(external)?.equalized();
-    let (tensors, model) = if equalized {
-        let model = QuantizedModel::open(path).map_err(external)?;
-        register_equalized(session, name, &model).await?;
-        (named(model.tensors()), None)
+    let model = Arc::new(Model::open_equalized(path).map_err(external)?);
+    let context = session.context();
+    let table = WeightsTable::new(Arc::clone(&model));
+    let equalization = path.join(EQUALIZATION);
+    if path.join(MANIFEST).is_file() && equalization.is_file() {
+        let changes = changes(&equalization, &model).map_err(external)?;
+        let (stored, changed) = (format!("{name}_stored"), format!("{name}_changes"));
+        context.register_table(&stored, Arc::new(table))?;
+        context.register_table(&changed, Arc::new(MemTable::try_new(changes.schema(), vec![vec![changes]])?))?;
+        let view = format!(
+            "SELECT {stored}.name, dtype, channel, data, coalesce( \
+               equalize(weights, back_factors, channel, back_row_factors, back_offsets), weights) AS weights \
+             FROM {stored} LEFT JOIN {changed} ON {stored}.name = {changed}.name"
+        );
+        let view = context.sql(&view).await?.into_view();
+        context.register_table(name, view)?;
     } else {
-        let model = Arc::new(Model::open(path).map_err(external)?);
-        session.context().register_table(name, Arc::new(WeightsTable::new(Arc::clone(&model))))?;
-        (named(model.tensors()), Some(model))
-    };
+        context.register_table(name, Arc::new(table))?;
+    }
+    let tensors = named(model.tensors());
     let order = tensors.iter().map(|(name, _)| name.clone()).collect();
     Ok(Side { order, shapes: tensors.into_iter().collect(), model })
 }
 
-/// Makes a folder whose channels were multiplied the table `name`: what its codes decode to, divided again.
-async fn register_equalized(session: &Session, name: &str, model: &QuantizedModel) -> Result<()> {
-    let (files, scales) = (format!("{name}_parts"), format!("{name}_equalization"));
-    let (weights, equalization) = (model.folder().join("weights"), model.folder().join(EQUALIZATION));
-    let context = session.context();
-    match model.manifest().output_format {
-        OutputFormat::Arrow => context.register_arrow(&files, text(&weights)?, ArrowReadOptions::default()).await?,
-        _ => context.register_parquet(&files, text(&weights)?, ParquetReadOptions::default()).await?,
+/// What equalization changed of a model, by the names that it has there. Rows that lie in another order have no factors of
+/// their own: those of queries and keys.
+fn changes(path: &Path, model: &Model) -> std::result::Result<RecordBatch, IoError> {
+    let mut all = Equalization::read(path)?;
+    if let Some(names) = EngineNames::of(model) {
+        all = all.renamed(|name| Ok(names.find(name)?.map(|(tensor, _)| tensor.name.clone())))?;
     }
-    context.register_parquet(&scales, text(&equalization)?, ParquetReadOptions::default()).await?;
-    let view = format!(
-        "SELECT {files}.name, dtype, channel, data, \
-         coalesce(equalize(dequantize(quantized), input_scale), dequantize(quantized)) AS weights \
-         FROM {files} LEFT JOIN {scales} ON {files}.name = {scales}.name"
-    );
-    let view = context.sql(&view).await?.into_view();
-    context.register_table(name, view)?;
-    Ok(())
+    all.table(model, |_| None)
 }
 
 fn named(tensors: &[Tensor]) -> Vec<(String, Vec<usize>)> {
     tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| external(IoError::file(path, "the path must be valid UTF-8")))
 }
 
 async fn one_tensor(session: &Session, name: &str, pair: &Pair) -> Result<Difference> {

@@ -43,8 +43,12 @@ pub const EQUALIZATION_COST: Recipe =
 /// Quantizes as [`QUANTIZE`], equalized.
 pub const EQUALIZE: Recipe = Recipe { name: "equalize", sql: include_str!("../../sql/equalize.sql") };
 
+/// Encodes as [`EXPORT`], equalized.
+pub const EXPORT_EQUALIZED: Recipe =
+    Recipe { name: "export_equalized", sql: include_str!("../../sql/export_equalized.sql") };
+
 /// Every recipe.
-pub const ALL: [Recipe; 11] = [
+pub const ALL: [Recipe; 12] = [
     QUANTIZE,
     EXPORT,
     MIXED_PRECISION,
@@ -56,6 +60,7 @@ pub const ALL: [Recipe; 11] = [
     EQUALIZATION,
     EQUALIZATION_COST,
     EQUALIZE,
+    EXPORT_EQUALIZED,
 ];
 
 #[cfg(test)]

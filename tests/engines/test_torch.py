@@ -196,15 +196,20 @@ def test_equalization_alone_changes_the_output_by_rounding_only(program, digits_
     folder = quantized(program, digits_dit, tmp_path / "out", activations, "--equalize", equalize)
     original = load_model(digits_dit)
     model = load(folder, load_model(digits_dit), activations=False)
-    equalized = pq.read_table(folder / "equalization.parquet").to_pylist()
-    assert equalized
-    for row in equalized:
-        layer = model.get_submodule(row["name"].removesuffix(".weight"))
-        layer.weight.copy_(original.state_dict()[row["name"]] * torch.tensor(row["factors"]))
-    untouched = {row["name"] for row in equalized}
+    equalized = {row["name"]: row for row in pq.read_table(folder / "equalization.parquet").to_pylist()}
+    # Some layers have another before them that takes their factors, some do not.
+    assert any(row["folded_into"] for row in equalized.values())
+    scaled = {name for name, row in equalized.items() if row["input_scale"]}
+    assert scaled
     for name, layer in model.named_modules():
-        if isinstance(layer, QuantLinear) and f"{name}.weight" not in untouched:
-            layer.weight.copy_(original.state_dict()[f"{name}.weight"])
+        if isinstance(layer, QuantLinear):
+            weight, row = original.state_dict()[f"{name}.weight"], equalized.get(f"{name}.weight", {})
+            if row.get("factors"):
+                weight = weight * torch.tensor(row["factors"])
+            if row.get("row_factors"):
+                weight = weight * torch.tensor(row["row_factors"])[:, None]
+            layer.weight.copy_(weight)
+            assert (layer.input_scale is not None) == (f"{name}.weight" in scaled)
     for t in (0, 400, 999):
         expected, got = noise_of(original, t), noise_of(model, t)
         assert (got - expected).abs().max() < 2e-5 * expected.abs().max()
@@ -218,8 +223,10 @@ def test_plain_weights_of_an_equalized_folder_fit_the_original_model(program, di
     for t in (0, 999):
         a, b = noise_of(load_model(digits_dit, weights), t), noise_of(running, t)
         assert (a - b).abs().max() < 2e-5 * b.abs().max()
-    for name, tensor in read_quantized_folder(folder).items():
-        assert np.allclose(weights[name].numpy(), np.float32(tensor), rtol=1e-6), name
+    scales = {row["name"]: row["input_scale"] for row in pq.read_table(folder / "equalization.parquet").to_pylist()}
+    for name, tensor in read_quantized_folder(folder, original=False).items():
+        expected = np.float32(tensor) * np.float32(scales.get(name) or 1)
+        assert np.allclose(weights[name].numpy(), expected, rtol=1e-6), name
 
 
 def test_a_folder_of_another_model_is_refused(program, digits_dit, activations, tmp_path):

@@ -11,7 +11,7 @@ use arrow_array::{
 use arrow_quant::{
     io::{
         QuantizedModel,
-        output::{ACTIVATION_PARAMS, EQUALIZATION},
+        output::{ACTIVATION_PARAMS, EQUALIZATION, Manifest},
     },
     sql::{Session, recipes},
 };
@@ -22,10 +22,11 @@ use datafusion::{
     prelude::ParquetReadOptions,
 };
 use parquet::arrow::ArrowWriter;
+use safetensors::Dtype;
 
 use crate::{
     cli::{Place, fail, succeed},
-    model::{noise, small},
+    model::{self, f32_bytes, noise, small},
 };
 
 const LAYERS: [&str; 3] = [
@@ -85,9 +86,17 @@ async fn session() -> (tempfile::TempDir, Session) {
     for (name, query) in [
         (
             "choices",
-            "SELECT name, 4 AS bits, 32 AS group_size, 'search' AS method, false AS symmetric FROM layers WHERE name LIKE '%proj%' AND channel = 0",
+            "SELECT name, 4 AS bits, 32 AS group_size, 'search' AS method, false AS symmetric, 'BF16' AS encoding, \
+             CAST(NULL AS REAL[]) AS importance FROM layers WHERE name LIKE '%proj%' AND channel = 0",
         ),
         ("factors", "SELECT name, channel_max AS factors, channel_max AS input_scale FROM activations WHERE false"),
+        ("inputs", "SELECT name, name AS input FROM choices"),
+        (
+            "changes",
+            "SELECT name, channel_max AS factors, channel_max AS row_factors, channel_max AS offsets, \
+             channel_max AS back_factors, channel_max AS back_row_factors, channel_max AS back_offsets, \
+             'F32' AS stored_as FROM activations WHERE timestep = 80",
+        ),
         ("alphas", "SELECT * FROM (VALUES (0.5), (NULL)) AS t(alpha)"),
         (
             "candidates",
@@ -122,16 +131,20 @@ async fn table(session: &Session, query: &str, parameters: Option<ParamValues>) 
 #[tokio::test]
 async fn the_recipes_read_weights_once_and_neither_sort_nor_exchange_them() {
     let (_folder, session) = session().await;
-    for recipe in
-        [recipes::TIME_GROUPS, recipes::STATIC, recipes::EQUALIZATION, recipes::EQUALIZATION_COST, recipes::EQUALIZE]
-    {
+    let weighs = [
+        recipes::EQUALIZATION,
+        recipes::EQUALIZATION_COST,
+        recipes::EQUALIZE,
+        recipes::EXPORT,
+        recipes::EXPORT_EQUALIZED,
+    ];
+    for recipe in weighs.into_iter().chain([recipes::TIME_GROUPS, recipes::STATIC]) {
         let frame = session.sql(recipe.sql).await.unwrap().with_param_values(parameters(4, "optimal")).unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
         let physical = displayable(plan.as_ref()).indent(false).to_string();
         let lines: Vec<_> = physical.lines().collect();
         let scans = lines.iter().filter(|line| line.contains("WeightsScan")).count();
-        let reads_weights = [recipes::EQUALIZATION, recipes::EQUALIZATION_COST, recipes::EQUALIZE].contains(&recipe);
-        assert_eq!(scans, usize::from(reads_weights), "{}\n{physical}", recipe.name);
+        assert_eq!(scans, usize::from(weighs.contains(&recipe)), "{}\n{physical}", recipe.name);
         // What lies between the scan of the weights and the first aggregate over them.
         let depth = |line: &str| line.len() - line.trim_start().len();
         let Some(scan) = lines.iter().position(|line| line.contains("WeightsScan")) else { continue };
@@ -199,7 +212,7 @@ async fn equalization_keeps_the_products_of_inputs_and_weights() {
     // One over the factors, by the function itself: absmax of 1 and the factors as weights, alpha 0.
     let query = "SELECT max(error['max_abs']) / sqrt(sum(error['a2']) / sum(error['n'])) < 1e-6 AS same FROM (\
                  SELECT error_stats(weights, equalize(equalize(weights, factors), \
-                 equalization_factors(factors, factors, 0))) AS error FROM layers JOIN found ON layers.name = found.name)";
+                 equalization_factors(factors, factors, 0))) AS error FROM layers JOIN found ON layers.name = found.input)";
     assert!(table(&session, query, None).await.contains("| true |"));
 }
 
@@ -236,26 +249,93 @@ fn a_run_writes_the_quantizers_and_says_what_has_none() {
     assert!(error.contains("is damaged"), "{error}");
 }
 
+/// A place whose model says that it is one of `LLaMA`, with all layers of two blocks.
+fn llama(inner: usize) -> Place {
+    let place = Place::new();
+    let matrix = |rows: usize, length: usize, seed| f32_bytes(&noise(rows * length, seed));
+    let mut tensors = Vec::new();
+    let names: Vec<String> = (0..2).map(|layer| format!("model.layers.{layer}")).collect();
+    let all: Vec<(String, Vec<usize>)> = names
+        .iter()
+        .flat_map(|block| {
+            let attention =
+                ["q", "k", "v", "o"].map(|name| (format!("{block}.self_attn.{name}_proj.weight"), vec![48, 48]));
+            let mlp = ["gate", "up"].map(|name| (format!("{block}.mlp.{name}_proj.weight"), vec![inner, 48]));
+            let norms = ["input", "post_attention"].map(|name| (format!("{block}.{name}_layernorm.weight"), vec![48]));
+            let down = (format!("{block}.mlp.down_proj.weight"), vec![48, inner]);
+            attention.into_iter().chain(mlp).chain([down]).chain(norms)
+        })
+        .collect();
+    for (seed, (name, shape)) in all.iter().enumerate() {
+        let (rows, length) = if let [rows, length] = shape[..] { (rows, length) } else { (1, shape[0]) };
+        tensors.push((name.as_str(), Dtype::F32, shape.clone(), matrix(rows, length, seed as u64)));
+    }
+    model::write(&place.path("model.safetensors"), &tensors);
+    std::fs::write(place.path("config.json"), r#"{"model_type": "llama"}"#).unwrap();
+    write(&place.path("acts.parquet"), &activations());
+    place
+}
+
 #[test]
 fn an_equalized_run_compares_to_the_original_and_is_the_same_for_any_threads() {
-    let place = place();
-    let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
-    for equalize in ["0.5", "log", "auto"] {
-        let mut written = Vec::new();
-        for threads in ["1", "2"] {
-            let out = place.text(&format!("{equalize}-{threads}"));
-            let given = ["--bits", "8", "--activations", &acts, "--equalize", equalize, "--threads", threads];
-            let text = succeed(&[&["quantize", &model, "--output", &out][..], &given].concat());
-            assert!(text.contains("layers equalized, to be scaled by input_scale at run time"), "{text}");
-            let folder = QuantizedModel::open(Path::new(&out)).unwrap();
-            assert!(folder.manifest().equalized());
-            let files = ["weights/part-00000.parquet", EQUALIZATION, ACTIVATION_PARAMS];
-            written.push(files.map(|file| std::fs::read(Path::new(&out).join(file)).unwrap()));
-            // In the original's channels the 8-bit model is near the original.
-            let compared = succeed(&["compare", &model, &out]);
-            assert!(compared.contains("model.layers.0.self_attn.q_proj.weight"), "{compared}");
+    for (place, folds) in [(place(), false), (llama(96), true)] {
+        let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
+        for equalize in ["0.5", "log", "auto"] {
+            let mut written = Vec::new();
+            for threads in ["1", "2", "5"] {
+                let out = place.text(&format!("{equalize}-{threads}"));
+                let given = ["--bits", "8", "--activations", &acts, "--equalize", equalize, "--threads", threads];
+                let text = succeed(&[&["quantize", &model, "--output", &out][..], &given].concat());
+                let scaled = text.contains("to be scaled by input_scale at run time");
+                // Activations are of q_proj and up_proj, which take the output of norms.
+                assert!(text.contains("layers equalized, ") && scaled != folds, "{text}");
+                let folder = QuantizedModel::open(Path::new(&out)).unwrap();
+                assert_eq!(folder.manifest().equalized(), !folds);
+                let files = ["weights/part-00000.parquet", EQUALIZATION, ACTIVATION_PARAMS];
+                written.push(files.map(|file| std::fs::read(Path::new(&out).join(file)).unwrap()));
+                // In the original's channels the 8-bit model is near the original.
+                let compared = succeed(&["compare", &model, &out]);
+                assert!(compared.contains("model.layers.0.self_attn.q_proj.weight"), "{compared}");
+            }
+            assert!(written[0] == written[1] && written[0] == written[2], "{equalize}");
         }
-        assert!(written[0] == written[1], "{equalize}");
+    }
+}
+
+#[test]
+fn a_folded_run_that_was_interrupted_goes_on_and_gives_the_same() {
+    // Large enough for several parts, of the model and of the layer that alpha is chosen for.
+    let place = llama(100_000);
+    let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
+    let (whole, out, partial) = (place.text("whole"), place.text("out"), place.path("out.partial"));
+    let quantize = |out: &str, alpha: &str, more: &[&str]| {
+        let given = ["--activations", &acts, "--equalize", alpha, "--bits", "8"];
+        [&["quantize", &model, "--output", out][..], &given, more].concat().into_iter().map(str::to_owned).collect()
+    };
+    let succeed = |arguments: Vec<String>| succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let fail = |arguments: Vec<String>| fail(1, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    succeed(quantize(&whole, "auto", &["--threads", "1"]));
+    succeed(quantize(&out, "auto", &["--threads", "2"]));
+    // What a run leaves that stopped when one part was missing.
+    let mut manifest = Manifest::read(Path::new(&out)).unwrap();
+    assert!(manifest.parts.len() > 2);
+    manifest.complete = false;
+    manifest.files.clear();
+    manifest.tensors.iter_mut().for_each(|tensor| tensor.bytes = None);
+    for part in &mut manifest.parts {
+        (part.bytes, part.digest) = (None, None);
+    }
+    std::fs::rename(&out, &partial).unwrap();
+    manifest.write(&partial).unwrap();
+    std::fs::remove_file(partial.join(&manifest.parts[2].file)).unwrap();
+    // Another alpha is another run.
+    let error = fail(quantize(&out, "0.6", &["--resume"]));
+    assert!(error.contains("option activations was"), "{error}");
+    succeed(quantize(&out, "auto", &["--resume"]));
+    let read = |folder: &str, file: &str| std::fs::read(Path::new(folder).join(file)).unwrap();
+    let parts = manifest.parts.iter().map(|part| part.file.as_str());
+    for file in parts.chain([EQUALIZATION, ACTIVATION_PARAMS, "arrow_quant.json"]) {
+        assert!(read(&whole, file) == read(&out, file), "{file}");
     }
 }
 
@@ -345,4 +425,9 @@ fn a_profile_sets_what_is_not_given() {
     assert_eq!(options["activations"]["time_groups"], 16);
     let sql = succeed(&["quantize", "--print-sql", "--activations", &acts, "--equalize", "auto"]);
     assert_eq!(sql, recipes::EQUALIZE.sql);
+    let sql = succeed(
+        &[&["quantize", "--print-sql", "--activations", &acts, "--equalize", "auto"][..], &["--format", "safetensors"]]
+            .concat(),
+    );
+    assert_eq!(sql, recipes::EXPORT_EQUALIZED.sql);
 }

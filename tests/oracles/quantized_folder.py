@@ -141,16 +141,42 @@ def assemble(name, rows):
     return np.concatenate(values).reshape(shape)
 
 
-def read_quantized_folder(folder):
-    """All tensors of a folder: name to array, float32 where quantized, else in the dtype they were stored in."""
+def read_quantized_folder(folder, original=True):
+    """All tensors of a folder: name to array, float32 where quantized, else in the dtype they were stored in.
+
+    Of an equalized folder the tensors are those of the model as it was; with `original=False` they are as stored.
+    """
     rows = {}
     for path in part_paths(folder):
         for row in read_part(path):
             rows.setdefault(row["name"], []).append(row)
     tensors = {name: assemble(name, of_tensor) for name, of_tensor in rows.items()}
-    equalization = Path(folder) / "equalization.parquet"
-    if equalization.is_file():
-        # The rows were multiplied by the factors; input_scale, one over each, gives the original's channels back.
-        for row in pq.read_table(equalization).to_pylist():
-            tensors[row["name"]] = tensors[row["name"]] * np.float32(row["input_scale"])
+    if original:
+        for name, (factors, row_factors, offsets) in read_changes(folder, tensors).items():
+            changed = tensors[name].astype(np.float32)
+            tensors[name] = ((changed - offsets) / factors / row_factors).astype(tensors[name].dtype)
     return tensors
+
+
+def read_changes(folder, tensors):
+    """What equalization made of each tensor that it changed: three arrays that broadcast over it.
+
+    A weight became `weight * factors + offsets`, times what its row is multiplied by.
+    """
+    path = Path(folder) / "equalization.parquet"
+    changes = {}
+    for row in pq.read_table(path).to_pylist() if path.is_file() else []:
+        rows, length = rows_of(tensors[row["name"]].shape)
+        lists = [row["factors"] or [1] * length, row["row_factors"] or [1] * rows, row["offsets"] or [0] * length]
+        factors, row_factors, offsets = (np.float32(values) for values in lists)
+        changes[row["name"]] = factors, row_factors[:, None] if rows > 1 else row_factors, offsets
+    return changes
+
+
+def changed(weights, folder):
+    """The weights of a model as equalization changes them, without quantization."""
+    changes = read_changes(folder, weights)
+    weights = {name: np.float32(tensor) for name, tensor in weights.items()}
+    for name, (factors, row_factors, offsets) in changes.items():
+        weights[name] = weights[name] * factors * row_factors + offsets
+    return weights

@@ -4,7 +4,9 @@ import json
 
 import gguf
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from activation_table import write_activations
 from safetensors.numpy import save_file
 
 HIDDEN, FEED, HEADS, HEADS_KV, VOCABULARY, BLOCKS = 256, 512, 8, 4, 96, 2
@@ -249,3 +251,29 @@ def test_compare_finds_the_tensors_and_rows_of_the_source(program, compare, fail
     save_file(tensors | {"model.extra.weight": matrix(4, HIDDEN, 1)}, folder / "model.safetensors")
     missing = [row["name"] for row in compare(folder, blocks)["tensors"] if "missing" in row["difference"]]
     assert missing == ["model.extra.weight"]
+
+
+@pytest.mark.parametrize("which", ["dream", "llada"])
+def test_factors_are_folded_into_the_norms_and_the_rows_of_up(program, compare, tmp_path, request, which):
+    folder, tensors = request.getfixturevalue(which)
+    noise = np.random.default_rng(4)
+    matrices = {name: x for name, x in tensors.items() if x.ndim == 2 and (".layers." in name or ".blocks." in name)}
+    widths = np.exp(noise.standard_normal(max(HIDDEN, FEED)))
+    inputs = {name: noise.standard_normal((8, x.shape[1])) * widths[: x.shape[1]] for name, x in matrices.items()}
+    activations = write_activations(tmp_path / "acts.parquet", {name: np.float32(x) for name, x in inputs.items()})
+    out = tmp_path / "out"
+    options = ["--gguf-type", "Q8_0", "--activations", activations, "--equalize", 0.5]
+    stored = {tensor.name: tensor for tensor in export(program, folder, out, *options).tensors}
+    rows = {row["name"]: row for row in pq.read_table(out / "equalization.parquet").to_pylist()}
+    # With half as many heads for values as for queries the output of attention is left alone.
+    assert sum(bool(row["folded_into"]) for row in rows.values()) == 6 * BLOCKS
+    notes = {row["name"]: row["note"] for row in pq.read_table(out / "report.parquet").to_pylist()}
+    alone = [name for name, note in notes.items() if note and "not equalized: " in note]
+    assert len(alone) == BLOCKS and all("o_proj" in name or "attn_out" in name for name in alone)
+    assert "has 128 rows, not 256 for its 256 channels" in notes[alone[0]]
+    (norm,) = [name for name in tensors if ".0." in name and name.endswith(("input_layernorm.weight", "attn_norm.weight"))]
+    (query,) = [name for name in tensors if ".0." in name and name.endswith("q_proj.weight")]
+    assert np.allclose(stored["blk.0.attn_norm.weight"].data, tensors[norm] / np.float32(rows[query]["factors"]), rtol=1e-6)
+    # Measured in the channels and rows of the source.
+    for row in compare(folder, out)["tensors"]:
+        assert "n" not in row or row["sqnr_db"] is None or row["sqnr_db"] > 35, row

@@ -48,8 +48,9 @@ class Folder:
         table = self._table("equalization.parquet")
         if table is None:
             return {}
+        # Those that are folded into other tensors have none.
         lists = zip(table["name"].to_pylist(), table["input_scale"], strict=True)
-        return {name: torch.from_numpy(values.values.to_numpy().copy()) for name, values in lists}
+        return {name: torch.from_numpy(values.values.to_numpy().copy()) for name, values in lists if values.is_valid}
 
     def activation_params(self):
         """`{name: [row, ...]}`, the rows of a layer in the order of time; empty where there are no activations."""

@@ -11,8 +11,9 @@ from .timestep import Timestep
 def state_dict(folder, dtype=torch.float32):
     """The weights of a folder that `arrow-quant quantize` wrote, decoded: `{name: tensor}`.
 
-    Quantized tensors are of `dtype`, the others as stored. What was equalized is given back in its original channels:
-    the weights fit the original model, with nothing to be done to its activations.
+    Quantized tensors are of `dtype`, the others as stored. The weights fit the original model, with nothing to be done to
+    its activations: of an equalized folder, scales of inputs are multiplied into the weights, and factors that are folded
+    into other tensors stay there.
     """
     folder = Folder(folder)
     weights = {}

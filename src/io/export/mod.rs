@@ -21,9 +21,10 @@ pub use gguf::{EngineNames, GgufOptions, Misfit};
 pub use layout::{Layout, PlannedFile};
 
 use super::{
-    Choice, IoError, Model, OutputFormat, Tensor,
+    Choice, Equalization, IoError, Model, OutputFormat, Tensor,
     check::Written,
     choice::{option_columns, option_fields},
+    dtype::float_of,
 };
 use crate::types::{Encoding, Float, QuantizeOptions};
 
@@ -111,17 +112,24 @@ impl Export {
         }
     }
 
-    /// Where the rows of a tensor of the model are; none: it is left out.
-    pub fn written<'a>(&'a self, model: &'a Model, tensor: usize) -> Option<Written<'a>> {
+    /// Where the rows of a tensor of the model are, and what equalization changed of them; none: it is left out.
+    pub fn written<'a>(
+        &'a self,
+        model: &'a Model,
+        tensor: usize,
+        equalization: Option<&'a Equalization>,
+    ) -> Option<Written<'a>> {
         let order = self.layout.pieces[tensor].first()?.order;
-        let name = self.tensors[tensor].name.as_deref().unwrap_or(&model.tensors()[tensor].name);
-        Some(Written { name, order })
+        let source = &model.tensors()[tensor].name;
+        let name = self.tensors[tensor].name.as_deref().unwrap_or(source);
+        Some(Written { name, order, change: equalization.and_then(|equalization| equalization.of(source)) })
     }
 
     /// The table `choices` that `sql/export.sql` joins, one row per tensor: `name`; `bits`, `group_size`, `method` and
     /// `symmetric`, null for a tensor that is not quantized and decoded again; `encoding`, null for one that is written as
     /// stored; `importance`, how much the error of each weight of a row counts, null where all count alike. `mean_squares`
-    /// says by name how large each input channel of a layer is.
+    /// says by name how large each input channel of a layer is, before `equalization`. What that changes is encoded as what
+    /// it was where it would be written as stored.
     ///
     /// # Errors
     /// There is not one entry for each tensor of the model.
@@ -129,16 +137,30 @@ impl Export {
         &self,
         model: &Model,
         mean_squares: Option<&BTreeMap<String, Vec<f64>>>,
+        equalization: Option<&Equalization>,
     ) -> Result<RecordBatch, IoError> {
         let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
         let rounded = self.tensors.iter().map(|tensor| tensor.rounded).chain(std::iter::repeat(None));
-        let encodings = self.tensors.iter().map(|tensor| tensor.encoding.map(|encoding| encoding.to_string()));
+        let change = |tensor: &Tensor| equalization.and_then(|equalization| equalization.of(&tensor.name));
+        let encodings = model.tensors().iter().zip(&self.tensors).map(|(tensor, export)| {
+            let changed = || change(tensor).and_then(|_| float_of(tensor.dtype)).map(Encoding::Float);
+            export.encoding.or_else(changed).map(|encoding| encoding.to_string())
+        });
         let mut fields = option_fields(true);
         fields.push(Field::new("encoding", DataType::Utf8View, true));
         let mut columns = option_columns(names.zip(rounded));
         columns.push(Arc::new(encodings.collect::<StringViewArray>()));
         let importances = model.tensors().iter().zip(&self.tensors).map(|(tensor, export)| match export.encoding {
-            Some(Encoding::Block(_) | Encoding::Packed(_)) => importance(tensor, mean_squares?.get(&tensor.name)?),
+            Some(Encoding::Block(_) | Encoding::Packed(_)) => {
+                let squares = mean_squares?.get(&tensor.name)?;
+                match change(tensor).and_then(|change| change.factors.as_ref()) {
+                    None => importance(tensor, squares),
+                    Some(factors) => {
+                        let squares = squares.iter().zip(factors).map(|(square, s)| square / f64::from(*s).powi(2));
+                        importance(tensor, &squares.collect::<Vec<_>>())
+                    }
+                }
+            }
             Some(Encoding::Float(_)) | None => None,
         });
         let importances = importances.map(|row| row.map(|row| row.into_iter().map(Some)));

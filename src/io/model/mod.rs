@@ -93,11 +93,25 @@ impl Model {
         Self::with(path, Contents::load)
     }
 
+    /// Like [`Self::open`], but of a folder whose inputs are to be scaled too: its weights are those of scaled inputs.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_equalized(path: &Path) -> Result<Self, IoError> {
+        if is_of_parts(path)? { Self::of_parts(QuantizedModel::open(path)?) } else { Self::open(path) }
+    }
+
     fn with(path: &Path, contents: impl Fn(&Path) -> Result<Contents, IoError>) -> Result<Self, IoError> {
-        if path.join(MANIFEST).is_file() && Manifest::read(path)?.output_format.has_parts() {
-            return Self::of_parts(QuantizedModel::open(path)?);
+        if !is_of_parts(path)? {
+            return Self::of_files(discover::find(path)?, contents);
         }
-        Self::of_files(discover::find(path)?, contents)
+        let model = QuantizedModel::open(path)?;
+        if model.manifest().equalized() {
+            let problem = "is equalized for inputs that are scaled: what its codes decode to is not its weights, and only \
+                           compare reads it";
+            return Err(IoError::file(path, problem));
+        }
+        Self::of_parts(model)
     }
 
     fn of_files(
@@ -145,10 +159,6 @@ impl Model {
     pub(in crate::io) fn of_parts(model: QuantizedModel) -> Result<Self, IoError> {
         let folder = model.folder().to_owned();
         let manifest = model.manifest();
-        if manifest.equalized() {
-            let problem = "is equalized: what its codes decode to is not its weights, and only compare reads it";
-            return Err(IoError::file(&folder, problem));
-        }
         let files = manifest.parts.iter().map(|part| ModelFile {
             path: folder.join(&part.file),
             name: part.file.clone(),
@@ -281,6 +291,11 @@ impl Model {
             contents.prefetch(range);
         }
     }
+}
+
+/// Whether there is a folder of parts that a run made.
+fn is_of_parts(path: &Path) -> Result<bool, IoError> {
+    Ok(path.join(MANIFEST).is_file() && Manifest::read(path)?.output_format.has_parts())
 }
 
 /// The tensors, with those that modules of compressed-tensors stand for in place of theirs.

@@ -13,8 +13,9 @@ pub const MANIFEST: &str = "arrow_quant.json";
 /// The layout of output folders that this version writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The layout of an equalized model: as [`FORMAT_VERSION`], but what is decoded must be multiplied by the `input_scale`
-/// of [`EQUALIZATION`](super::EQUALIZATION), so that a reader that does not know of it must refuse.
+/// The layout of an equalized model whose inputs are to be scaled: as [`FORMAT_VERSION`], but what is decoded must be
+/// multiplied by the `input_scale` of [`EQUALIZATION`](super::EQUALIZATION), so that a reader that does not know of it must
+/// refuse. Where all factors are folded the layout is the plain one.
 pub const EQUALIZED_VERSION: u32 = 2;
 
 /// What an output folder holds and what it was made from.
@@ -192,13 +193,13 @@ impl Manifest {
         if let Some(other) = self.files.iter().find(|entry| !accepted(&entry.file)) {
             return Err(format!("the file '{}' is none of {}", other.file, known.join(", ")));
         }
-        if self.files.iter().any(|entry| entry.file == EQUALIZATION) != (self.equalized() && self.complete) {
-            return Err(format!("layout {} and the file {EQUALIZATION} do not go together", self.format_version));
+        if self.equalized() && self.complete && !self.files.iter().any(|entry| entry.file == EQUALIZATION) {
+            return Err(format!("layout {} needs the file {EQUALIZATION}", self.format_version));
         }
         Ok(())
     }
 
-    /// Whether channels were multiplied by factors before they were quantized.
+    /// Whether inputs are to be scaled at run time.
     pub fn equalized(&self) -> bool {
         self.format_version == EQUALIZED_VERSION
     }
@@ -305,7 +306,7 @@ mod tests {
             (
                 good.replace("\"format_version\":1", "\"format_version\":2")
                     .replace("\"complete\":false", "\"complete\":true"),
-                "layout 2 and the file equalization.parquet do not go together",
+                "layout 2 needs the file equalization.parquet",
             ),
             (
                 good.replace("]}]}", "]}],\"files\":[{\"file\":\"../x\",\"bytes\":1,\"digest\":\"\"}]}"),

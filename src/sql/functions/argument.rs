@@ -124,7 +124,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the values are lists.
     pub const fn takes_rows(self) -> bool {
-        matches!(self, Self::Row | Self::RowOrQuantized | Self::Edges | Self::Hessian)
+        matches!(self, Self::Row | Self::SharedRow | Self::RowOrQuantized | Self::Edges | Self::Hessian)
     }
 
     /// Whether a column of type `given` is accepted.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{Cancel, JobError, PlannedJob, Progress};
 use crate::io::{
-    Export, IoError, Model, Part,
+    Equalization, Export, IoError, Model, Part,
     check::{check_part, check_sums},
     output::{ErrorSums, OutputFolder, TensorReport},
 };
@@ -18,17 +18,25 @@ use crate::io::{
 /// The error sums of a part's tensors, by number.
 type ReadBack = Result<BTreeMap<usize, ErrorSums>, IoError>;
 
+/// A folder that is about to be finished.
+pub struct Written<'a> {
+    pub export: &'a Export,
+    pub equalization: Option<&'a Equalization>,
+    pub folder: &'a OutputFolder,
+    /// What was meant.
+    pub reports: &'a [TensorReport],
+}
+
 impl PlannedJob {
-    /// Reads back every tensor of a folder that is about to be finished, and compares it with what was meant.
+    /// Reads back every tensor of a folder, and compares it with what was meant.
     pub(super) fn check(
         &self,
-        export: &Export,
-        folder: &OutputFolder,
-        meant: &[TensorReport],
+        written: &Written<'_>,
         threads: usize,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<(), JobError> {
+        let (folder, meant) = (written.folder, written.reports);
         let output = folder.open()?;
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let results: Mutex<Vec<(usize, ReadBack)>> = Mutex::new(Vec::new());
@@ -42,7 +50,7 @@ impl PlannedJob {
                             progress.advance(bytes);
                             !cancel.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed)
                         };
-                        let result = self.check_one(export, &output, part, meant, watch);
+                        let result = self.check_one(written, &output, part, watch);
                         failed.fetch_or(result.is_err(), Ordering::Relaxed);
                         results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
                     }
@@ -66,12 +74,12 @@ impl PlannedJob {
 
     fn check_one(
         &self,
-        export: &Export,
+        written: &Written<'_>,
         output: &Model,
         part: &Part,
-        meant: &[TensorReport],
         watch: impl FnMut(u64) -> bool,
     ) -> ReadBack {
-        check_part(&self.model, output, part, meant, |tensor| export.written(&self.model, tensor), watch)
+        let place = |tensor| written.export.written(&self.model, tensor, written.equalization);
+        check_part(&self.model, output, part, written.reports, place, watch)
     }
 }

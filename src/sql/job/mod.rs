@@ -4,6 +4,7 @@ mod activations;
 mod check;
 mod diagnose;
 mod equalize;
+mod factors;
 mod gptq;
 mod plan;
 mod reach;

@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 
 use super::{CheckedActivations, Job, JobError};
 use crate::io::{
-    Choice, Export, Model, OutputFormat, Part,
+    Choice, Equalization, Export, Model, OutputFormat, Part,
     choice::{Goals, Width, choices_batch, widths_batch},
     hessians::Factors,
     piece::Piece,
@@ -74,11 +74,11 @@ impl PlannedJob {
     ///
     /// # Errors
     /// When a number does not fit its column.
-    pub fn choices_batch(&self) -> Result<RecordBatch, JobError> {
+    pub fn choices_batch(&self, equalization: Option<&Equalization>) -> Result<RecordBatch, JobError> {
         match &self.export {
             Some(export) => {
                 let squares = self.activations.as_ref().map(CheckedActivations::mean_squares);
-                Ok(export.choices_batch(&self.model, squares)?)
+                Ok(export.choices_batch(&self.model, squares, equalization)?)
             }
             None => Ok(choices_batch(&self.model, &self.choices)?),
         }

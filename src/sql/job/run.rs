@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Handle};
 
 use super::{
     Cancel, CheckedActivations, Destination, JobError, PlannedJob, PreparedActivations, Progress,
+    check::Written,
     diagnose::{name_any_tensor, name_the_tensor},
     tally::Tally,
     threads::{take_parts, threads_within},
@@ -28,8 +29,9 @@ use super::{
 use crate::{
     compute::DAMPING,
     io::{
-        OutputFolder,
+        Choice, Equalization, OutputFolder,
         choice::WIDTHS,
+        equalization::Change,
         memory::peak_resident,
         output::{
             ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles, RowWriter, Totals,
@@ -37,6 +39,7 @@ use crate::{
         },
     },
     sql::{Session, recipes, tables::WeightsTable},
+    types::Float,
 };
 
 /// What a run made.
@@ -98,12 +101,12 @@ impl PlannedJob {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;
-        let activations = self.activations.as_ref().map(|activations| activations.prepare(self, threads));
-        let activations = activations.map(|prepare| runtime.block_on(prepare)).transpose();
+        let prepare = |checked: &CheckedActivations| checked.prepare(self, threads, runtime.handle(), cancel);
+        let activations = self.activations.as_ref().map(prepare).transpose();
         let activations = activations.map_err(|error| name_any_tensor(self, error))?;
         let equalization = activations.as_ref().and_then(|activations| activations.equalization.as_ref());
         let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
-        let mut folder = self.folder(destination)?;
+        let mut folder = self.folder(destination, equalization)?;
 
         let open = folder.unfinished();
         let resumed_parts = self.parts.len() - open.len();
@@ -142,7 +145,8 @@ impl PlannedJob {
         }
         let reports = merge(&self.model, folder.reports())?;
         let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
-        let report = report_batch(&self.model, &self.choices, &reports, &seconds)?;
+        let choices = self.noted(activations.as_ref());
+        let report = report_batch(&self.model, &choices, &reports, &seconds)?;
         write_report(folder.path(), &report)?;
         if let Some(widths) = self.widths_batch()? {
             folder.write(WIDTHS, &widths)?;
@@ -151,14 +155,17 @@ impl PlannedJob {
             folder.write(ACTIVATION_PARAMS, &activations.params)?;
         }
         if let Some(equalization) = equalization {
-            folder.write(EQUALIZATION, equalization)?;
+            folder.write(EQUALIZATION, &equalization.batch(folder.path())?)?;
         }
         if let Some(files) = files {
             folder.set_files(files.finish()?);
         }
         folder.complete()?;
         let checked = match &self.export {
-            Some(export) if destination.check => self.check(export, &folder, &reports, threads, progress, cancel),
+            Some(export) if destination.check => {
+                let written = Written { export, equalization, folder: &folder, reports: &reports };
+                self.check(&written, threads, progress, cancel)
+            }
             _ => Ok(()),
         };
         progress.finish();
@@ -176,7 +183,7 @@ impl PlannedJob {
     }
 
     /// The folder to write, with the model's own files in it.
-    fn folder(&self, destination: &Destination) -> Result<OutputFolder, JobError> {
+    fn folder(&self, destination: &Destination, equalization: Option<&Equalization>) -> Result<OutputFolder, JobError> {
         let mut options = self.job.rules.describe();
         options.extend(self.goals.describe());
         if let Some(activations) = &self.activations {
@@ -189,8 +196,15 @@ impl PlannedJob {
         options.extend(self.job.target.describe());
         let sql = self.recipe().sql.to_owned();
         let mut manifest = Manifest::new(&self.model, &self.parts, self.job.target.format, options, sql);
-        if self.recipe() == recipes::EQUALIZE {
-            manifest.format_version = EQUALIZED_VERSION;
+        if let Some(equalization) = equalization {
+            for (number, entry) in manifest.tensors.iter_mut().enumerate() {
+                if let Some(stored) = self.stored_as(equalization, number) {
+                    entry.dtype = stored.to_string();
+                }
+            }
+            if equalization.scaled() > 0 {
+                manifest.format_version = EQUALIZED_VERSION;
+            }
         }
         let folder = OutputFolder::create(&destination.output, destination.existing, manifest)?;
         folder.check_space(self.bytes_out().sum())?;
@@ -204,6 +218,7 @@ impl PlannedJob {
     pub fn recipe(&self) -> recipes::Recipe {
         let equalized = self.activations.as_ref().is_some_and(CheckedActivations::equalizes);
         match (&self.export, &self.factors) {
+            (Some(_), _) if equalized => recipes::EXPORT_EQUALIZED,
             (Some(_), _) => recipes::EXPORT,
             (None, Some(_)) => recipes::GPTQ,
             (None, None) if equalized => recipes::EQUALIZE,
@@ -215,17 +230,22 @@ impl PlannedJob {
     async fn physical_plan(
         &self,
         session: &Session,
-        equalization: Option<&RecordBatch>,
+        equalization: Option<&Equalization>,
     ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
         let layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(self.parts.clone());
-        let choices = self.choices_batch()?;
+        let choices = self.choices_batch(equalization)?;
         let choices = MemTable::try_new(choices.schema(), vec![vec![choices]])?;
         session.context().register_table("layers", Arc::new(layers))?;
         session.context().register_table("choices", Arc::new(choices))?;
-        // GPTQ's, or those that equalize: a run has one of them.
-        if let Some(factors) = self.factors.as_ref().map(|factors| &factors.table).or(equalization) {
-            let factors = MemTable::try_new(factors.schema(), vec![vec![factors.clone()]])?;
+        if let Some(factors) = &self.factors {
+            let factors = MemTable::try_new(factors.table.schema(), vec![vec![factors.table.clone()]])?;
             session.context().register_table("factors", Arc::new(factors))?;
+        }
+        if let Some(equalization) = equalization {
+            let stored_as = |number| self.stored_as(equalization, number).map(|float| float.to_string());
+            let changes = equalization.table(&self.model, stored_as)?;
+            let changes = MemTable::try_new(changes.schema(), vec![vec![changes]])?;
+            session.context().register_table("changes", Arc::new(changes))?;
         }
         let plan = session.sql(self.recipe().sql).await?.create_physical_plan().await?;
         let partitions = plan.properties().partitioning.partition_count();
@@ -234,6 +254,30 @@ impl PlannedJob {
             return Err(internal_datafusion_err!("the plan has {partitions} partitions for {parts} parts").into());
         }
         Ok(plan)
+    }
+}
+
+impl PlannedJob {
+    /// What a tensor is stored as, in parts, that equalization changes and that is not quantized: with all the digits that it
+    /// has then.
+    fn stored_as(&self, equalization: &Equalization, number: usize) -> Option<Float> {
+        let carried = self.export.is_none() && self.choices[number].options.is_none();
+        (carried && equalization.of(&self.model.tensors()[number].name).is_some()).then_some(Float::F32)
+    }
+
+    /// The choices, with what equalization made of each tensor in their notes.
+    fn noted(&self, activations: Option<&PreparedActivations>) -> Vec<Choice> {
+        let mut choices = self.choices.clone();
+        let Some(PreparedActivations { equalization: Some(equalization), left_alone, .. }) = activations else {
+            return choices;
+        };
+        for (tensor, choice) in self.model.tensors().iter().zip(&mut choices) {
+            let change = equalization.of(&tensor.name).map(Change::note);
+            let alone = || Some(format!("not equalized: {}", left_alone.get(&tensor.name)?));
+            let Some(note) = change.or_else(alone) else { continue };
+            choice.note = if choice.note.is_empty() { note } else { format!("{}; {note}", choice.note) };
+        }
+        choices
     }
 }
 

@@ -1,0 +1,129 @@
+//! What folds and what does not, and what is written of it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{Equalization, Folds, foldable};
+use crate::{
+    io::{Dtype, Model, Rules, equalization::table::ARCHITECTURES, model::tests::write, output::write_table},
+    types::{Bits, Float, QuantizeOptions},
+};
+
+#[test]
+fn folded_factors_have_bounds() {
+    for (factor, expected) in [(1.5, 1.5), (1e30, 256.0), (1e-5, 1.0 / 256.0)] {
+        assert_eq!(foldable(factor), expected);
+    }
+}
+
+#[test]
+fn no_architecture_and_no_layer_is_there_twice() {
+    let names: Vec<_> = ARCHITECTURES.iter().flat_map(|architecture| architecture.names).collect();
+    assert!(names.iter().all(|name| names.iter().filter(|other| other == &name).count() == 1));
+    for architecture in ARCHITECTURES {
+        assert!(architecture.rules.iter().all(|rule| !rule.consumers.is_empty() && !rule.producers.is_empty()));
+    }
+}
+
+/// A block of the digits transformer, but for what is given instead.
+fn model(folder: &Path, config: &str, other: &[(&str, Dtype, Vec<usize>)]) -> Model {
+    let mut tensors: Vec<(&str, Dtype, Vec<usize>)> = vec![
+        ("blocks.0.adaLN_modulation.1.weight", Dtype::F32, vec![24, 4]),
+        ("blocks.0.adaLN_modulation.1.bias", Dtype::BF16, vec![24]),
+        ("blocks.0.attn.qkv.weight", Dtype::F32, vec![12, 4]),
+        ("blocks.0.attn.proj.weight", Dtype::F32, vec![4, 4]),
+        ("blocks.0.mlp.fc1.weight", Dtype::F32, vec![16, 4]),
+        ("blocks.0.mlp.fc2.weight", Dtype::F32, vec![4, 16]),
+        ("blocks.x.attn.qkv.weight", Dtype::F32, vec![12, 4]),
+    ];
+    for given in other {
+        match tensors.iter_mut().find(|tensor| tensor.0 == given.0) {
+            Some(tensor) => *tensor = given.clone(),
+            None => tensors.push(given.clone()),
+        }
+    }
+    tensors.retain(|tensor| tensor.2 != [0]);
+    let bytes =
+        |(_, dtype, shape): &(&str, Dtype, Vec<usize>)| vec![0; shape.iter().product::<usize>() * dtype.bits() / 8];
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
+    let all: Vec<_> = tensors.iter().zip(&bytes).map(|(t, bytes)| (t.0, t.1, &t.2[..], &bytes[..])).collect();
+    write(&folder.join("model.safetensors"), &all);
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    Model::open(folder).unwrap()
+}
+
+const DIGITS: &str = r#"{"model_type": "digits_dit"}"#;
+
+/// Why a tensor of a model is not folded; empty: it is.
+fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str, stored: Float) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), config, other);
+    let rules = Rules::new(QuantizeOptions::new(Bits::Four), None).exclude("fc1").unwrap();
+    let choices = rules.choose(&model).unwrap();
+    let folds = Folds::plan(&model, &choices, &|_| Some(stored)).unwrap();
+    let number = model.number_of(&format!("blocks.{name}.weight")).unwrap();
+    folds.of(number).map_or_else(|| folds.reason(number).to_owned(), |_| String::new())
+}
+
+#[test]
+fn what_is_not_folded_has_its_reason() {
+    const BIAS: &str = "blocks.0.adaLN_modulation.1.bias";
+    let digits = |other: &[(&str, Dtype, Vec<usize>)], name: &str| reason(DIGITS, other, name, Float::F32);
+    for name in ["0.attn.qkv", "0.attn.proj"] {
+        assert_eq!(digits(&[], name), "", "{name}");
+    }
+    for name in ["0.mlp.fc2", "0.adaLN_modulation.1", "x.attn.qkv"] {
+        assert_eq!(digits(&[], name), "what gives its input is not linear in it", "{name}");
+    }
+    for (other, expected) in [
+        (
+            (BIAS, Dtype::BF16, vec![0]),
+            "blocks.0.adaLN_modulation.1.weight has no bias to carry what the factors leave of 1",
+        ),
+        ((BIAS, Dtype::BF16, vec![23]), "blocks.0.adaLN_modulation.1.bias has the shape [23], not [24]"),
+        ((BIAS, Dtype::F64, vec![24]), "blocks.0.adaLN_modulation.1.bias is kept as F64"),
+        (("blocks.0.adaLN_modulation.1.weight", Dtype::F32, vec![0]), "there is no blocks.0.adaLN_modulation.1.weight"),
+        (
+            ("blocks.0.adaLN_modulation.1.weight", Dtype::F32, vec![20, 4]),
+            "blocks.0.adaLN_modulation.1.weight has 20 rows, not 24 for its 4 channels",
+        ),
+    ] {
+        assert_eq!(digits(&[other], "0.attn.qkv"), expected);
+    }
+    let coarse = reason(DIGITS, &[], "0.attn.qkv", Float::BF16);
+    assert_eq!(
+        coarse,
+        "blocks.0.adaLN_modulation.1.bias is stored as BF16, too coarse for what the factors leave of 1"
+    );
+    for (config, expected) in [
+        (r#"{"model_type": "phi"}"#, "the table of architectures does not have phi"),
+        ("{}", "config.json does not say what the model is"),
+        ("[", "config.json, which would say what the model is, is no JSON"),
+    ] {
+        assert_eq!(reason(config, &[], "0.attn.qkv", Float::F32), expected);
+    }
+}
+
+#[test]
+fn an_equalization_reads_back_as_written_and_lists_must_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), DIGITS, &[]);
+    let choices = Rules::new(QuantizeOptions::new(Bits::Four), None).choose(&model).unwrap();
+    let folds = Folds::plan(&model, &choices, &|_| Some(Float::F32)).unwrap();
+    let factors = BTreeMap::from([
+        ("blocks.0.attn.qkv.weight".to_owned(), vec![2.0, 0.5, 4.0, 1.0]),
+        ("blocks.0.mlp.fc2.weight".to_owned(), vec![3.0; 16]),
+    ]);
+    let equalization = Equalization::new(&model, &folds, &factors);
+    assert_eq!((equalization.folded(), equalization.scaled()), (1, 1));
+    let bias = equalization.of("blocks.0.adaLN_modulation.1.bias").unwrap();
+    assert_eq!(bias.factors.as_ref().unwrap()[..8], [0.5, 2.0, 0.25, 1.0, 0.5, 2.0, 0.25, 1.0]);
+    assert_eq!(bias.offsets.as_ref().unwrap()[..8], [0.0, 0.0, 0.0, 0.0, -0.5, 1.0, -0.75, 0.0]);
+    write_table(folder.path(), "e.parquet", &equalization.batch(folder.path()).unwrap()).unwrap();
+    let mut read = Equalization::read(&folder.path().join("e.parquet")).unwrap();
+    assert_eq!(read.batch(folder.path()).unwrap(), equalization.batch(folder.path()).unwrap());
+    let table = read.table(&model, |_| None).unwrap();
+    assert_eq!(table, equalization.table(&model, |_| None).unwrap());
+    read.changes.get_mut("blocks.0.mlp.fc2.weight").unwrap().factors = Some(vec![1.0; 15]);
+    let error = read.table(&model, |_| None).unwrap_err().to_string();
+    assert!(error.ends_with("'blocks.0.mlp.fc2.weight': is equalized by 15 numbers where 16 are expected"), "{error}");
+}
