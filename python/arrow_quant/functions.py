@@ -370,8 +370,8 @@ def equalize(
     """Multiplies each row of weights by one factor per input channel; the activations are divided by the same
     factors.
 
-    Where the factors of the layer after are folded into this one, the row is multiplied by row_factors[channel] as well,
-    and offsets are added. NULL where any argument is NULL.
+    Where the factors of the layer after are folded into this one, the row is multiplied by row_factors[channel] as
+    well, and offsets are added. NULL where any argument is NULL.
 
     Args:
         weights: a list of numbers: one row of weights
