@@ -1,25 +1,32 @@
 //! One number for all that the kernels give, the same for every instruction set and every architecture.
 
 use super::{
+    affine::{Scale, affine, affine_decode, affine_encode},
     channel::{channel_absmax, channel_max, channel_min, channel_sum_squares},
+    cholesky::{BLOCK, cholesky, invert},
     cosine_similarity::cosine_similarity,
     dequantize::dequantize,
     dispatch::Target,
     error_stats::error_stats,
     extreme::{is_tiny, power, rescale, settle, tiny_params},
     finite::absmax_bits,
+    gguf::{BlockType, decode_blocks, encode_blocks},
+    gptq::{GptqRows, gptq, gptq_row_scale},
+    hessian::hessian,
     minmax::minmax,
+    narrow::{narrow_bf16, narrow_f16},
     pack::{pack, unpack},
     params::Params,
     quantize::quantize,
     range::group_ranges,
     samples::Random,
     search::search,
+    triangle::{triangle_len, triangle_row},
     widen::{narrow_f64, widen_bf16, widen_f8_e4m3, widen_f8_e4m3fnuz, widen_f8_e5m2, widen_f8_e5m2fnuz, widen_f16},
 };
 
 /// What the kernels gave when this test was written, on x86-64 and on 64-bit Arm.
-const DIGEST: u64 = 0x29d6_770d_0dd3_e64a;
+const DIGEST: u64 = 0xcc42_5737_b79e_49f6;
 
 /// FNV-1a.
 struct Digest(u64);
@@ -168,6 +175,83 @@ fn stored(target: Option<Target>, digest: &mut Digest) {
     digest.f32s(out);
 }
 
+/// The forms of other programs: blocks of GGUF, groups whose scale is a float, and floats.
+fn exported(target: Option<Target>, row: &[f32], digest: &mut Digest) {
+    let weights: Vec<f32> = row.iter().map(|x| x.clamp(-60_000.0, 60_000.0)).collect();
+    let importance: Vec<f32> = row.iter().map(|x| x.abs().min(3.0)).collect();
+    for importance in [None, Some(&importance[..])] {
+        for kind in BlockType::ALL {
+            let blocks = weights.len() / kind.elements();
+            let (mut stored, mut back) = (vec![0; blocks * kind.bytes()], vec![0.0; blocks * kind.elements()]);
+            call!(target, encode_blocks(kind, &weights, importance, &mut stored));
+            call!(target, decode_blocks(kind, &stored, &mut back));
+            digest.bytes(&stored);
+            digest.f32s(&back);
+        }
+        for (bits, scale) in [(2, Scale::BF16), (3, Scale::F16), (4, Scale::F16), (4, Scale::F32), (8, Scale::BF16)] {
+            for (searches, symmetric) in [(false, false), (true, false), (true, true)] {
+                let groups = weights.len().div_ceil(32);
+                let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
+                let codes = (!symmetric).then_some(&mut zeros[..]);
+                call!(target, affine(&weights, importance, bits, 32, (scale, searches), &mut scales, codes));
+                let codes = (!symmetric).then_some(&zeros[..]);
+                let mut packed = vec![0; (weights.len() * bits as usize).div_ceil(8)];
+                call!(target, affine_encode(&weights, 1.0, bits, 32, &scales, codes, &mut packed));
+                let mut back = vec![0.0; weights.len()];
+                call!(target, affine_decode(&packed, bits, 32, &scales, codes, &mut back));
+                digest.bytes(&packed);
+                digest.f32s(&back);
+            }
+        }
+    }
+    let mut halves = vec![0; 2 * weights.len()];
+    call!(target, narrow_bf16(&weights, &mut halves));
+    digest.bytes(&halves);
+    call!(target, narrow_f16(&weights, &mut halves));
+    digest.bytes(&halves);
+}
+
+/// GPTQ from its Hessian on: 8 rows of 96 columns, of which neighbours are alike.
+fn solved(target: Option<Target>, digest: &mut Digest) {
+    const N: usize = 96;
+    let mut random = Random::new(5);
+    let mut rows: Vec<f32> = (0..200 * N).map(|_| (2.0 * random.uniform() - 1.0) as f32).collect();
+    for row in rows.chunks_mut(N) {
+        for i in 1..N {
+            row[i] += 0.75 * row[i - 1];
+        }
+    }
+    let mut sums = vec![0.0; triangle_len(N).unwrap()];
+    call!(target, hessian(&rows, N, &mut sums));
+    digest.f64s(&sums);
+    for i in 0..N {
+        sums[triangle_row(i, N).start] += 0.5;
+    }
+    assert!(call!(target, cholesky(&mut sums, N)));
+    call!(target, invert(&mut sums, N, &mut vec![0.0; BLOCK * N]));
+    digest.f64s(&sums);
+    let factor: Vec<f32> = sums.iter().map(|u| *u as f32).collect();
+    let weights = &rows[..8 * N];
+    for (bits, group_size) in [(2, 32), (3, 40), (4, 96), (8, 32)] {
+        let groups = 8 * N.div_ceil(group_size);
+        let row_scales = weights.chunks(N).map(|row| call!(target, gptq_row_scale(row, bits, group_size)));
+        let row_scales: Vec<f32> = row_scales.collect();
+        let mut working: Vec<f64> = weights.iter().map(|w| f64::from(*w)).collect();
+        let (mut scales, mut zeros, mut codes) = (vec![0; groups], vec![0; groups], vec![0; weights.len()]);
+        let mut rows = GptqRows {
+            weights: &mut working,
+            row_scales: &row_scales,
+            scales: &mut scales,
+            zero_points: &mut zeros,
+            codes: &mut codes,
+        };
+        call!(target, gptq(&mut rows, &factor, bits, group_size, &mut vec![0.0; 2 * group_size]));
+        for bytes in [scales, zeros, codes] {
+            digest.bytes(&bytes);
+        }
+    }
+}
+
 #[test]
 fn every_kernel_gives_the_same_bits_everywhere() {
     let corpus = corpus();
@@ -175,9 +259,11 @@ fn every_kernel_gives_the_same_bits_everywhere() {
         let mut digest = Digest(0xcbf2_9ce4_8422_2325);
         for row in &corpus {
             quantized(target, row, &mut digest);
+            exported(target, row, &mut digest);
         }
         channels(target, &corpus, &mut digest);
         stored(target, &mut digest);
+        solved(target, &mut digest);
         let name = target.map_or("called by name", Target::name);
         assert_eq!(digest.0, DIGEST, "{:#018x}, {name}", digest.0);
     }

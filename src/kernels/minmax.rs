@@ -40,6 +40,25 @@ fn scale_code<const BITS: usize>(ratio: f32, n: f32, clip: bool) -> u8 {
     if clip && nearest_is_better { nearest } else { up }
 }
 
+/// The largest of the scales that just cover the groups, and the groups' ranges, in the two halves of `scratch`.
+#[inline(always)]
+pub(super) fn covering_row_scale<'s, const BITS: usize>(
+    weights: &[f32],
+    group_size: usize,
+    symmetric: bool,
+    scratch: &'s mut [f32],
+) -> (f32, &'s [f32], &'s [f32]) {
+    let (lows, highs) = scratch.split_at_mut(scratch.len() / 2);
+    let groups = weights.len().div_ceil(group_size.max(1)).min(lows.len());
+    let (lows, highs) = (&mut lows[..groups], &mut highs[..groups]);
+    ranges(weights, group_size, lows, highs);
+    let mut row_scale = 0.0;
+    for (low, high) in lows.iter().zip(&*highs) {
+        row_scale = max(covering_scale::<BITS>(*low, *high, symmetric), row_scale);
+    }
+    (row_scale, lows, highs)
+}
+
 #[inline(always)]
 pub(super) fn minmax_row<const BITS: usize>(
     weights: &[f32],
@@ -50,22 +69,15 @@ pub(super) fn minmax_row<const BITS: usize>(
     zero_points: Option<&mut [u8]>,
 ) -> f32 {
     let symmetric = zero_points.is_none();
-    let (lows, highs) = scratch.split_at_mut(scratch.len() / 2);
-    let groups = weights.len().div_ceil(group_size.max(1));
-    let (lows, highs) = (&mut lows[..groups.min(scales.len())], &mut highs[..groups.min(scales.len())]);
-    ranges(weights, group_size, lows, highs);
-    let mut row_scale = 0.0;
-    for (low, high) in lows.iter().zip(&*highs) {
-        row_scale = max(covering_scale::<BITS>(*low, *high, symmetric), row_scale);
-    }
+    let (row_scale, lows, highs) = covering_row_scale::<BITS>(weights, group_size, symmetric, scratch);
     let n = group_size.min(weights.len()) as f32;
     // A row of zeros has ratios of 0 / 1.
     let divisor = if row_scale > 0.0 { row_scale } else { 1.0 };
-    for ((low, high), scale) in lows.iter().zip(&*highs).zip(&mut *scales) {
+    for ((low, high), scale) in lows.iter().zip(highs).zip(&mut *scales) {
         *scale = scale_code::<BITS>(covering_scale::<BITS>(*low, *high, symmetric) / divisor, n, clip);
     }
     if let Some(zero_points) = zero_points {
-        for (((low, high), scale), zero_point) in lows.iter().zip(&*highs).zip(scales).zip(zero_points) {
+        for (((low, high), scale), zero_point) in lows.iter().zip(highs).zip(scales).zip(zero_points) {
             *zero_point = centred::<BITS>(*low, *high, row_scale * scale_factor(*scale));
         }
     }

@@ -113,12 +113,6 @@ pub(super) fn zero_point<const BITS: usize>(code: u8) -> f32 {
     f32::from(code) * max_code::<BITS>() / 255.0
 }
 
-/// As [`zero_point`], the code as f32.
-#[inline(always)]
-pub(super) fn zero_point_f32<const BITS: usize>(code: f32) -> f32 {
-    code * max_code::<BITS>() / 255.0
-}
-
 /// As [`zero_point_code`], the code as f32.
 #[inline(always)]
 pub(super) fn zero_point_code_f32<const BITS: usize>(z: f32) -> f32 {

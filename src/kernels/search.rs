@@ -1,4 +1,4 @@
-//! Parameters of least squared error, sixteen groups at a time.
+//! Parameters of least squared error, many groups at a time.
 //!
 //! Candidates are pairs of codes, scale and zero point as they will be stored, so that rounding is part of what is
 //! minimized. Three sums over a group (of `q`, `q^2` and `x q`) give both the error of a candidate and the
@@ -15,26 +15,24 @@ use candidate::{Candidate, Search};
 pub(super) use grid::{FloatScale, Grid, TwoLevel};
 pub(super) use row_fit::RowFit;
 use schedule::schedule;
-use tile::{Buffer, DEPTH, LANES, Tile};
+use tile::{Buffer, DEPTH, NARROW, Tile, WIDE};
 
 use super::{
     dispatch::kernel,
-    lanes::max,
-    minmax::minmax_row,
-    range::{covering_scale, group_range},
+    minmax::{covering_row_scale, minmax_row},
     scale::scale_code_nearest,
 };
 
 #[inline(always)]
-fn search_tile<const BITS: usize, G: Grid>(
-    tile: &Tile,
+fn search_tile<const BITS: usize, const L: usize, G: Grid>(
+    tile: &Tile<L>,
     grid: G,
     row_scale: f32,
     symmetric: bool,
     fit: &mut RowFit,
     groups: usize,
-) -> Candidate {
-    let mut search = Search::<BITS, G>::new(tile, grid, row_scale, symmetric);
+) -> Candidate<L> {
+    let mut search = Search::<BITS, L, G>::new(tile, grid, row_scale, symmetric);
     search.run(schedule::<BITS>(symmetric));
     fit.add(&search, groups);
     search.best
@@ -44,8 +42,8 @@ fn search_tile<const BITS: usize, G: Grid>(
 /// multiplied by its weight in `importance`.
 #[inline(always)]
 pub(super) fn search_group<const BITS: usize>(weights: &[f32], importance: &[f32], row_scale: f32) -> (u8, u8) {
-    let tile = Tile::of_one(weights, Some(importance));
-    let (scales, zeros) = search_tile::<BITS, _>(&tile, TwoLevel, row_scale, false, &mut RowFit::default(), 1);
+    let tile = Tile::<NARROW>::of_one(weights, Some(importance));
+    let (scales, zeros) = search_tile::<BITS, _, _>(&tile, TwoLevel, row_scale, false, &mut RowFit::default(), 1);
     (scale_code_nearest(scales[0]), zeros[0] as u8)
 }
 
@@ -54,16 +52,13 @@ fn search_row<const BITS: usize>(
     weights: &[f32],
     importance: Option<&[f32]>,
     group_size: usize,
+    scratch: &mut [f32],
     scales: &mut [u8],
     mut zero_points: Option<&mut [u8]>,
 ) -> f32 {
     let group_size = group_size.max(1);
     let symmetric = zero_points.is_none();
-    let mut row_scale = 0.0;
-    for group in weights.chunks(group_size) {
-        let (low, high) = group_range(group);
-        row_scale = max(covering_scale::<BITS>(low, high, symmetric), row_scale);
-    }
+    let row_scale = covering_row_scale::<BITS>(weights, group_size, symmetric, scratch).0;
     let mut fit = RowFit::default();
     search_groups::<BITS, _>(
         weights,
@@ -98,20 +93,29 @@ pub(super) fn search_groups<const BITS: usize, G: Grid>(
     fit: &mut RowFit,
     mut put: impl FnMut(usize, f32, f32),
 ) {
-    let groups = if group_size > DEPTH { 1 } else { LANES };
+    let groups = if group_size > DEPTH { 1 } else { WIDE };
     let mut buffer = Buffer::EMPTY;
     for (t, part) in weights.chunks(group_size.saturating_mul(groups)).enumerate() {
         let start = t * groups * group_size;
         let here = part.len().div_ceil(group_size);
         let importance = importance.map(|importance| &importance[start..start + part.len()]);
-        let tile = if groups == 1 {
-            Tile::of_one(part, importance)
-        } else {
-            Tile::of_groups(part, importance, group_size, &mut buffer)
+        let mut put = |(best, zeros): (&[f32], &[f32])| {
+            for (g, (factor, zero)) in best.iter().zip(zeros).enumerate().take(here) {
+                put(t * groups + g, *factor, *zero);
+            }
         };
-        let (best, zeros) = search_tile::<BITS, G>(&tile, grid, row_scale, symmetric, fit, here);
-        for (g, (factor, zero)) in best.into_iter().zip(zeros).enumerate().take(here) {
-            put(t * groups + g, factor, zero);
+        if here > NARROW {
+            let tile = Tile::<WIDE>::of_groups(part, importance, group_size, &mut buffer);
+            let (best, zeros) = search_tile::<BITS, _, G>(&tile, grid, row_scale, symmetric, fit, here);
+            put((&best, &zeros));
+        } else {
+            let tile = if groups == 1 {
+                Tile::<NARROW>::of_one(part, importance)
+            } else {
+                Tile::of_groups(part, importance, group_size, &mut buffer)
+            };
+            let (best, zeros) = search_tile::<BITS, _, G>(&tile, grid, row_scale, symmetric, fit, here);
+            put((&best, &zeros));
         }
     }
 }
@@ -146,9 +150,9 @@ kernel! {
         zero_points: Option<&mut [u8]>,
     ) -> f32 {
         match bits {
-            2 => search_row::<2>(weights, importance, group_size, scales, zero_points),
-            3 => search_row::<3>(weights, importance, group_size, scales, zero_points),
-            4 => search_row::<4>(weights, importance, group_size, scales, zero_points),
+            2 => search_row::<2>(weights, importance, group_size, scratch, scales, zero_points),
+            3 => search_row::<3>(weights, importance, group_size, scratch, scales, zero_points),
+            4 => search_row::<4>(weights, importance, group_size, scratch, scales, zero_points),
             _ => minmax_row::<8>(weights, group_size, true, scratch, scales, zero_points),
         }
     }

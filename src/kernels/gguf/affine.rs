@@ -4,15 +4,13 @@
 //! then codes for them relative to `d` and `dmin`, which a super-block shares, moved to where the error as decoded is
 //! least; then `d` and `dmin` fitted to these codes.
 
-use std::array::from_fn;
-
 use super::super::{
     lanes::{fold, less, max, min, replace},
     narrow,
     params::{max_code, reciprocal, round_clamped_f32},
     search::{
         candidate::Sums,
-        tile::{LANES, Lane, Tile},
+        tile::{Lane, Tile},
     },
     widen,
 };
@@ -34,26 +32,26 @@ pub(super) enum Step {
 
 /// Scale and minimum of each lane, in units of `d` and `dmin`.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate {
-    pub scale: Lane,
-    pub min: Lane,
-    pub d: Lane,
-    pub dmin: Lane,
+pub(super) struct Candidate<const L: usize> {
+    pub scale: Lane<L>,
+    pub min: Lane<L>,
+    pub d: Lane<L>,
+    pub dmin: Lane<L>,
 }
 
-impl Candidate {
-    const NONE: Self = Self { scale: [0.0; LANES], min: [0.0; LANES], d: [1.0; LANES], dmin: [1.0; LANES] };
+impl<const L: usize> Candidate<L> {
+    const NONE: Self = Self { scale: [0.0; L], min: [0.0; L], d: [1.0; L], dmin: [1.0; L] };
 }
 
 /// `SCALES` is the largest code of a scale and of a minimum, `TOGETHER` the lanes of a super-block.
-struct Search<'t, const BITS: usize, const SCALES: usize, const TOGETHER: usize> {
-    tile: &'t Tile<'t>,
-    error: Lane,
-    best: Candidate,
+struct Search<'t, const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usize> {
+    tile: &'t Tile<'t, L>,
+    error: Lane<L>,
+    best: Candidate<L>,
     /// What the best left.
-    sums: Sums,
+    sums: Sums<L>,
     /// The best before rounding, and what it left.
-    real: Option<(Candidate, Sums)>,
+    real: Option<(Candidate<L>, Sums<L>)>,
 }
 
 /// The nearest number that an f16 holds.
@@ -62,42 +60,43 @@ pub(super) fn as_half(x: f32) -> f32 {
     widen::half(narrow::half(x))
 }
 
-/// Folds the lanes of each super-block; every lane gets the result. `TOGETHER` is 8 or 16.
+/// Folds the lanes of each super-block, `TOGETHER` of them; every lane gets the result.
 #[inline(always)]
-pub(super) fn together<const TOGETHER: usize>(lanes: &Lane, f: impl Fn(f32, f32) -> f32) -> Lane {
-    if TOGETHER == LANES {
-        return [fold(*lanes, f); LANES];
+pub(super) fn together<const TOGETHER: usize, const L: usize>(lanes: &Lane<L>, f: impl Fn(f32, f32) -> f32) -> Lane<L> {
+    let mut folded = [0.0; L];
+    for (folded, lanes) in folded.as_chunks_mut::<TOGETHER>().0.iter_mut().zip(lanes.as_chunks::<TOGETHER>().0) {
+        *folded = [fold(*lanes, &f); TOGETHER];
     }
-    let [first, second]: [[f32; 8]; 2] = [from_fn(|i| lanes[i]), from_fn(|i| lanes[i + 8])];
-    let (first, second) = (fold(first, &f), fold(second, &f));
-    from_fn(|i| if i < 8 { first } else { second })
+    folded
 }
 
 #[inline(always)]
-pub(super) fn total<const TOGETHER: usize>(lanes: &Lane) -> Lane {
-    together::<TOGETHER>(lanes, |a, b| a + b)
+pub(super) fn total<const TOGETHER: usize, const L: usize>(lanes: &Lane<L>) -> Lane<L> {
+    together::<TOGETHER, L>(lanes, |a, b| a + b)
 }
 
-impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, BITS, SCALES, TOGETHER> {
+impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usize>
+    Search<'_, BITS, SCALES, TOGETHER, L>
+{
     /// Evaluates a candidate, and keeps it where it is the best: in each lane, or in super-blocks as a whole.
     #[inline(always)]
-    fn consider(&mut self, candidate: &Candidate, whole: bool) -> Sums {
-        let (mut s, mut m, mut inverse, mut z) = ([0f32; LANES], [0f32; LANES], [0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+    fn consider(&mut self, candidate: &Candidate<L>, whole: bool) -> Sums<L> {
+        let (mut s, mut m, mut inverse, mut z) = ([0f32; L], [0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
             s[i] = candidate.d[i] * candidate.scale[i];
             m[i] = candidate.dmin[i] * candidate.min[i];
             inverse[i] = reciprocal(s[i]);
             z[i] = m[i] * inverse[i];
         }
         let sums = Sums::of::<BITS>(self.tile, &inverse, &z);
-        let mut error = [0f32; LANES];
-        for i in 0..LANES {
+        let mut error = [0f32; L];
+        for i in 0..L {
             // sum (x - s q + m)^2, without sum x^2, which is the same for all candidates.
             let (n, x) = (self.tile.n[i], self.tile.x[i]);
             error[i] = s[i] * (s[i] * sums.qq[i] - 2.0 * (sums.xq[i] + m[i] * sums.q[i])) + m[i] * (m[i] * n + 2.0 * x);
         }
         let (now, before) =
-            if whole { (total::<TOGETHER>(&error), total::<TOGETHER>(&self.error)) } else { (error, self.error) };
+            if whole { (total::<TOGETHER, L>(&error), total::<TOGETHER, L>(&self.error)) } else { (error, self.error) };
         let better = less(&now, &before);
         replace(&mut self.error, &error, &better);
         replace(&mut self.best.scale, &candidate.scale, &better);
@@ -111,9 +110,9 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
     }
 
     #[inline(always)]
-    fn shrunk(&self, shrink: f32, lean: f32) -> Candidate {
+    fn shrunk(&self, shrink: f32, lean: f32) -> Candidate<L> {
         let mut candidate = Candidate::NONE;
-        for i in 0..LANES {
+        for i in 0..L {
             let (low, high) = (self.tile.low[i], self.tile.high[i]);
             let scale = (high - low) * (shrink / max_code::<BITS>());
             let (from_low, from_high) = (-low, scale * max_code::<BITS>() - high);
@@ -125,9 +124,9 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
 
     /// The real scale and minimum of least squares for the codes that left `sums`.
     #[inline(always)]
-    fn fitted(&self, sums: &Sums) -> Candidate {
+    fn fitted(&self, sums: &Sums<L>) -> Candidate<L> {
         let mut candidate = Candidate::NONE;
-        for i in 0..LANES {
+        for i in 0..L {
             let (n, x) = (self.tile.n[i], self.tile.x[i]);
             let (q, qq, xq) = (sums.q[i], sums.qq[i], sums.xq[i]);
             let slope = (n * xq - x * q) * reciprocal(n * qq - q * q);
@@ -141,18 +140,18 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
 
     /// The code of the minimum that fits best to the codes that left `sums`, at the scale given.
     #[inline(always)]
-    fn min_code(&self, sums: &Sums, i: usize, scale: f32, inverse_dmin: f32, shift: f32) -> f32 {
+    fn min_code(&self, sums: &Sums<L>, i: usize, scale: f32, inverse_dmin: f32, shift: f32) -> f32 {
         let min = max((scale * sums.q[i] - self.tile.x[i]) * self.tile.inverse_n[i], 0.0);
         round_clamped_f32(min * inverse_dmin + shift, SCALES as f32)
     }
 
     #[inline(always)]
-    fn rounded(&self, real: &(Candidate, Sums), scale_factor: f32, min_factor: f32) -> Candidate {
+    fn rounded(&self, real: &(Candidate<L>, Sums<L>), scale_factor: f32, min_factor: f32) -> Candidate<L> {
         let (real, sums) = real;
         let mut candidate = Candidate::NONE;
-        let most_scale = together::<TOGETHER>(&real.scale, max);
-        let most_min = together::<TOGETHER>(&real.min, max);
-        for i in 0..LANES {
+        let most_scale = together::<TOGETHER, L>(&real.scale, max);
+        let most_min = together::<TOGETHER, L>(&real.min, max);
+        for i in 0..L {
             candidate.d[i] = as_half(most_scale[i] * (scale_factor / SCALES as f32));
             candidate.dmin[i] = as_half(most_min[i] * (min_factor / SCALES as f32));
             let scale = round_clamped_f32(real.scale[i] * reciprocal(candidate.d[i]), SCALES as f32);
@@ -164,9 +163,9 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
     }
 
     #[inline(always)]
-    fn moved(&self, scale: f32, min: f32) -> Candidate {
+    fn moved(&self, scale: f32, min: f32) -> Candidate<L> {
         let mut candidate = self.best;
-        for i in 0..LANES {
+        for i in 0..L {
             let code = round_clamped_f32(self.best.scale[i] + scale, SCALES as f32);
             candidate.scale[i] = code;
             let inverse = reciprocal(self.best.dmin[i]);
@@ -177,11 +176,10 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
 
     /// Least squares of `sum (x - d scale q + dmin min)^2` over a super-block.
     #[inline(always)]
-    fn rescaled(&self) -> Candidate {
+    fn rescaled(&self) -> Candidate<L> {
         let mut candidate = self.best;
-        let (mut a, mut b, mut c, mut p, mut r) =
-            ([0f32; LANES], [0f32; LANES], [0f32; LANES], [0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+        let (mut a, mut b, mut c, mut p, mut r) = ([0f32; L], [0f32; L], [0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
             let (scale, min) = (self.best.scale[i], self.best.min[i]);
             a[i] = scale * scale * self.sums.qq[i];
             b[i] = scale * min * self.sums.q[i];
@@ -189,9 +187,9 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
             p[i] = scale * self.sums.xq[i];
             r[i] = min * self.tile.x[i];
         }
-        let total = total::<TOGETHER>;
+        let total = total::<TOGETHER, L>;
         let (a, b, c, p, r) = (total(&a), total(&b), total(&c), total(&p), total(&r));
-        for i in 0..LANES {
+        for i in 0..L {
             let inverse = reciprocal(a[i] * c[i] - b[i] * b[i]);
             let (d, dmin) = ((p[i] * c[i] - b[i] * r[i]) * inverse, (b[i] * p[i] - a[i] * r[i]) * inverse);
             // Without minimums, or with those that would be negative, the scale alone is fitted.
@@ -214,7 +212,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
                 Step::Round(scale, min) => {
                     if self.real.is_none() {
                         self.real = Some((self.best, self.sums));
-                        self.error = [f32::INFINITY; LANES];
+                        self.error = [f32::INFINITY; L];
                         self.best = Candidate::NONE;
                     }
                     let real = self.real.unwrap_or((Candidate::NONE, Sums::NONE));
@@ -230,13 +228,13 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Search<'_, B
 
 /// The best candidate of a schedule.
 #[inline(always)]
-pub(super) fn search<const BITS: usize, const SCALES: usize, const TOGETHER: usize>(
-    tile: &Tile,
+pub(super) fn search<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usize>(
+    tile: &Tile<L>,
     steps: &[Step],
-) -> Candidate {
-    let mut search = Search::<BITS, SCALES, TOGETHER> {
+) -> Candidate<L> {
+    let mut search = Search::<BITS, SCALES, TOGETHER, L> {
         tile,
-        error: [f32::INFINITY; LANES],
+        error: [f32::INFINITY; L],
         best: Candidate::NONE,
         sums: Sums::NONE,
         real: None,

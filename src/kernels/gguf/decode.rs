@@ -149,18 +149,6 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     }
 }
 
-/// Decodes whole blocks, one after the other.
-#[inline(always)]
-fn each<const BYTES: usize, const N: usize>(
-    blocks: &[u8],
-    out: &mut [f32],
-    decode: impl Fn(&[u8; BYTES], &mut [f32; N]),
-) {
-    for (block, out) in blocks.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<N>().0) {
-        decode(block, out);
-    }
-}
-
 kernel! {
     /// Decodes blocks to f32: the bits of llama.cpp's `NumPy` reference (`gguf.quants.dequantize`).
     ///
@@ -177,16 +165,16 @@ kernel! {
     /// ```
     pub fn decode_blocks(kind: BlockType, blocks: &[u8], out: &mut [f32]) {
         match kind {
-            BlockType::Q4_0 => each(blocks, out, q4_0),
-            BlockType::Q4_1 => each(blocks, out, q4_1),
-            BlockType::Q5_0 => each(blocks, out, q5_0),
-            BlockType::Q5_1 => each(blocks, out, q5_1),
-            BlockType::Q8_0 => each(blocks, out, q8_0),
-            BlockType::Q2_K => each(blocks, out, q2_k),
-            BlockType::Q3_K => each(blocks, out, q3_k),
-            BlockType::Q4_K => each(blocks, out, q4_k),
-            BlockType::Q5_K => each(blocks, out, q5_k),
-            BlockType::Q6_K => each(blocks, out, q6_k),
+            BlockType::Q4_0 => each!(q4_0, blocks, out),
+            BlockType::Q4_1 => each!(q4_1, blocks, out),
+            BlockType::Q5_0 => each!(q5_0, blocks, out),
+            BlockType::Q5_1 => each!(q5_1, blocks, out),
+            BlockType::Q8_0 => each!(q8_0, blocks, out),
+            BlockType::Q2_K => each!(q2_k, blocks, out),
+            BlockType::Q3_K => each!(q3_k, blocks, out),
+            BlockType::Q4_K => each!(q4_k, blocks, out),
+            BlockType::Q5_K => each!(q5_k, blocks, out),
+            BlockType::Q6_K => each!(q6_k, blocks, out),
         }
     }
 }

@@ -5,20 +5,12 @@ use super::{
         dispatch::kernel,
         narrow::half,
         params::{max_code, reciprocal, round_clamped},
-        search::tile::{Buffer, LANES, Tile},
+        search::tile::{Buffer, NARROW, Tile, WIDE},
     },
     BlockType, affine, legacy,
     pack::{self, SuperBlock},
     schedule, symmetric,
 };
-
-/// Encodes whole blocks of 32, one after the other.
-#[inline(always)]
-fn each<const BYTES: usize>(weights: &[f32], out: &mut [u8], encode: impl Fn(&[f32; 32], &mut [u8; BYTES])) {
-    for (weights, out) in weights.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
-        encode(weights, out);
-    }
-}
 
 /// Codes of a sub-block as the search counted them.
 #[inline(always)]
@@ -33,11 +25,11 @@ trait Scheme {
     /// Elements of a sub-block.
     const SUB: usize;
     type Step;
-    type Found;
-    /// The best parameters of a tile of sixteen sub-blocks.
-    fn search(tile: &Tile, steps: &[Self::Step]) -> Self::Found;
+    type Found<const L: usize>;
+    /// The best parameters of a tile of sub-blocks.
+    fn search<const L: usize>(tile: &Tile<L>, steps: &[Self::Step]) -> Self::Found<L>;
     /// The super-block whose sub-blocks begin at `lane`.
-    fn block(found: &Self::Found, lane: usize, weights: &[f32; 256]) -> SuperBlock;
+    fn block<const L: usize>(found: &Self::Found<L>, lane: usize, weights: &[f32; 256]) -> SuperBlock;
 }
 
 /// With minimums. `SCALES` is the largest code of a scale, `TOGETHER` the sub-blocks of a super-block.
@@ -46,15 +38,15 @@ struct Affine<const BITS: usize, const SCALES: usize, const TOGETHER: usize>;
 impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize> Scheme for Affine<BITS, SCALES, TOGETHER> {
     const SUB: usize = 256 / TOGETHER;
     type Step = affine::Step;
-    type Found = affine::Candidate;
+    type Found<const L: usize> = affine::Candidate<L>;
 
     #[inline(always)]
-    fn search(tile: &Tile, steps: &[affine::Step]) -> affine::Candidate {
-        affine::search::<BITS, SCALES, TOGETHER>(tile, steps)
+    fn search<const L: usize>(tile: &Tile<L>, steps: &[affine::Step]) -> affine::Candidate<L> {
+        affine::search::<BITS, SCALES, TOGETHER, L>(tile, steps)
     }
 
     #[inline(always)]
-    fn block(found: &affine::Candidate, lane: usize, weights: &[f32; 256]) -> SuperBlock {
+    fn block<const L: usize>(found: &affine::Candidate<L>, lane: usize, weights: &[f32; 256]) -> SuperBlock {
         let (d, dmin) = (found.d[lane], found.dmin[lane]);
         let mut block = SuperBlock { d: half(d), dmin: half(dmin), scales: [0; 16], mins: [0; 16], codes: [0; 256] };
         for i in 0..TOGETHER {
@@ -74,15 +66,15 @@ struct Symmetric<const BITS: usize, const SCALES: usize>;
 impl<const BITS: usize, const SCALES: usize> Scheme for Symmetric<BITS, SCALES> {
     const SUB: usize = 16;
     type Step = symmetric::Step;
-    type Found = symmetric::Candidate;
+    type Found<const L: usize> = symmetric::Candidate<L>;
 
     #[inline(always)]
-    fn search(tile: &Tile, steps: &[symmetric::Step]) -> symmetric::Candidate {
-        symmetric::search::<BITS, SCALES>(tile, steps)
+    fn search<const L: usize>(tile: &Tile<L>, steps: &[symmetric::Step]) -> symmetric::Candidate<L> {
+        symmetric::search::<BITS, SCALES, L>(tile, steps)
     }
 
     #[inline(always)]
-    fn block(found: &symmetric::Candidate, lane: usize, weights: &[f32; 256]) -> SuperBlock {
+    fn block<const L: usize>(found: &symmetric::Candidate<L>, lane: usize, weights: &[f32; 256]) -> SuperBlock {
         let d = found.d[lane];
         let mut block = SuperBlock { d: half(d), dmin: 0, scales: [0; 16], mins: [0; 16], codes: [0; 256] };
         for i in 0..16 {
@@ -96,26 +88,63 @@ impl<const BITS: usize, const SCALES: usize> Scheme for Symmetric<BITS, SCALES> 
     }
 }
 
-/// Encodes whole blocks of 256, sixteen sub-blocks at a time.
+/// The bytes of a super-block. Apart from [`Scheme`], and no closure, for the reason given there.
+trait Pack<const BYTES: usize> {
+    fn pack(block: &SuperBlock, out: &mut [u8; BYTES]);
+}
+
+macro_rules! packs {
+    ($($scheme:ty, $bytes:literal: $pack:ident;)*) => {
+        $(impl Pack<$bytes> for $scheme {
+            #[inline(always)]
+            fn pack(block: &SuperBlock, out: &mut [u8; $bytes]) {
+                pack::$pack(block, out);
+            }
+        })*
+    };
+}
+type Q2K = Affine<2, 15, 16>;
+type Q3K = Symmetric<3, 32>;
+type Q4K = Affine<4, 63, 8>;
+type Q5K = Affine<5, 63, 8>;
+type Q6K = Symmetric<6, 128>;
+packs! { Q2K, 84: q2_k; Q3K, 110: q3_k; Q4K, 144: q4_k; Q5K, 176: q5_k; Q6K, 210: q6_k; }
+
+/// Encodes the blocks of 256 of a tile.
 #[inline(always)]
-fn searched<S: Scheme, const BYTES: usize>(
+fn encode_tile<S: Scheme + Pack<BYTES>, const BYTES: usize, const L: usize>(
+    blocks: &[[f32; 256]],
+    importance: Option<&[f32]>,
+    out: &mut [[u8; BYTES]],
+    steps: &[S::Step],
+    buffer: &mut Buffer,
+) {
+    let found = S::search(&Tile::<L>::of_groups(blocks.as_flattened(), importance, S::SUB, buffer), steps);
+    for (i, (weights, out)) in blocks.iter().zip(out).enumerate() {
+        S::pack(&S::block(&found, i * 256 / S::SUB, weights), out);
+    }
+}
+
+/// Encodes whole blocks of 256, a tile of sub-blocks at a time.
+#[inline(always)]
+fn searched<S: Scheme + Pack<BYTES>, const BYTES: usize>(
     weights: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
     steps: &[S::Step],
-    pack: impl Fn(&SuperBlock, &mut [u8; BYTES]),
 ) {
     let mut buffer = Buffer::EMPTY;
     let blocks = weights.as_chunks::<256>().0;
-    let per_tile = S::SUB * LANES / 256;
+    let per_tile = S::SUB * WIDE / 256;
     let mut start = 0;
     for (blocks, out) in blocks.chunks(per_tile).zip(out.as_chunks_mut::<BYTES>().0.chunks_mut(per_tile)) {
-        let weights = blocks.as_flattened();
-        let importance = importance.and_then(|importance| importance.get(start..start + weights.len()));
-        start += weights.len();
-        let found = S::search(&Tile::of_groups(weights, importance, S::SUB, &mut buffer), steps);
-        for (i, (weights, out)) in blocks.iter().zip(out).enumerate() {
-            pack(&S::block(&found, i * 256 / S::SUB, weights), out);
+        let weights = blocks.len() * 256;
+        let importance = importance.and_then(|importance| importance.get(start..start + weights));
+        start += weights;
+        if weights > S::SUB * NARROW {
+            encode_tile::<S, BYTES, WIDE>(blocks, importance, out, steps, &mut buffer);
+        } else {
+            encode_tile::<S, BYTES, NARROW>(blocks, importance, out, steps, &mut buffer);
         }
     }
 }
@@ -141,16 +170,16 @@ kernel! {
     /// ```
     pub fn encode_blocks(kind: BlockType, weights: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         match kind {
-            BlockType::Q4_0 => each(weights, out, legacy::q4_0),
-            BlockType::Q4_1 => each(weights, out, legacy::q4_1),
-            BlockType::Q5_0 => each(weights, out, legacy::q5_0),
-            BlockType::Q5_1 => each(weights, out, legacy::q5_1),
-            BlockType::Q8_0 => each(weights, out, legacy::q8_0),
-            BlockType::Q2_K => searched::<Affine<2, 15, 16>, 84>(weights, importance, out, schedule::Q2_K, pack::q2_k),
-            BlockType::Q3_K => searched::<Symmetric<3, 32>, 110>(weights, importance, out, schedule::Q3_K, pack::q3_k),
-            BlockType::Q4_K => searched::<Affine<4, 63, 8>, 144>(weights, importance, out, schedule::Q4_K, pack::q4_k),
-            BlockType::Q5_K => searched::<Affine<5, 63, 8>, 176>(weights, importance, out, schedule::Q5_K, pack::q5_k),
-            BlockType::Q6_K => searched::<Symmetric<6, 128>, 210>(weights, importance, out, schedule::Q6_K, pack::q6_k),
+            BlockType::Q4_0 => each!(legacy::q4_0, weights, out),
+            BlockType::Q4_1 => each!(legacy::q4_1, weights, out),
+            BlockType::Q5_0 => each!(legacy::q5_0, weights, out),
+            BlockType::Q5_1 => each!(legacy::q5_1, weights, out),
+            BlockType::Q8_0 => each!(legacy::q8_0, weights, out),
+            BlockType::Q2_K => searched::<Q2K, 84>(weights, importance, out, schedule::Q2_K),
+            BlockType::Q3_K => searched::<Q3K, 110>(weights, importance, out, schedule::Q3_K),
+            BlockType::Q4_K => searched::<Q4K, 144>(weights, importance, out, schedule::Q4_K),
+            BlockType::Q5_K => searched::<Q5K, 176>(weights, importance, out, schedule::Q5_K),
+            BlockType::Q6_K => searched::<Q6K, 210>(weights, importance, out, schedule::Q6_K),
         }
     }
 }

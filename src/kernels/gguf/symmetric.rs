@@ -9,7 +9,7 @@ use super::{
         lanes::{less, max, min, replace},
         search::{
             candidate::Sums,
-            tile::{LANES, Lane, Tile},
+            tile::{Lane, Tile},
         },
     },
     affine::{as_half, together, total},
@@ -30,15 +30,18 @@ pub(super) enum Step {
     Rescale,
 }
 
+/// Lanes of a super-block.
+const TOGETHER: usize = 16;
+
 /// The scale of each lane, in units of `d`.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate {
-    pub scale: Lane,
-    pub d: Lane,
+pub(super) struct Candidate<const L: usize> {
+    pub scale: Lane<L>,
+    pub d: Lane<L>,
 }
 
-impl Candidate {
-    const NONE: Self = Self { scale: [0.0; LANES], d: [1.0; LANES] };
+impl<const L: usize> Candidate<L> {
+    const NONE: Self = Self { scale: [0.0; L], d: [1.0; L] };
 }
 
 /// `1 / s` for either sign; 0 where there is none, so that every code is the middle.
@@ -57,36 +60,36 @@ fn round<const SCALES: usize>(x: f32) -> f32 {
 }
 
 /// `SCALES` is what the least code of a scale is the negative of.
-struct Search<'t, const BITS: usize, const SCALES: usize> {
-    tile: &'t Tile<'t>,
-    error: Lane,
-    best: Candidate,
+struct Search<'t, const BITS: usize, const SCALES: usize, const L: usize> {
+    tile: &'t Tile<'t, L>,
+    error: Lane<L>,
+    best: Candidate<L>,
     /// What the best left: sums of `x (q - z)` and `(q - z)^2`.
-    sums: (Lane, Lane),
+    sums: (Lane<L>, Lane<L>),
     /// The best scales before rounding.
-    real: Option<Lane>,
+    real: Option<Lane<L>>,
 }
 
-impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
+impl<const BITS: usize, const SCALES: usize, const L: usize> Search<'_, BITS, SCALES, L> {
     const MIDDLE: f32 = (1u32 << (BITS - 1)) as f32;
 
     #[inline(always)]
-    fn consider(&mut self, candidate: &Candidate, whole: bool) -> (Lane, Lane) {
-        let (mut s, mut inverse) = ([0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+    fn consider(&mut self, candidate: &Candidate<L>, whole: bool) -> (Lane<L>, Lane<L>) {
+        let (mut s, mut inverse) = ([0f32; L], [0f32; L]);
+        for i in 0..L {
             s[i] = candidate.d[i] * candidate.scale[i];
             inverse[i] = signed_reciprocal(s[i]);
         }
-        let sums = Sums::of::<BITS>(self.tile, &inverse, &[Self::MIDDLE; LANES]);
-        let (mut cross, mut square, mut error) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+        let sums = Sums::of::<BITS>(self.tile, &inverse, &[Self::MIDDLE; L]);
+        let (mut cross, mut square, mut error) = ([0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
             let z = Self::MIDDLE;
             cross[i] = sums.xq[i] - z * self.tile.x[i];
             square[i] = sums.qq[i] - 2.0 * z * sums.q[i] + z * z * self.tile.n[i];
             error[i] = s[i] * (s[i] * square[i] - 2.0 * cross[i]);
         }
         let (now, before) =
-            if whole { (total::<LANES>(&error), total::<LANES>(&self.error)) } else { (error, self.error) };
+            if whole { (total::<TOGETHER, L>(&error), total::<TOGETHER, L>(&self.error)) } else { (error, self.error) };
         let better = less(&now, &before);
         replace(&mut self.error, &error, &better);
         replace(&mut self.best.scale, &candidate.scale, &better);
@@ -97,9 +100,9 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
     }
 
     #[inline(always)]
-    fn shrunk(&self, factor: f32) -> Candidate {
+    fn shrunk(&self, factor: f32) -> Candidate<L> {
         let mut candidate = Candidate::NONE;
-        for i in 0..LANES {
+        for i in 0..L {
             let (low, high) = (self.tile.low[i], self.tile.high[i]);
             let extreme = if -low > high { low } else { high };
             let steps = if factor < 0.0 { Self::MIDDLE - 1.0 } else { Self::MIDDLE };
@@ -109,20 +112,20 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
     }
 
     #[inline(always)]
-    fn fitted(sums: &(Lane, Lane)) -> Candidate {
+    fn fitted(sums: &(Lane<L>, Lane<L>)) -> Candidate<L> {
         let mut candidate = Candidate::NONE;
-        for i in 0..LANES {
+        for i in 0..L {
             candidate.scale[i] = sums.0[i] * signed_reciprocal(sums.1[i]);
         }
         candidate
     }
 
     #[inline(always)]
-    fn rounded(real: &Lane, factor: f32) -> Candidate {
+    fn rounded(real: &Lane<L>, factor: f32) -> Candidate<L> {
         let mut candidate = Candidate::NONE;
-        let (low, high) = (together::<LANES>(real, min), together::<LANES>(real, max));
-        let most: Lane = from_fn(|i| if -low[i] > high[i] { low[i] } else { high[i] });
-        for i in 0..LANES {
+        let (low, high) = (together::<TOGETHER, L>(real, min), together::<TOGETHER, L>(real, max));
+        let most: Lane<L> = from_fn(|i| if -low[i] > high[i] { low[i] } else { high[i] });
+        for i in 0..L {
             candidate.d[i] = as_half(most[i] * (-factor / SCALES as f32));
             candidate.scale[i] = round::<SCALES>(real[i] * signed_reciprocal(candidate.d[i]));
         }
@@ -130,7 +133,7 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
     }
 
     #[inline(always)]
-    fn moved(&self, by: f32) -> Candidate {
+    fn moved(&self, by: f32) -> Candidate<L> {
         let mut candidate = self.best;
         for scale in &mut candidate.scale {
             *scale = round::<SCALES>(*scale + by);
@@ -139,16 +142,16 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
     }
 
     #[inline(always)]
-    fn rescaled(&self) -> Candidate {
+    fn rescaled(&self) -> Candidate<L> {
         let mut candidate = self.best;
-        let (mut cross, mut square) = ([0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+        let (mut cross, mut square) = ([0f32; L], [0f32; L]);
+        for i in 0..L {
             let scale = self.best.scale[i];
             cross[i] = scale * self.sums.0[i];
             square[i] = scale * scale * self.sums.1[i];
         }
-        let (cross, square) = (total::<LANES>(&cross), total::<LANES>(&square));
-        for i in 0..LANES {
+        let (cross, square) = (total::<TOGETHER, L>(&cross), total::<TOGETHER, L>(&square));
+        for i in 0..L {
             candidate.d[i] = as_half(cross[i] * signed_reciprocal(square[i]));
         }
         candidate
@@ -156,7 +159,7 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
 
     #[inline(always)]
     fn run(&mut self, steps: &[Step]) {
-        let mut last = ([0.0; LANES], [0.0; LANES]);
+        let mut last = ([0.0; L], [0.0; L]);
         for step in steps {
             let (candidate, whole) = match *step {
                 Step::Shrink(factor) => (self.shrunk(factor), false),
@@ -164,9 +167,9 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
                 Step::Round(factor) => {
                     if self.real.is_none() {
                         self.real = Some(self.best.scale);
-                        self.error = [f32::INFINITY; LANES];
+                        self.error = [f32::INFINITY; L];
                     }
-                    (Self::rounded(&self.real.unwrap_or([0.0; LANES]), factor), true)
+                    (Self::rounded(&self.real.unwrap_or([0.0; L]), factor), true)
                 }
                 Step::Move(by) => (self.moved(by), false),
                 Step::Rescale => (self.rescaled(), true),
@@ -178,12 +181,15 @@ impl<const BITS: usize, const SCALES: usize> Search<'_, BITS, SCALES> {
 
 /// The best candidate of a schedule.
 #[inline(always)]
-pub(super) fn search<const BITS: usize, const SCALES: usize>(tile: &Tile, steps: &[Step]) -> Candidate {
-    let mut search = Search::<BITS, SCALES> {
+pub(super) fn search<const BITS: usize, const SCALES: usize, const L: usize>(
+    tile: &Tile<L>,
+    steps: &[Step],
+) -> Candidate<L> {
+    let mut search = Search::<BITS, SCALES, L> {
         tile,
-        error: [f32::INFINITY; LANES],
+        error: [f32::INFINITY; L],
         best: Candidate::NONE,
-        sums: ([0.0; LANES], [0.0; LANES]),
+        sums: ([0.0; L], [0.0; L]),
         real: None,
     };
     search.run(steps);

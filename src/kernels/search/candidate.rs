@@ -3,7 +3,7 @@
 use super::{
     grid::Grid,
     schedule::Step,
-    tile::{LANES, Lane, Tile},
+    tile::{Lane, Tile},
 };
 use crate::kernels::{
     lanes::max,
@@ -12,77 +12,101 @@ use crate::kernels::{
 };
 
 /// For each lane a factor of the grid, and a zero-point code, both as f32 so that they stay in its registers.
-pub(super) type Candidate = (Lane, Lane);
+pub(super) type Candidate<const L: usize> = (Lane<L>, Lane<L>);
 
 /// What a candidate leaves: sums over the codes `q` that it gives.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Sums {
-    pub q: Lane,
-    pub qq: Lane,
-    pub xq: Lane,
+pub(in crate::kernels) struct Sums<const L: usize> {
+    pub q: Lane<L>,
+    pub qq: Lane<L>,
+    pub xq: Lane<L>,
 }
 
-impl Sums {
-    pub(in crate::kernels) const NONE: Self = Self { q: [0.0; LANES], qq: [0.0; LANES], xq: [0.0; LANES] };
+impl<const L: usize> Sums<L> {
+    pub(in crate::kernels) const NONE: Self = Self { q: [0.0; L], qq: [0.0; L], xq: [0.0; L] };
 
     /// Of the codes of all weights of a tile, for an inverse scale and a zero point.
     #[inline(always)]
-    pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile, inverse: &Lane, z: &Lane) -> Self {
+    pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile<L>, inverse: &Lane<L>, z: &Lane<L>) -> Self {
         let mut sums = Self::NONE;
-        if let Some((x, weight)) = &tile.tail {
-            sums.add::<BITS>(x, Some(weight), inverse, z);
-        }
-        match tile.importance {
-            None => {
-                for x in tile.weights {
-                    sums.add::<BITS>(x, None, inverse, z);
+        let (q, qq, xq) = (parts_mut(&mut sums.q), parts_mut(&mut sums.qq), parts_mut(&mut sums.xq));
+        for (part, (inverse, z)) in parts(inverse).iter().zip(parts(z)).enumerate() {
+            let mut sum = [[0.0; AT_ONCE]; 3];
+            if let Some((x, weight)) = &tile.tail {
+                add::<BITS>(&mut sum, &parts(x)[part], Some(&parts(weight)[part]), inverse, z);
+            }
+            match tile.importance {
+                None => {
+                    for x in tile.weights {
+                        add::<BITS>(&mut sum, &parts(x)[part], None, inverse, z);
+                    }
+                }
+                Some(importance) => {
+                    for (x, weight) in tile.weights.iter().zip(importance) {
+                        add::<BITS>(&mut sum, &parts(x)[part], Some(&parts(weight)[part]), inverse, z);
+                    }
                 }
             }
-            Some(importance) => {
-                for (x, weight) in tile.weights.iter().zip(importance) {
-                    sums.add::<BITS>(x, Some(weight), inverse, z);
-                }
-            }
+            [q[part], qq[part], xq[part]] = sum;
         }
         Self { q: tile.total(sums.q), qq: tile.total(sums.qq), xq: tile.total(sums.xq) }
     }
+}
 
-    #[inline(always)]
-    fn add<const BITS: usize>(&mut self, x: &Lane, weight: Option<&Lane>, inverse: &Lane, z: &Lane) {
-        for i in 0..LANES {
-            let q = round_clamped_f32(x[i] * inverse[i] + z[i], max_code::<BITS>());
-            let wq = weight.map_or(q, |w| w[i] * q);
-            self.q[i] += wq;
-            self.qq[i] += wq * q;
-            self.xq[i] += wq * x[i];
-        }
+/// Lanes whose sums are taken together, so that they stay in registers.
+const AT_ONCE: usize = 16;
+
+#[inline(always)]
+fn parts<const L: usize>(lanes: &Lane<L>) -> &[[f32; AT_ONCE]] {
+    lanes.as_chunks().0
+}
+
+#[inline(always)]
+fn parts_mut<const L: usize>(lanes: &mut Lane<L>) -> &mut [[f32; AT_ONCE]] {
+    lanes.as_chunks_mut().0
+}
+
+#[inline(always)]
+fn add<const BITS: usize>(
+    [sum_q, sum_qq, sum_xq]: &mut [[f32; AT_ONCE]; 3],
+    x: &[f32; AT_ONCE],
+    weight: Option<&[f32; AT_ONCE]>,
+    inverse: &[f32; AT_ONCE],
+    z: &[f32; AT_ONCE],
+) {
+    for i in 0..AT_ONCE {
+        let q = round_clamped_f32(x[i] * inverse[i] + z[i], max_code::<BITS>());
+        let wq = weight.map_or(q, |w| w[i] * q);
+        sum_q[i] += wq;
+        sum_qq[i] += wq * q;
+        sum_xq[i] += wq * x[i];
     }
 }
 
 /// The best of the candidates so far, in each lane.
-pub(super) struct Search<'t, const BITS: usize, G> {
-    pub tile: &'t Tile<'t>,
+pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
+    pub tile: &'t Tile<'t, L>,
     grid: G,
     symmetric: bool,
     row_scale: f32,
     inverse_row_scale: f32,
-    error: Lane,
-    pub best: Candidate,
+    error: Lane<L>,
+    pub best: Candidate<L>,
     /// What the best left.
-    pub sums: Sums,
+    pub sums: Sums<L>,
 }
 
-impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
+impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
     #[inline(always)]
-    pub(super) fn new(tile: &'t Tile<'t>, grid: G, row_scale: f32, symmetric: bool) -> Self {
+    pub(super) fn new(tile: &'t Tile<'t, L>, grid: G, row_scale: f32, symmetric: bool) -> Self {
         Self {
             tile,
             grid,
             symmetric,
             row_scale,
             inverse_row_scale: reciprocal(row_scale),
-            error: [f32::INFINITY; LANES],
-            best: ([0.0; LANES], [0.0; LANES]),
+            error: [f32::INFINITY; L],
+            best: ([0.0; L], [0.0; L]),
             sums: Sums::NONE,
         }
     }
@@ -94,16 +118,16 @@ impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
 
     /// Evaluates a candidate, and keeps it in the lanes where it is the best.
     #[inline(always)]
-    fn consider(&mut self, (scales, zeros): Candidate) -> Sums {
-        let (mut s, mut z, mut inverse) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+    fn consider(&mut self, (scales, zeros): Candidate<L>) -> Sums<L> {
+        let (mut s, mut z, mut inverse) = ([0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
             s[i] = self.row_scale * scales[i];
             z[i] = self.zero_point(zeros[i]);
             inverse[i] = reciprocal(s[i]);
         }
         let tile = self.tile;
         let sums = Sums::of::<BITS>(tile, &inverse, &z);
-        for i in 0..LANES {
+        for i in 0..L {
             // sum (x - s (q - z))^2, without sum x^2, which is the same for all candidates.
             let cross = sums.xq[i] - z[i] * tile.x[i];
             let square = sums.qq[i] - 2.0 * z[i] * sums.q[i] + z[i] * z[i] * tile.n[i];
@@ -121,9 +145,9 @@ impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
 
     /// The codes nearest to the least-squares scale and zero point for the codes that left `sums`.
     #[inline(always)]
-    fn fitted(&self, sums: &Sums) -> Candidate {
-        let (mut scales, mut zeros) = ([0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+    fn fitted(&self, sums: &Sums<L>) -> Candidate<L> {
+        let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);
+        for i in 0..L {
             let (n, x) = (self.tile.n[i], self.tile.x[i]);
             let (q, qq, xq) = (sums.q[i], sums.qq[i], sums.xq[i]);
             // x = slope * (q - z): z is where the line vanishes.
@@ -139,9 +163,9 @@ impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
 
     /// The best scale code moved by `step`, the zero point that fits there to the best codes moved by `shift`.
     #[inline(always)]
-    fn moved(&self, step: i32, shift: f32) -> Candidate {
-        let (mut scales, mut zeros) = ([0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+    fn moved(&self, step: i32, shift: f32) -> Candidate<L> {
+        let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);
+        for i in 0..L {
             scales[i] = self.grid.moved(self.best.0[i], step);
             let s = self.row_scale * scales[i];
             let z = (self.sums.q[i] - self.tile.x[i] * reciprocal(s)) * self.tile.inverse_n[i];
@@ -153,9 +177,9 @@ impl<'t, const BITS: usize, G: Grid> Search<'t, BITS, G> {
     /// The covering scale times `shrink`, rounded by `round`; what is clipped is shared by the ends as `lean` says:
     /// -1 clips nothing at the low end, 1 nothing at the high end.
     #[inline(always)]
-    fn shrunk(&self, shrink: f32, lean: f32, round: impl Fn(f32) -> f32) -> Candidate {
-        let (mut scales, mut zeros) = ([0f32; LANES], [0f32; LANES]);
-        for i in 0..LANES {
+    fn shrunk(&self, shrink: f32, lean: f32, round: impl Fn(f32) -> f32) -> Candidate<L> {
+        let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);
+        for i in 0..L {
             let (low, high) = (self.tile.low[i], self.tile.high[i]);
             let cover = covering_scale::<BITS>(low, high, self.symmetric);
             scales[i] = round(cover * shrink * self.inverse_row_scale);

@@ -1,6 +1,6 @@
 //! The row scale fitted to the codes of all groups.
 
-use super::{candidate::Search, grid::Grid, tile::LANES};
+use super::{candidate::Search, grid::Grid};
 
 /// Sums for the least-squares row scale: of `m (q - z) x`, and of `m^2 (q - z)^2`.
 #[derive(Default)]
@@ -12,8 +12,12 @@ pub(in crate::kernels) struct RowFit {
 impl RowFit {
     /// Adds the groups of the first `groups` lanes.
     #[inline(always)]
-    pub(super) fn add<const BITS: usize, G: Grid>(&mut self, search: &Search<BITS, G>, groups: usize) {
-        for i in 0..groups.min(LANES) {
+    pub(super) fn add<const BITS: usize, const L: usize, G: Grid>(
+        &mut self,
+        search: &Search<BITS, L, G>,
+        groups: usize,
+    ) {
+        for i in 0..groups.min(L) {
             let (m, z) = (f64::from(search.best.0[i]), f64::from(search.zero_point(search.best.1[i])));
             let (n, x) = (f64::from(search.tile.n[i]), f64::from(search.tile.x[i]));
             let (q, qq) = (f64::from(search.sums.q[i]), f64::from(search.sums.qq[i]));
