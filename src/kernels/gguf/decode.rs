@@ -16,9 +16,13 @@ fn half_at(block: &[u8], at: usize) -> f32 {
 /// Codes of 4 bits: the low nibbles are the first half of the elements, the high ones the second.
 #[inline(always)]
 fn nibbles(packed: &[u8], out: &mut [f32; 32], decode: impl Fn(usize, u8) -> f32) {
+    let mut codes = [0; 32];
     for j in 0..16 {
-        out[j] = decode(j, packed[j] & 15);
-        out[j + 16] = decode(j + 16, packed[j] >> 4);
+        codes[j] = packed[j] & 15;
+        codes[j + 16] = packed[j] >> 4;
+    }
+    for (j, (out, code)) in out.iter_mut().zip(codes).enumerate() {
+        *out = decode(j, code);
     }
 }
 
@@ -61,14 +65,25 @@ fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     }
 }
 
+/// A number for each element of two sub-blocks of 16. Their codes are shifted alike; decoded by themselves, the compiler
+/// takes one element of all sub-blocks at a time, and scatters.
+#[inline(always)]
+fn both([first, second]: [f32; 2]) -> [f32; 32] {
+    let mut lanes = [first; 32];
+    lanes[16..].fill(second);
+    lanes
+}
+
 #[inline(always)]
 fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     let (d, dmin) = (half_at(block, 80), half_at(block, 82));
-    for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let (scale, min) = (d * f32::from(block[sub] & 15), dmin * f32::from(block[sub] >> 4));
-        let (start, shift) = (16 + sub / 8 * 32 + sub % 2 * 16, sub % 8 / 2 * 2);
-        for (out, q) in out.iter_mut().zip(&block[start..start + 16]) {
-            *out = scale * f32::from((q >> shift) & 3) - min;
+    for (pair, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let of_both = [block[2 * pair], block[2 * pair + 1]];
+        let scale = both(of_both.map(|code| d * f32::from(code & 15)));
+        let min = both(of_both.map(|code| dmin * f32::from(code >> 4)));
+        let (codes, shift) = (&block[16 + pair / 4 * 32..][..32], pair % 4 * 2);
+        for i in 0..32 {
+            out[i] = scale[i] * f32::from((codes[i] >> shift) & 3) - min[i];
         }
     }
 }
@@ -84,13 +99,12 @@ fn q3_k_scale(packed: &[u8], sub: usize) -> i8 {
 #[inline(always)]
 fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     let d = half_at(block, 108);
-    for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let scale = d * f32::from(q3_k_scale(&block[96..108], sub));
-        let (half, shift) = (sub % 2 * 16, sub % 8 / 2 * 2);
-        let low = &block[32 + sub / 8 * 32 + half..][..16];
-        for ((out, low), high) in out.iter_mut().zip(low).zip(&block[half..half + 16]) {
-            let code = ((low >> shift) & 3) | ((high >> (sub / 2)) & 1) << 2;
-            *out = scale * (f32::from(code) - 4.0);
+    for (pair, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let scale = both([2 * pair, 2 * pair + 1].map(|sub| d * f32::from(q3_k_scale(&block[96..108], sub))));
+        let (low, high, shift) = (&block[32 + pair / 4 * 32..][..32], &block[..32], pair % 4 * 2);
+        for i in 0..32 {
+            let code = ((low[i] >> shift) & 3) | ((high[i] >> pair) & 1) << 2;
+            out[i] = scale[i] * (f32::from(code) - 4.0);
         }
     }
 }
@@ -136,15 +150,14 @@ fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 #[inline(always)]
 fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let d = half_at(block, 208);
-    for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let scale = d * f32::from(block[192 + sub] as i8);
-        // Eight sub-blocks are a half; two of them share 32 bytes of high bits.
-        let (half, place) = (sub / 8, sub % 8);
-        let low = &block[64 * half + place % 4 * 16..][..16];
-        let high = &block[128 + 32 * half + place % 2 * 16..][..16];
-        for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-            let code = ((low >> (place / 4 * 4)) & 15) | ((high >> (place / 2 * 2)) & 3) << 4;
-            *out = scale * (f32::from(code) - 32.0);
+    for (pair, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let scale = both([2 * pair, 2 * pair + 1].map(|sub| d * f32::from(block[192 + sub] as i8)));
+        // Four pairs are a half, and share 32 bytes of high bits.
+        let (half, place) = (pair / 4, pair % 4);
+        let (low, high) = (&block[64 * half + place % 2 * 32..][..32], &block[128 + 32 * half..][..32]);
+        for i in 0..32 {
+            let code = ((low[i] >> (place / 2 * 4)) & 15) | ((high[i] >> (place * 2)) & 3) << 4;
+            out[i] = scale[i] * (f32::from(code) - 32.0);
         }
     }
 }
