@@ -6,7 +6,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
 DEMO := tests/data/digits_dit
 
-.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs clean
+.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs fuzz clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -58,6 +58,14 @@ lint: ## Lints and documentation without warnings (checks DataFusion once more: 
 docs: build python ## Regenerate docs/sql_reference.md and python/arrow_quant/functions.py
 	$(BINARY) functions --markdown > docs/sql_reference.md
 	$(VENV)/bin/python python/generate_functions.py
+
+SECONDS_EACH := 600
+
+fuzz: ## Fuzz the readers of GGUF and safetensors, ten minutes each (needs a nightly compiler and cargo-fuzz)
+	$(PYTHON) fuzz/seeds.py
+	for target in gguf safetensors; do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -max_len=8192 -dict=fuzz/$$target.dict || exit 1; \
+	done
 
 clean: ## Remove what the targets made
 	rm -rf target out $(VENV) $(VENV)-engines

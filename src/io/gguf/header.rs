@@ -103,7 +103,7 @@ pub struct Header {
     pub pairs: Vec<Pair>,
     /// The tensors, in the order of the file, which is that of their bytes.
     pub entries: Vec<Entry>,
-    /// Where the data begins, counted from the start of the file.
+    /// Where the data begins, counted from the start of the file; at its end where there is none.
     pub data_start: usize,
 }
 
@@ -152,7 +152,8 @@ impl Header {
         if bytes.len() > end.next_multiple_of(alignment) {
             return Err(file_error(format!("{} bytes after the last tensor belong to none", bytes.len() - end)));
         }
-        Ok(Self { pairs, entries, data_start })
+        // A header that no data follows need not be padded.
+        Ok(Self { pairs, entries, data_start: data_start.min(bytes.len()) })
     }
 
     /// The value of a key.

@@ -4,7 +4,10 @@ use ::safetensors::{Dtype as Reference, tensor::TensorView};
 use arrow_array::cast::AsArray;
 
 use super::*;
-use crate::io::Dtype;
+use crate::io::{
+    Dtype,
+    gguf::{Value, writer::lay_out},
+};
 
 /// Writes a safetensors file of tensors of a dtype, a shape and bytes.
 pub(in crate::io) fn write(path: &Path, tensors: &[(&str, Dtype, &[usize], &[u8])]) {
@@ -103,4 +106,18 @@ fn names_and_values_change_the_digest() {
         digests.push(digest);
     }
     assert!(digests[0] != digests[1] && digests[0] != digests[2]);
+}
+
+#[test]
+fn a_digest_covers_a_header_that_ends_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |architecture: &str| {
+        let value = Value::String(architecture.to_owned());
+        let head = lay_out(&[Pair { key: "general.architecture".to_owned(), value }], &[]).unwrap().head;
+        let path = folder.path().join("a.gguf");
+        // Without the padding, which nothing needs where no data follows.
+        std::fs::write(&path, &head[..24 + 8 + 20 + 4 + 8 + architecture.len()]).unwrap();
+        Model::open(&path).unwrap().files()[0].source_digest.clone()
+    };
+    assert_ne!(digest("flux"), digest("flow"));
 }

@@ -134,6 +134,16 @@ fn every_file_that_is_cut_off_is_an_error() {
     }
 }
 
+#[test]
+fn a_header_without_tensors_need_not_be_padded() {
+    let whole = lay_out(&[pair("general.architecture", Value::String("flux".into()))], &[]).unwrap().head;
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    assert!(end < whole.len());
+    for length in end..=whole.len() {
+        assert_eq!(parse(&whole[..length]).unwrap().data_start, length);
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
