@@ -111,23 +111,20 @@ impl<'t, const L: usize> Tile<'t, L> {
                 (low[i], high[i]) = (min(row[i], low[i]), max(row[i], high[i]));
             }
         }
-        match importance {
-            Some(importance) => {
-                for (row, importance) in weights.iter().zip(importance) {
-                    for i in 0..L {
-                        n[i] += importance[i];
-                        x[i] += row[i] * importance[i];
-                    }
+        if let Some(importance) = importance {
+            for (row, importance) in weights.iter().zip(importance) {
+                for i in 0..L {
+                    n[i] += importance[i];
+                    x[i] += row[i] * importance[i];
                 }
             }
-            None => {
-                for row in weights {
-                    for i in 0..L {
-                        x[i] += row[i];
-                    }
+        } else {
+            for row in weights {
+                for i in 0..L {
+                    x[i] += row[i];
                 }
-                n = n.map(|n| n + rows);
             }
+            n = n.map(|n| n + rows);
         }
         let mut tile = Self { weights, importance, one_group, tail, n, inverse_n: n, x, low, high };
         if one_group {
