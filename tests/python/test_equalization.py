@@ -243,6 +243,25 @@ def test_a_folder_with_nothing_left_for_run_time_is_a_model_like_any(program, co
     assert "is equalized for inputs that are scaled" in error
 
 
+def test_packed_exports_are_equalized(program, compare, tmp_path):
+    weights, x, activations = llama_folder(tmp_path / "model", 2, np.float32)
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    options = ["--activations", activations, "--equalize", 0.5, "--format", "compressed-tensors", "--json"]
+    summary = json.loads(program("quantize", tmp_path / "model", "--output", out, "--bits", 8, *options))
+    # The output of attention cannot be folded where heads share their values, and is as it would be without.
+    assert (summary["equalized_tensors"], summary["folded_tensors"]) == (6, 6)
+    program("quantize", tmp_path / "model", "--output", plain, "--bits", 8, "--format", "compressed-tensors")
+    packed, unequal = (load_file(folder / "model.safetensors") for folder in (out, plain))
+    same = {name for name in packed if np.array_equal(packed[name], unequal[name])}
+    assert {name for name in same if "packed" in name} == {f"{BLOCK}.self_attn.o_proj.weight_packed"}
+    for row in compare(tmp_path / "model", out)["tensors"]:
+        assert "n" not in row or row["sqnr_db"] is None or row["sqnr_db"] > 35, row
+    # As another program reads it, without knowing of the factors.
+    program("quantize", out, "--output", tmp_path / "read", "--bits", 8, "--format", "safetensors")
+    exact, got = (llama_block(all, x) for all in (weights, load_file(tmp_path / "read" / "model.safetensors")))
+    assert np.abs(got - exact).max() < 0.1 * np.abs(exact).max()
+
+
 @pytest.mark.parametrize("model_type", ["phi", "gemma", None])
 def test_architectures_that_the_table_does_not_have_are_not_folded(program, tmp_path, model_type):
     _, _, activations = llama_folder(tmp_path / "model", HEADS, np.float32, model_type)
