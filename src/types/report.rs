@@ -11,13 +11,13 @@ use super::{
 
 /// `bits_per_weight`: every stored bit of the tensor by its elements; null where it has none.
 pub const BITS_PER_WEIGHT: &str = "bits_per_weight";
-/// `sqnr_db`: signal to quantization noise in dB; null for carried tensors, infinite where nothing was lost.
+/// `sqnr_db`: signal to quantization noise in dB; null for tensors carried as stored, infinite where nothing was lost.
 pub const SQNR_DB: &str = "sqnr_db";
-/// `cosine`: the cosine similarity to the original; null for carried tensors and where one side is all zero.
+/// `cosine`: the cosine similarity to the original; null for tensors carried as stored and where one side is all zero.
 pub const COSINE: &str = "cosine";
-/// `mse`: the mean squared error; null for carried tensors.
+/// `mse`: the mean squared error; null for tensors carried as stored.
 pub const MSE: &str = "mse";
-/// `max_abs_error`: the largest absolute error; null for carried tensors.
+/// `max_abs_error`: the largest absolute error; null for tensors carried as stored.
 pub const MAX_ABS_ERROR: &str = "max_abs_error";
 /// `bytes_in`: the tensor's bytes in the source.
 pub const BYTES_IN: &str = "bytes_in";
@@ -28,7 +28,8 @@ pub const SECONDS: &str = "seconds";
 /// `note`: why it is carried, or where its bits come from; null where there is nothing to say.
 pub const NOTE: &str = "note";
 
-/// The schema of the report. `name` is its key; `bits` and `group_size` are null for tensors that are carried as stored.
+/// The schema of the report. `name` is its key; `bits` and `group_size` are null for tensors that are carried, whether
+/// as stored or, where equalization changed them, as F32.
 pub fn report_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let number = |name| Field::new(name, DataType::Float64, true);

@@ -294,8 +294,11 @@ fn an_equalized_run_compares_to_the_original_and_is_the_same_for_any_threads() {
                 let files = ["weights/part-00000.parquet", EQUALIZATION, ACTIVATION_PARAMS];
                 written.push(files.map(|file| std::fs::read(Path::new(&out).join(file)).unwrap()));
                 // In the original's channels the 8-bit model is near the original.
-                let compared = succeed(&["compare", &model, &out]);
-                assert!(compared.contains("model.layers.0.self_attn.q_proj.weight"), "{compared}");
+                let compared = succeed(&["compare", "--json", &model, &out]);
+                let compared: serde_json::Value = serde_json::from_str(&compared).unwrap();
+                let tensors = compared["tensors"].as_array().unwrap().iter();
+                let ratios: Vec<f64> = tensors.filter_map(|tensor| tensor["sqnr_db"].as_f64()).collect();
+                assert!(!ratios.is_empty() && ratios.iter().all(|ratio| *ratio > 30.0), "{compared}");
             }
             assert!(written[0] == written[1] && written[0] == written[2], "{equalize}");
         }

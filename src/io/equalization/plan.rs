@@ -117,6 +117,12 @@ fn rules(model: &Model) -> Result<Result<&'static [Rule], String>, IoError> {
     };
     let said = ["model_type", "_class_name"].iter().find_map(|key| config.get(key)?.as_str());
     let known = ARCHITECTURES.iter().find(|architecture| said.is_some_and(|said| architecture.names.contains(&said)));
+    if let Some((key, allowed)) = known.and_then(|architecture| architecture.unless)
+        && let Some(value) = config.get(key)
+        && !value.as_str().is_some_and(|value| allowed.contains(&value))
+    {
+        return Ok(Err(format!("config.json has {key} {value}, for which the table of architectures does not hold")));
+    }
     Ok(known.map(|architecture| architecture.rules).ok_or_else(|| match said {
         Some(said) => format!("the table of architectures does not have {said}"),
         None => "config.json does not say what the model is".to_owned(),

@@ -10,6 +10,8 @@
 pub struct Architecture {
     /// `model_type` or `_class_name` of `config.json`.
     pub names: &'static [&'static str],
+    /// A key of `config.json` and what it may say, where it is there: with anything else the rules do not hold.
+    pub unless: Option<(&'static str, &'static [&'static str])>,
     /// The inputs that have a layer before them. The first rule that a layer fits counts.
     pub rules: &'static [Rule],
 }
@@ -134,9 +136,14 @@ const TWO_STREAMS: &[Rule] = &[
 
 /// The table.
 pub const ARCHITECTURES: &[Architecture] = &[
-    Architecture { names: &["llama", "mistral", "qwen2", "qwen3", "Dream"], rules: LLAMA },
-    Architecture { names: &["llada"], rules: LLADA },
-    Architecture { names: &["digits_dit"], rules: DIT },
-    Architecture { names: &["DiTTransformer2DModel", "Transformer2DModel"], rules: DIFFUSERS_DIT },
-    Architecture { names: &["SD3Transformer2DModel", "FluxTransformer2DModel"], rules: TWO_STREAMS },
+    Architecture { names: &["llama", "mistral", "qwen2", "qwen3", "Dream"], unless: None, rules: LLAMA },
+    Architecture {
+        names: &["llada"],
+        // The norm `gemma_rms` multiplies by 1 and its weight.
+        unless: Some(("layer_norm_type", &["rms", "default", "low_precision"])),
+        rules: LLADA,
+    },
+    Architecture { names: &["digits_dit"], unless: None, rules: DIT },
+    Architecture { names: &["DiTTransformer2DModel", "Transformer2DModel"], unless: None, rules: DIFFUSERS_DIT },
+    Architecture { names: &["SD3Transformer2DModel", "FluxTransformer2DModel"], unless: None, rules: TWO_STREAMS },
 ];

@@ -65,6 +65,17 @@ fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str, stored:
 }
 
 #[test]
+fn a_norm_that_adds_one_to_its_weight_is_not_that_of_the_table() {
+    let of = |norm: &str| {
+        let config = format!(r#"{{"model_type": "llada", "layer_norm_type": {norm}}}"#);
+        reason(&config, &[], "0.attn.proj", Float::F32)
+    };
+    assert!(of("\"gemma_rms\"").contains("layer_norm_type \"gemma_rms\""));
+    assert!(of("1").contains("layer_norm_type 1"));
+    assert!(!of("\"rms\"").contains("layer_norm_type"));
+}
+
+#[test]
 fn what_is_not_folded_has_its_reason() {
     const BIAS: &str = "blocks.0.adaLN_modulation.1.bias";
     let digits = |other: &[(&str, Dtype, Vec<usize>)], name: &str| reason(DIGITS, other, name, Float::F32);

@@ -43,10 +43,12 @@ impl<'m> EngineNames<'m> {
         let Some(number) = self.family.heads_of(&tensor.name) else { return Ok(Some((tensor, Order::Rows))) };
         let size = |number: usize| {
             let key = format!("{}.{}", self.family.architecture, SIZES[number]);
-            self.pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_u64())
+            self.pairs.iter().find(|pair| pair.key == key).map(|pair| pair.value.as_u64())
         };
-        let heads = size(number).or_else(|| if number == KEY_HEADS { size(HEADS) } else { None });
-        let order = heads.ok_or_else(|| format!("is of unknown heads: the file must say {}", SIZES[number]));
+        // One that is no number, as of each layer, is not the same as none.
+        let heads = size(number).or_else(|| if number == KEY_HEADS { size(HEADS) } else { None }).flatten();
+        let order =
+            heads.ok_or_else(|| format!("is of unknown heads: the file must say {} as a number", SIZES[number]));
         let order = order.and_then(|heads| dealt(&tensor.shape, heads));
         let order = order.map_err(|problem| IoError::tensor(&self.file.file_of(tensor).path, &tensor.name, problem))?;
         Ok(Some((tensor, order)))
