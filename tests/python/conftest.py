@@ -1,8 +1,12 @@
 """What the tests of files measure with."""
 
 import json
+import signal
 
 import pytest
+
+# A shell that starts this beside other work has Ctrl-C ignored, and Python then leaves it so; tests raise it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
