@@ -377,7 +377,7 @@ def equalize(
         weights: a list of numbers: one row of weights
         factors: one factor per element of the row
         channel: the row's number in its tensor, counted from 0
-        row_factors: one factor per row of the tensor; all 1 when left out
+        row_factors: one factor per row of the tensor, given together with channel; all 1 when both are left out
         offsets: one number per element of the row; all 0 when left out
 
     Example:

@@ -23,12 +23,14 @@ pub struct Argument {
     pub description: &'static str,
     /// May be left out, with every argument after it.
     pub optional: bool,
+    /// Is nothing without the argument after it.
+    pub with_next: bool,
 }
 
 impl Argument {
     /// An argument that must be given.
     pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
-        Self { name, kind, description, optional: false }
+        Self { name, kind, description, optional: false, with_next: false }
     }
 
     /// The argument, which may be left out.
@@ -36,6 +38,13 @@ impl Argument {
     pub const fn optional(mut self) -> Self {
         self.optional = true;
         self
+    }
+
+    /// The argument, which may be left out together with the next.
+    #[must_use]
+    pub const fn optional_with_next(mut self) -> Self {
+        self.with_next = true;
+        self.optional()
     }
 }
 
@@ -274,6 +283,11 @@ pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Res
             format!("{required} to {}", arguments.len())
         };
         return plan_err!("{function} takes {count} arguments ({}), not {}", names.join(", "), given.len());
+    }
+    if let Some([last, next]) = arguments.get(given.len().saturating_sub(1)..=given.len())
+        && last.with_next
+    {
+        return plan_err!("{function}: {} must be given where {} is", next.name, last.name);
     }
     arguments
         .iter()

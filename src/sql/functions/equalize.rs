@@ -16,9 +16,13 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     arguments: &[
         WEIGHTS,
         Argument::new("factors", Kind::SharedRow, "one factor per element of the row"),
-        Argument::new("channel", Kind::Length, "the row's number in its tensor, counted from 0").optional(),
-        Argument::new("row_factors", Kind::SharedRow, "one factor per row of the tensor; all 1 when left out")
-            .optional(),
+        Argument::new("channel", Kind::Length, "the row's number in its tensor, counted from 0").optional_with_next(),
+        Argument::new(
+            "row_factors",
+            Kind::SharedRow,
+            "one factor per row of the tensor, given together with channel; all 1 when both are left out",
+        )
+        .optional(),
         Argument::new("offsets", Kind::SharedRow, "one number per element of the row; all 0 when left out").optional(),
     ],
     returns: weights_type,

@@ -55,7 +55,9 @@ pub fn documentation(
     let mut syntax = format!("{name}(");
     for (i, argument) in arguments.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
-        let (open, close) = if argument.optional { ("[", "]") } else { ("", "") };
+        let follows = i.checked_sub(1).is_some_and(|before| arguments[before].with_next);
+        let open = if argument.optional && !follows { "[" } else { "" };
+        let close = if argument.optional && !argument.with_next { "]" } else { "" };
         // Writing to a string does not fail.
         let _ = write!(syntax, "{open}{comma}{}{close}", argument.name);
     }
