@@ -56,6 +56,8 @@ pub fn check_part<'a>(
         if written.shape != tensor.shape {
             return Err(refuse(&format!("was written with the shape {:?}, not {:?}", written.shape, tensor.shape)));
         }
+        let back = change.map(|change| change.back(tensor.rows, tensor.row_length)).transpose();
+        let back = back.map_err(|problem| refuse(&problem))?;
         let cost = tensor.row_cost().max(written.row_cost()).max(1);
         let together = if matches!(order, Order::Interleaved { .. }) { 1 } else { 1 << 14 };
         let step = (BATCH_BYTES / cost).clamp(1, together);
@@ -75,9 +77,8 @@ pub fn check_part<'a>(
                 }
             } else {
                 let (a, mut b) = both(WEIGHTS)?;
-                if let Some(change) = change {
-                    let back = change.bring_back(&b, tensor.rows, start);
-                    b = back.map_err(|error| refuse(&error.to_string()))?;
+                if let Some(back) = &back {
+                    b = back.rows(&b, start).map_err(|error| refuse(&error.to_string()))?;
                 }
                 let errors = error_stats(&a, &b).map_err(|error| refuse(&error.to_string()))?;
                 let sum = sums.entry(run.tensor).or_default();

@@ -52,10 +52,7 @@ impl QuantizedModel {
             }
         }
         for entry in &manifest.files {
-            let path = folder.join(&entry.file);
-            if digest_of(&path)? != (entry.bytes, entry.digest.clone()) {
-                return Err(IoError::file(&path, "is damaged: its digest is not the one in the manifest"));
-            }
+            entry.verify(folder)?;
         }
         let tensors = tensors(folder, &manifest)?;
         check_rows(folder, &manifest, &tensors)?;

@@ -18,10 +18,7 @@ use super::{
     tables::{WeightsTable, external},
 };
 use crate::io::{
-    Equalization, IoError, Model, Tensor,
-    export::EngineNames,
-    output::{EQUALIZATION, ErrorSums, MANIFEST},
-    piece::Order,
+    Equalization, IoError, Model, Tensor, equalization::Channels, export::EngineNames, output::ErrorSums, piece::Order,
 };
 
 /// What became of one tensor of the reference.
@@ -59,12 +56,28 @@ pub struct Compared {
 ///
 /// Tensors belong together by their names. Where one model is a GGUF file with the names and the order of rows that
 /// llama.cpp has for its architecture, and the other has those of the checkpoint, what the export made of each counts.
+/// What equalization changed is brought back, but for what both models have of it.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// When a file cannot be read, or when one was made from a folder whose channels were equalized and the other neither is that
+/// folder nor was made from it.
 pub async fn compare(session: &Session, reference: &Path, candidate: &Path) -> Result<Vec<Compared>> {
-    let left = register(session, "reference", reference).await?;
-    let right = register(session, "candidate", candidate).await?;
+    let open = |path: &Path| {
+        let model = Arc::new(Model::open_equalized(path)?);
+        Ok::<_, IoError>((Channels::of(&model)?, model))
+    };
+    let ((left_channels, left), (right_channels, right)) =
+        (open(reference).map_err(external)?, open(candidate).map_err(external)?);
+    let (left_back, right_back) = common(&left_channels, &right_channels).ok_or_else(|| {
+        let made = if right_channels.source.is_some() { candidate } else { reference };
+        let problem = "was made from a folder whose channels were equalized, so that it cannot be told how they belong to \
+                       those of the other model; it can be compared with that folder, and with what else was made from it";
+        external(IoError::file(made, problem))
+    })?;
+    let left_changes = left_channels.equalization(&left).map_err(external)?.filter(|_| left_back);
+    let right_changes = right_channels.equalization(&right).map_err(external)?.filter(|_| right_back);
+    let left = register(session, "reference", left, left_changes).await?;
+    let right = register(session, "candidate", right, right_changes).await?;
     let pairs = pairs(&left, &right).map_err(external)?;
     let mut all = Vec::new();
     for name in &left.order {
@@ -136,14 +149,21 @@ impl Side {
     }
 }
 
-/// Makes a model the table `name`; what equalization changed of it is brought back.
-async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
-    let model = Arc::new(Model::open_equalized(path).map_err(external)?);
+/// Whether what equalization changed of each of two models is brought back, so that both are in the same channels; none:
+/// they cannot be told to be. One that was made from the other is in the channels that the other has.
+fn common(left: &Channels, right: &Channels) -> Option<(bool, bool)> {
+    let backs = [(true, true), (false, true), (true, false)];
+    let of =
+        |channels: &Channels, back| if back { channels.source.clone() } else { channels.stored().map(str::to_owned) };
+    backs.into_iter().find(|(left_back, right_back)| of(left, *left_back) == of(right, *right_back))
+}
+
+/// Makes a model the table `name`, with what equalization changed of it brought back.
+async fn register(session: &Session, name: &str, model: Arc<Model>, back: Option<Equalization>) -> Result<Side> {
     let context = session.context();
     let table = WeightsTable::new(Arc::clone(&model));
-    let equalization = path.join(EQUALIZATION);
-    if path.join(MANIFEST).is_file() && equalization.is_file() {
-        let changes = changes(&equalization, &model).map_err(external)?;
+    if let Some(equalization) = back {
+        let changes = changes(equalization, &model).map_err(external)?;
         let (stored, changed) = (format!("{name}_stored"), format!("{name}_changes"));
         context.register_table(&stored, Arc::new(table))?;
         context.register_table(&changed, Arc::new(MemTable::try_new(changes.schema(), vec![vec![changes]])?))?;
@@ -164,8 +184,7 @@ async fn register(session: &Session, name: &str, path: &Path) -> Result<Side> {
 
 /// What equalization changed of a model, by the names that it has there. Rows that lie in another order have no factors of
 /// their own: those of queries and keys.
-fn changes(path: &Path, model: &Model) -> std::result::Result<RecordBatch, IoError> {
-    let mut all = Equalization::read(path)?;
+fn changes(mut all: Equalization, model: &Model) -> std::result::Result<RecordBatch, IoError> {
     if let Some(names) = EngineNames::of(model) {
         all = all.renamed(|name| Ok(names.find(name)?.map(|(tensor, _)| tensor.name.clone())))?;
     }

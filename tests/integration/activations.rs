@@ -249,10 +249,13 @@ fn a_run_writes_the_quantizers_and_says_what_has_none() {
     assert!(error.contains("is damaged"), "{error}");
 }
 
-/// A place whose model says that it is one of `LLaMA`, with all layers of two blocks.
-fn llama(inner: usize) -> Place {
+/// A place whose model says that it is one of `LLaMA`, with all layers of two blocks, in F32 or BF16.
+pub fn llama(inner: usize, dtype: Dtype) -> Place {
     let place = Place::new();
-    let matrix = |rows: usize, length: usize, seed| f32_bytes(&noise(rows * length, seed));
+    let matrix = |rows: usize, length: usize, seed| {
+        let bytes = f32_bytes(&noise(rows * length, seed));
+        if dtype == Dtype::F32 { bytes } else { bytes.chunks(4).flat_map(|bytes| [bytes[2], bytes[3]]).collect() }
+    };
     let mut tensors = Vec::new();
     let names: Vec<String> = (0..2).map(|layer| format!("model.layers.{layer}")).collect();
     let all: Vec<(String, Vec<usize>)> = names
@@ -268,7 +271,7 @@ fn llama(inner: usize) -> Place {
         .collect();
     for (seed, (name, shape)) in all.iter().enumerate() {
         let (rows, length) = if let [rows, length] = shape[..] { (rows, length) } else { (1, shape[0]) };
-        tensors.push((name.as_str(), Dtype::F32, shape.clone(), matrix(rows, length, seed as u64)));
+        tensors.push((name.as_str(), dtype, shape.clone(), matrix(rows, length, seed as u64)));
     }
     model::write(&place.path("model.safetensors"), &tensors);
     std::fs::write(place.path("config.json"), r#"{"model_type": "llama"}"#).unwrap();
@@ -278,7 +281,7 @@ fn llama(inner: usize) -> Place {
 
 #[test]
 fn an_equalized_run_compares_to_the_original_and_is_the_same_for_any_threads() {
-    for (place, folds) in [(place(), false), (llama(96), true)] {
+    for (place, folds) in [(place(), false), (llama(96, Dtype::F32), true)] {
         let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
         for equalize in ["0.5", "log", "auto"] {
             let mut written = Vec::new();
@@ -308,7 +311,7 @@ fn an_equalized_run_compares_to_the_original_and_is_the_same_for_any_threads() {
 #[test]
 fn a_folded_run_that_was_interrupted_goes_on_and_gives_the_same() {
     // Large enough for several parts, of the model and of the layer that alpha is chosen for.
-    let place = llama(100_000);
+    let place = llama(100_000, Dtype::F32);
     let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
     let (whole, out, partial) = (place.text("whole"), place.text("out"), place.path("out.partial"));
     let quantize = |out: &str, alpha: &str, more: &[&str]| {
@@ -334,6 +337,17 @@ fn a_folded_run_that_was_interrupted_goes_on_and_gives_the_same() {
     // Another alpha is another run.
     let error = fail(quantize(&out, "0.6", &["--resume"]));
     assert!(error.contains("option activations was"), "{error}");
+    // So is another weight of up_proj, even one that the digest of the source passes over: it takes 4096 bytes of each of 64
+    // stretches.
+    let bytes = std::fs::read(&model).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let at = data + ((bytes.len() - data) / 64 * 25 + 8192) / 4 * 4;
+    let mut changed = bytes.clone();
+    changed[at..at + 4].copy_from_slice(&10f32.to_le_bytes());
+    std::fs::write(&model, changed).unwrap();
+    let error = fail(quantize(&out, "auto", &["--resume"]));
+    assert!(error.contains("cannot be resumed: its channels were equalized by other factors"), "{error}");
+    std::fs::write(&model, bytes).unwrap();
     succeed(quantize(&out, "auto", &["--resume"]));
     let read = |folder: &str, file: &str| std::fs::read(Path::new(folder).join(file)).unwrap();
     let parts = manifest.parts.iter().map(|part| part.file.as_str());

@@ -3,6 +3,7 @@
 
 mod activations;
 mod cli;
+mod equalization;
 mod explain;
 mod export;
 mod functions;

@@ -2,12 +2,13 @@
 
 import json
 
+import gguf
 import ml_dtypes
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from activation_table import write_activations
-from numpy_dit import Dit, layer_inputs, silu
+from numpy_dit import Dit, gelu, layer_inputs, normalize, silu
 from quantized_folder import changed, read_quantized_folder
 from safetensors.numpy import load_file, save_file
 
@@ -27,11 +28,11 @@ def digits(digits_dit, tmp_path_factory):
     return weights, write_activations(tmp_path_factory.mktemp("acts") / "acts.parquet", inputs)
 
 
-def noise_of(weights, scales=None):
+def noise_of(weights, scales=None, model=Dit):
     """What the digits transformer predicts, the inputs of some layers scaled."""
     scales = scales or {}
 
-    class Scaled(Dit):
+    class Scaled(model):
         def linear(self, name, x):
             return super().linear(name, x * scales.get(f"{name}.weight", np.float32(1)))
 
@@ -103,24 +104,91 @@ def test_exports_are_equalized_where_nothing_is_left_for_run_time(program, digit
     rows = equalization(out)
     assert not any(row["input_scale"] for row in rows.values())
     folded = {name for name, row in rows.items() if row["folded_into"]}
-    # In bfloat16 the bias of a modulation has no digits for it: the values of the attention fold alone.
-    coarse = options == ["safetensors"]
-    assert len(folded) == (3 if coarse else 9)
-    assert f"{15 - len(folded)} left as they are, such as blocks.0.adaLN_modulation.1.weight: what gives its input" in text
+    assert len(folded) == 9
+    assert "6 left as they are, such as blocks.0.adaLN_modulation.1.weight: what gives its input" in text
     notes = {row["name"]: row["note"] for row in pq.read_table(out / "report.parquet").to_pylist()}
-    note = notes["blocks.2.mlp.fc1.weight"]
-    if coarse:
-        assert "not equalized: blocks.2.adaLN_modulation.1.bias is stored as BF16" in note
-    else:
-        assert "equalized, folded into blocks.2.adaLN_modulation.1.weight" in note
+    assert "equalized, folded into blocks.2.adaLN_modulation.1.weight" in notes["blocks.2.mlp.fc1.weight"]
     assert "not equalized: what gives its input is not linear in it" in notes["blocks.2.mlp.fc2.weight"]
     if options[0] == "safetensors":
         stored = load_file(out / "model.safetensors")
-        exact, got = noise_of(weights), noise_of(stored)
-        assert np.abs(got - exact).max() < 0.05 * np.abs(exact).max()
-        expected = changed(weights, out)
-        for name in rows:
-            assert np.abs(np.float32(stored[name]) - expected[name]).max() < 0.01 * np.abs(expected[name]).max(), name
+    else:
+        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(out / "model.gguf").tensors}
+        assert {tensors[name].tensor_type for name in rows if name.endswith("bias")} == {gguf.GGMLQuantizationType.F32}
+        stored = {
+            name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(weights[name].shape)
+            for name, tensor in tensors.items()
+        }
+    exact, got = noise_of(weights), noise_of(stored)
+    assert np.abs(got - exact).max() < 0.05 * np.abs(exact).max()
+    expected = folded_by_hand(weights, rows)
+    assert expected.keys() == rows.keys()
+    for name, tensor in expected.items():
+        assert np.abs(np.float32(stored[name]) - tensor).max() < 0.01 * np.abs(tensor).max(), name
+        if stored[name].dtype == np.float32 and name.endswith("bias"):
+            assert np.allclose(stored[name], tensor, rtol=1e-6, atol=1e-6), name
+
+
+def folded_by_hand(weights, rows):
+    """The tensors of the digits transformer that change, from the factors of its layers alone."""
+    modulations = [name for name in weights if name.startswith("blocks.") and "adaLN" in name]
+    parts = {name: np.split(np.float32(weights[name]), 6) for name in modulations}
+    layers = {}
+    for block in sorted({name.rsplit(".adaLN", 1)[0] for name in parts}):
+        modulation, qkv = f"{block}.adaLN_modulation.1", f"{block}.attn.qkv"
+        for layer, first in ((qkv, 0), (f"{block}.mlp.fc1", 3)):
+            s = np.float32(rows[f"{layer}.weight"]["factors"])
+            layers[f"{layer}.weight"] = np.float32(weights[f"{layer}.weight"]) * s
+            matrix, bias = parts[f"{modulation}.weight"], parts[f"{modulation}.bias"]
+            for part in (first, first + 1):
+                matrix[part] = matrix[part] / s[:, None]
+            bias[first], bias[first + 1] = bias[first] / s, (bias[first + 1] + 1) / s - 1
+        s = np.float32(rows[f"{block}.attn.proj.weight"]["factors"])
+        layers[f"{block}.attn.proj.weight"] = np.float32(weights[f"{block}.attn.proj.weight"]) * s
+        # Values are the last third of what the layer gives.
+        given, bias = layers[f"{qkv}.weight"], np.float32(weights[f"{qkv}.bias"])
+        given[-len(s) :], bias[-len(s) :] = given[-len(s) :] / s[:, None], bias[-len(s) :] / s
+        layers[f"{qkv}.bias"] = bias
+    return layers | {name: np.concatenate(of_tensor) for name, of_tensor in parts.items()}
+
+
+def half(x):
+    return np.asarray(x, np.float32).astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+class HalfModulation(Dit):
+    """The digits transformer in a program that stores and computes modulations in bfloat16."""
+
+    def modulation(self, name, condition, count):
+        self.weights |= {key: half(tensor) for key, tensor in self.weights.items() if key.startswith(f"{name}.adaLN")}
+        return [half(part) for part in super().modulation(name, condition, count)]
+
+    def block(self, name, x, condition):
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(name, condition, 6)
+        fed = half(half(half(normalize(x)) * half(1 + scale_a)) + shift_a)
+        x = x + gate_a * self.attention(f"{name}.attn", fed)
+        fed = half(half(half(normalize(x)) * half(1 + scale_m)) + shift_m)
+        return x + gate_m * self.linear(f"{name}.mlp.fc2", gelu(self.linear(f"{name}.mlp.fc1", fed)))
+
+
+def test_a_folded_modulation_loses_nothing_in_a_program_that_computes_in_bfloat16(program, digits_dit, tmp_path):
+    weights = load_file(digits_dit / "model.safetensors")
+    inputs = layer_inputs(weights, per_digit=1, steps=6, seed=1)
+    # A channel that sticks out, by which the factors of the others become small or its own large.
+    wide = lambda x: x * np.where(np.arange(x.shape[1]) == 3, 1000, 1)
+    inputs = {name: wide(x) for name, x in inputs.items() if name.startswith("blocks.")}
+    activations = write_activations(tmp_path / "acts.parquet", inputs)
+    out = tmp_path / "out"
+    program("quantize", digits_dit, "--output", out, "--activations", activations, "--equalize", 0.5)
+    rows = equalization(out)
+    for name, row in rows.items():
+        if name.endswith(("qkv.weight", "fc1.weight")):
+            assert 1 <= max(row["factors"]) < 2, name
+    scales = {name: np.float32(row["input_scale"]) for name, row in rows.items() if row["input_scale"]}
+    # Without what is left for run time: the weights take it back.
+    folded = {name: tensor * scales.get(name, 1) for name, tensor in changed(weights, out).items()}
+    exact = noise_of(weights)
+    plain, got = (noise_of(all, model=HalfModulation) for all in (weights, folded))
+    assert np.square(got - exact).mean() < 1.5 * np.square(plain - exact).mean()
 
 
 # --- a block of LLaMA ----------------------------------------------------------------------------------------------
@@ -207,7 +275,10 @@ def test_a_block_of_llama_computes_what_it_did(program, tmp_path, heads, dtype):
     exact, got = llama_block(weights, x), llama_block(changed(weights, out), x, scales=scales)
     assert np.abs(got - exact).max() < 1e-5 * np.abs(exact).max()
     stored = read_quantized_folder(out, original=False)
-    assert stored[k].dtype == np.float32 and np.allclose(stored[k], changed(weights, out)[k], rtol=3e-7)
+    # A matrix that is carried keeps its dtype, a norm gets all the digits that it has then.
+    assert stored[k].dtype == dtype and np.array_equal(stored[k], changed(weights, out)[k].astype(dtype))
+    norm = f"{BLOCK}.input_layernorm.weight"
+    assert stored[norm].dtype == np.float32 and np.allclose(stored[norm], changed(weights, out)[norm], rtol=3e-7)
     # Nothing but the rounding of 8 bits, in the channels as they were and as they are.
     for got in (llama_block(read_quantized_folder(out), x), llama_block(stored, x, scales=scales)):
         assert np.abs(got - exact).max() < 0.02 * np.abs(exact).max()

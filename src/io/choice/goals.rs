@@ -136,7 +136,8 @@ impl Goals {
 /// The width that each tensor takes within the budget; 0 for those without any.
 fn within(budget: Budget, model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<Vec<usize>, IoError> {
     let tensors = || model.tensors().iter().zip(choices);
-    let carried: u64 = tensors().filter(|(_, c)| c.options.is_none()).map(|(tensor, _)| tensor.bytes() as u64).sum();
+    let carried: u64 =
+        tensors().filter(|(_, c)| c.options.is_none()).map(|(tensor, _)| model.carried_bytes(tensor)).sum();
     let weights: usize = tensors().filter(|(_, c)| c.options.is_some()).map(|(tensor, _)| tensor.elements()).sum();
     let bytes = match budget {
         Budget::Size(bytes) => bytes.checked_sub(carried),

@@ -31,11 +31,12 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The bytes that a tensor takes in the output by this choice: codes, scales, zero points and row scales, or its own.
-    pub fn bytes_out(&self, tensor: &Tensor) -> u64 {
+    /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or
+    /// its own.
+    pub fn bytes_out(&self, model: &Model, tensor: &Tensor) -> u64 {
         match &self.options {
             Some(options) => options.row_bytes(tensor.row_length) as u64 * tensor.rows as u64,
-            None => tensor.bytes() as u64,
+            None => model.carried_bytes(tensor),
         }
     }
 }

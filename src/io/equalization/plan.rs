@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::{ARCHITECTURES, Part, Producer, Rule};
-use crate::{
-    io::{Choice, Dtype, IoError, Model, Tensor},
-    types::Float,
-};
+use crate::io::{Choice, Dtype, IoError, Model, Tensor};
 
 /// The inputs of a model that can be folded, and why others cannot.
 #[derive(Debug, Clone, Default)]
@@ -48,29 +45,39 @@ pub(super) enum Kind {
     OnePlus,
 }
 
-/// A model, what is chosen of it, and what vectors with an offset would be stored as.
+impl Fold {
+    /// What is divided by the factors, by the numbers of the tensors; one may be there twice.
+    pub fn producers(&self) -> impl Iterator<Item = usize> {
+        self.producers.iter().map(|segment| segment.tensor)
+    }
+
+    /// Whether 1 is added to some of what is divided.
+    pub fn adds_one(&self) -> bool {
+        self.producers.iter().any(|segment| segment.kind == Kind::OnePlus)
+    }
+}
+
+/// A model, and what is chosen of it.
 struct Planner<'a> {
     model: &'a Model,
     choices: &'a [Choice],
-    stored: &'a dyn Fn(usize) -> Option<Float>,
 }
 
 impl Folds {
-    /// Finds the inputs of a model's quantized matrices that can be folded. `stored` says what the output stores a vector
-    /// as, by the number of its tensor.
+    /// Finds the inputs of a model's quantized matrices that can be folded.
     ///
     /// A tensor can take factors if it is quantized, or of F16, BF16 or F32 and not in blocks.
     ///
     /// # Errors
     /// `config.json` is there and cannot be read.
-    pub fn plan(model: &Model, choices: &[Choice], stored: &dyn Fn(usize) -> Option<Float>) -> Result<Self, IoError> {
+    pub fn plan(model: &Model, choices: &[Choice]) -> Result<Self, IoError> {
         let rules = match rules(model)? {
             Ok(rules) => rules,
             Err(otherwise) => return Ok(Self { otherwise, ..Self::default() }),
         };
         let otherwise = "what gives its input is not linear in it".to_owned();
         let mut plan = Self { otherwise, ..Self::default() };
-        let planner = Planner { model, choices, stored };
+        let planner = Planner { model, choices };
         for (number, (tensor, choice)) in model.tensors().iter().zip(choices).enumerate() {
             if choice.options.is_none() || tensor.shape.len() != 2 || plan.of.contains_key(&number) {
                 continue;
@@ -199,12 +206,6 @@ impl Planner<'_> {
             };
         };
         self.vector(bias, *rows)?;
-        if kind == Kind::OnePlus
-            && let Some(float @ (Float::F16 | Float::BF16)) = (self.stored)(bias)
-        {
-            let name = &self.tensor(bias).name;
-            return Err(format!("{name} is stored as {float}, too coarse for what the factors leave of 1"));
-        }
         segments.push(Segment { tensor: bias, first, kind });
         Ok(())
     }

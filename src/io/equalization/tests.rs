@@ -2,17 +2,27 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{Equalization, Folds, foldable};
+use arrow_array::{ListArray, types::Float32Type};
+
+use super::{Change, Equalization, Folds, foldable};
 use crate::{
     io::{Dtype, Model, Rules, equalization::table::ARCHITECTURES, model::tests::write, output::write_table},
-    types::{Bits, Float, QuantizeOptions},
+    types::{Bits, QuantizeOptions},
 };
 
 #[test]
-fn folded_factors_have_bounds() {
-    for (factor, expected) in [(1.5, 1.5), (1e30, 256.0), (1e-5, 1.0 / 256.0)] {
-        assert_eq!(foldable(factor), expected);
-    }
+fn folded_factors_have_bounds_and_those_that_one_is_added_to_lie_near_it() {
+    let folded = |factors: &[f32], adds_one| {
+        let mut factors = factors.to_vec();
+        foldable(&mut factors, adds_one);
+        factors
+    };
+    let wide = [1.5, 1e30, 1e-5];
+    assert_eq!(folded(&wide, false), [1.5, 256.0, 1.0 / 256.0]);
+    assert_eq!(folded(&wide, true), [1.5 / 256.0, 1.0, 1.0 / 65_536.0]);
+    assert_eq!(folded(&[0.25, 7.9], true), [0.0625, 1.975]);
+    assert_eq!(folded(&[0.01, 0.02], true), [0.64, 1.28]);
+    assert!(folded(&[], true).is_empty());
 }
 
 #[test]
@@ -54,12 +64,12 @@ fn model(folder: &Path, config: &str, other: &[(&str, Dtype, Vec<usize>)]) -> Mo
 const DIGITS: &str = r#"{"model_type": "digits_dit"}"#;
 
 /// Why a tensor of a model is not folded; empty: it is.
-fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str, stored: Float) -> String {
+fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), config, other);
     let rules = Rules::new(QuantizeOptions::new(Bits::Four), None).exclude("fc1").unwrap();
     let choices = rules.choose(&model).unwrap();
-    let folds = Folds::plan(&model, &choices, &|_| Some(stored)).unwrap();
+    let folds = Folds::plan(&model, &choices).unwrap();
     let number = model.number_of(&format!("blocks.{name}.weight")).unwrap();
     folds.of(number).map_or_else(|| folds.reason(number).to_owned(), |_| String::new())
 }
@@ -68,7 +78,7 @@ fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str, stored:
 fn a_norm_that_adds_one_to_its_weight_is_not_that_of_the_table() {
     let of = |norm: &str| {
         let config = format!(r#"{{"model_type": "llada", "layer_norm_type": {norm}}}"#);
-        reason(&config, &[], "0.attn.proj", Float::F32)
+        reason(&config, &[], "0.attn.proj")
     };
     assert!(of("\"gemma_rms\"").contains("layer_norm_type \"gemma_rms\""));
     assert!(of("1").contains("layer_norm_type 1"));
@@ -78,7 +88,7 @@ fn a_norm_that_adds_one_to_its_weight_is_not_that_of_the_table() {
 #[test]
 fn what_is_not_folded_has_its_reason() {
     const BIAS: &str = "blocks.0.adaLN_modulation.1.bias";
-    let digits = |other: &[(&str, Dtype, Vec<usize>)], name: &str| reason(DIGITS, other, name, Float::F32);
+    let digits = |other: &[(&str, Dtype, Vec<usize>)], name: &str| reason(DIGITS, other, name);
     for name in ["0.attn.qkv", "0.attn.proj"] {
         assert_eq!(digits(&[], name), "", "{name}");
     }
@@ -100,17 +110,12 @@ fn what_is_not_folded_has_its_reason() {
     ] {
         assert_eq!(digits(&[other], "0.attn.qkv"), expected);
     }
-    let coarse = reason(DIGITS, &[], "0.attn.qkv", Float::BF16);
-    assert_eq!(
-        coarse,
-        "blocks.0.adaLN_modulation.1.bias is stored as BF16, too coarse for what the factors leave of 1"
-    );
     for (config, expected) in [
         (r#"{"model_type": "phi"}"#, "the table of architectures does not have phi"),
         ("{}", "config.json does not say what the model is"),
         ("[", "config.json, which would say what the model is, is no JSON"),
     ] {
-        assert_eq!(reason(config, &[], "0.attn.qkv", Float::F32), expected);
+        assert_eq!(reason(config, &[], "0.attn.qkv"), expected);
     }
 }
 
@@ -119,7 +124,7 @@ fn an_equalization_reads_back_as_written_and_lists_must_fit() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), DIGITS, &[]);
     let choices = Rules::new(QuantizeOptions::new(Bits::Four), None).choose(&model).unwrap();
-    let folds = Folds::plan(&model, &choices, &|_| Some(Float::F32)).unwrap();
+    let folds = Folds::plan(&model, &choices).unwrap();
     let factors = BTreeMap::from([
         ("blocks.0.attn.qkv.weight".to_owned(), vec![2.0, 0.5, 4.0, 1.0]),
         ("blocks.0.mlp.fc2.weight".to_owned(), vec![3.0; 16]),
@@ -134,7 +139,35 @@ fn an_equalization_reads_back_as_written_and_lists_must_fit() {
     assert_eq!(read.batch(folder.path()).unwrap(), equalization.batch(folder.path()).unwrap());
     let table = read.table(&model, |_| None).unwrap();
     assert_eq!(table, equalization.table(&model, |_| None).unwrap());
+    assert_eq!(read.digest(), equalization.digest());
+    let mut other = factors.clone();
+    other.get_mut("blocks.0.mlp.fc2.weight").unwrap()[15] = 3.5;
+    assert_ne!(Equalization::new(&model, &folds, &other).digest(), equalization.digest());
     read.changes.get_mut("blocks.0.mlp.fc2.weight").unwrap().factors = Some(vec![1.0; 15]);
     let error = read.table(&model, |_| None).unwrap_err().to_string();
     assert!(error.ends_with("'blocks.0.mlp.fc2.weight': is equalized by 15 numbers where 16 are expected"), "{error}");
+}
+
+#[test]
+fn rows_are_brought_back_wherever_they_begin() {
+    let list = |rows: &[[f32; 2]]| {
+        ListArray::from_iter_primitive::<Float32Type, _, _>(rows.iter().map(|row| Some(row.map(Some))))
+    };
+    let change = Change {
+        factors: Some(vec![4.0, 0.5]),
+        row_factors: Some(vec![1.0, 2.0, 0.25]),
+        offsets: Some(vec![0.0, 8.0]),
+        ..Change::default()
+    };
+    let vector = Change { row_factors: None, ..change.clone() };
+    assert_eq!(vector.back(1, 2).unwrap().rows(&list(&[[4.0, 9.0]]), 0).unwrap().as_ref(), &list(&[[1.0, 2.0]]));
+    let matrix = Change { offsets: None, ..change };
+    let back = matrix.back(3, 2).unwrap();
+    let stored = [[4.0, 1.0], [24.0, 4.0], [5.0, 0.75]];
+    for first in 0..3 {
+        let rows = back.rows(&list(&stored[first..]), first).unwrap();
+        assert_eq!(rows.as_ref(), &list(&[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]][first..]));
+    }
+    assert!(back.rows(&list(&stored), 1).unwrap_err().to_string().contains("the channel is 3"));
+    assert_eq!(matrix.back(2, 2).unwrap_err(), "is equalized by 3 numbers where 2 are expected");
 }

@@ -220,6 +220,12 @@ impl Model {
         if self.decoded && !tensor.is_plain() && !kept { float_of(tensor.dtype) } else { None }
     }
 
+    /// The bytes of a tensor as the weights table has it: what it takes where it is carried.
+    pub fn carried_bytes(&self, tensor: &Tensor) -> u64 {
+        let decoded = self.decoded_float(tensor).map(|float| tensor.elements() * float.bytes());
+        decoded.unwrap_or_else(|| tensor.bytes()) as u64
+    }
+
     /// The type of a tensor as the weights table has it.
     pub fn dtype_name(&self, tensor: &Tensor) -> &'static str {
         self.decoded_float(tensor).map_or_else(|| tensor.dtype_name(), |float| dtype_of(float).name())

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ACTIVATION_PARAMS, EQUALIZATION, OutputFormat};
+use super::{ACTIVATION_PARAMS, EQUALIZATION, OutputFormat, digest_of};
 use crate::io::{IoError, Model, Part};
 
 /// The name of the manifest in an output folder.
 pub const MANIFEST: &str = "arrow_quant.json";
+
+/// The option that has the digest of what equalization makes of the tensors.
+pub const EQUALIZATION_DIGEST: &str = "equalization";
 
 /// The layout of output folders that this version writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -57,6 +60,20 @@ pub struct FileEntry {
     /// Its BLAKE3 digest, of a table.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
+}
+
+impl FileEntry {
+    /// Whether the table of a folder is, byte for byte, the one that was written.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another.
+    pub fn verify(&self, folder: &Path) -> Result<(), IoError> {
+        let path = folder.join(&self.file);
+        if digest_of(&path)? != (self.bytes, self.digest.clone()) {
+            return Err(IoError::file(&path, "is damaged: its digest is not the one in the manifest"));
+        }
+        Ok(())
+    }
 }
 
 /// A source file.
@@ -230,6 +247,11 @@ impl Manifest {
         for key in keys {
             let (there, here) = (self.options.get(key), run.options.get(key));
             if there != here {
+                if key == EQUALIZATION_DIGEST && there.is_some() && here.is_some() {
+                    let problem =
+                        "its channels were equalized by other factors: the weights are not those that it began with";
+                    return Some(problem.to_owned());
+                }
                 let show = |value: Option<&serde_json::Value>| value.map_or("none".to_owned(), ToString::to_string);
                 return Some(format!("option {key} was {}, now it is {}", show(there), show(here)));
             }
@@ -340,6 +362,10 @@ mod tests {
             changed(|there| drop(there.options.insert("seed".into(), 4.into()))).unwrap(),
             "option seed was 4, now it is none"
         );
+        let digest = |digest: &str| BTreeMap::from([(EQUALIZATION_DIGEST.into(), digest.into())]);
+        let difference = Manifest { options: digest("1f"), ..manifest() }
+            .difference(&Manifest { options: digest("2e"), ..manifest() });
+        assert!(difference.unwrap().starts_with("its channels were equalized by other factors"));
         assert_eq!(changed(|there| there.sql.clear()).unwrap(), "its SQL is another");
         assert_eq!(changed(|there| there.sources[0].bytes = 2).unwrap(), "the source a has changed or is new");
         assert_eq!(changed(|there| there.parts[0].rows[0].2 = 1).unwrap(), "its parts are cut otherwise");

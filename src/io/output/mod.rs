@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::{Existing, OutputFolder};
 pub use manifest::{
-    EQUALIZED_VERSION, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PartEntry, Source, TensorEntry, part_file,
+    EQUALIZATION_DIGEST, EQUALIZED_VERSION, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PartEntry, Source,
+    TensorEntry, part_file,
 };
 pub use part::{PartWriter, WrittenPart};
 pub use part_reader::{PartReader, read_report};

@@ -1,6 +1,10 @@
 //! What a run makes of activations: a quantizer per layer and group of timesteps, and factors that equalize channels.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use arrow_array::{RecordBatch, StringViewArray};
 use datafusion::{
@@ -17,12 +21,11 @@ use crate::{
         Equalization, IoError,
         activations::check_activations,
         choice::choices_batch,
-        dtype::float_of,
-        equalization::{Folds, foldable},
+        equalization::{Fold, Folds, foldable},
     },
     sql::{Session, recipes, tables::WeightsTable},
     types::{
-        ActivationBits, Encoding, Float, TimeMethod,
+        ActivationBits, TimeMethod,
         activations::activation_params_schema,
         equalization::{FACTORS, INPUT_SCALE},
         weights::NAME,
@@ -57,6 +60,8 @@ pub struct CheckedActivations {
     folds: Folds,
     /// The input of each layer that is to be equalized, by its name: that of the first layer that takes it.
     pub(super) inputs: BTreeMap<String, String>,
+    /// The norms and biases, by number, that factors may be folded into.
+    pub(super) divided_vectors: BTreeSet<usize>,
 }
 
 /// What a run writes beside the weights.
@@ -83,10 +88,16 @@ impl PlannedJob {
         }
         let checked = check_activations(&options.file, &self.model)?;
         let (digest, mean_squares) = (checked.digest, checked.mean_squares);
-        let mut checked =
-            CheckedActivations { options, digest, mean_squares, folds: Folds::default(), inputs: BTreeMap::new() };
+        let mut checked = CheckedActivations {
+            options,
+            digest,
+            mean_squares,
+            folds: Folds::default(),
+            inputs: BTreeMap::new(),
+            divided_vectors: BTreeSet::new(),
+        };
         if checked.equalizes() {
-            checked.folds = Folds::plan(&self.model, &self.choices, &|tensor| self.vector_float(tensor))?;
+            checked.folds = Folds::plan(&self.model, &self.choices)?;
             let name = |number: usize| self.model.tensors()[number].name.clone();
             let input = |number: usize| match checked.folds.of(number) {
                 Some(fold) => Some((name(number), name(fold.consumers[0]))),
@@ -96,6 +107,9 @@ impl PlannedJob {
             };
             let inputs = self.equalizable(&checked).filter_map(|(number, _)| input(number));
             checked.inputs = inputs.collect();
+            let folds = self.equalizable(&checked).filter_map(|(number, _)| checked.folds.of(number));
+            let is_vector = |number: &usize| self.model.tensors()[*number].shape.len() == 1;
+            checked.divided_vectors = folds.flat_map(Fold::producers).filter(is_vector).collect();
         }
         self.activations = Some(checked);
         Ok(self)
@@ -118,17 +132,6 @@ impl PlannedJob {
         tensors
             .map(|(number, (tensor, _))| (number, tensor.name.as_str()))
             .filter(|(_, name)| checked.mean_squares.contains_key(*name))
-    }
-
-    /// What a vector with an offset is stored as.
-    fn vector_float(&self, tensor: usize) -> Option<Float> {
-        match &self.export {
-            None => Some(Float::F32),
-            Some(export) => match export.tensors[tensor].encoding {
-                Some(Encoding::Float(float)) => Some(float),
-                _ => float_of(self.model.tensors()[tensor].dtype),
-            },
-        }
     }
 }
 
@@ -231,9 +234,11 @@ impl CheckedActivations {
         collect(frame, &activation_params_schema()).await
     }
 
-    /// The factors of an input as they are used: within bounds where they are folded.
-    pub(super) fn used(&self, job: &PlannedJob, input: &str, factors: Vec<f32>) -> Vec<f32> {
-        let folded = job.model.number_of(input).is_some_and(|number| self.folds.of(number).is_some());
-        if folded { factors.into_iter().map(foldable).collect() } else { factors }
+    /// The factors of an input as they are used.
+    pub(super) fn used(&self, job: &PlannedJob, input: &str, mut factors: Vec<f32>) -> Vec<f32> {
+        if let Some(fold) = job.model.number_of(input).and_then(|number| self.folds.of(number)) {
+            foldable(&mut factors, fold.adds_one());
+        }
+        factors
     }
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::{CheckedActivations, Job, JobError};
-use crate::io::{
-    Choice, Equalization, Export, Model, OutputFormat, Part,
-    choice::{Goals, Width, choices_batch, widths_batch},
-    hessians::Factors,
-    piece::Piece,
-    scan::part_bytes,
+use crate::{
+    io::{
+        Choice, Equalization, Export, Model, OutputFormat, Part,
+        choice::{Goals, Width, choices_batch, widths_batch},
+        hessians::Factors,
+        piece::Piece,
+        scan::part_bytes,
+    },
+    types::Float,
 };
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
@@ -102,12 +105,20 @@ impl PlannedJob {
         })
     }
 
+    /// Whether a tensor of parts is stored as F32 whatever it was: a norm or a bias that factors may be folded into. Those
+    /// that `--equalize auto` leaves alone in the end are too, so that the size is known before.
+    pub(super) fn is_widened(&self, number: usize) -> bool {
+        let divided = |activations: &CheckedActivations| activations.divided_vectors.contains(&number);
+        self.export.is_none() && self.activations.as_ref().is_some_and(divided)
+    }
+
     /// Bytes that each tensor will take, in the order of the model.
     pub fn bytes_out(&self) -> impl Iterator<Item = u64> {
         let tensors = self.model.tensors().iter().zip(&self.choices).enumerate();
         tensors.map(|(number, (tensor, choice))| match &self.export {
             Some(export) => export.layout.bytes_of(number, tensor.rows),
-            None => choice.bytes_out(tensor),
+            None if self.is_widened(number) => (tensor.elements() * Float::F32.bytes()) as u64,
+            None => choice.bytes_out(&self.model, tensor),
         })
     }
 }

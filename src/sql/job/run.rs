@@ -31,11 +31,12 @@ use crate::{
     io::{
         Choice, Equalization, OutputFolder,
         choice::WIDTHS,
-        equalization::Change,
+        dtype::float_of,
+        equalization::{Change, Channels, SOURCE_CHANNELS},
         memory::peak_resident,
         output::{
-            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles, RowWriter, Totals,
-            Unsettled, WrittenPart, merge, read_back, report_batch, totals, write_report,
+            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles,
+            RowWriter, Totals, Unsettled, WrittenPart, merge, read_back, report_batch, totals, write_report,
         },
     },
     sql::{Session, recipes, tables::WeightsTable},
@@ -195,6 +196,13 @@ impl PlannedJob {
         }
         options.extend(self.job.target.describe());
         let sql = self.recipe().sql.to_owned();
+        let channels = Channels::of(&self.model)?;
+        if let Some(channels) = channels.stored() {
+            options.insert(SOURCE_CHANNELS.into(), channels.into());
+        }
+        if let Some(equalization) = equalization {
+            options.insert(EQUALIZATION_DIGEST.into(), equalization.digest().into());
+        }
         let mut manifest = Manifest::new(&self.model, &self.parts, self.job.target.format, options, sql);
         if let Some(equalization) = equalization {
             for (number, entry) in manifest.tensors.iter_mut().enumerate() {
@@ -258,11 +266,15 @@ impl PlannedJob {
 }
 
 impl PlannedJob {
-    /// What a tensor is stored as, in parts, that equalization changes and that is not quantized: with all the digits that it
-    /// has then.
+    /// What a tensor that is not quantized is stored as, in parts, where equalization may change it: a norm or a bias with all
+    /// the digits that it has then, which take next to nothing more; a matrix, which would take twice as much, as what it was.
     fn stored_as(&self, equalization: &Equalization, number: usize) -> Option<Float> {
+        if self.is_widened(number) {
+            return Some(Float::F32);
+        }
         let carried = self.export.is_none() && self.choices[number].options.is_none();
-        (carried && equalization.of(&self.model.tensors()[number].name).is_some()).then_some(Float::F32)
+        let tensor = &self.model.tensors()[number];
+        if carried && equalization.of(&tensor.name).is_some() { float_of(tensor.dtype) } else { None }
     }
 
     /// The choices, with what equalization made of each tensor in their notes.
