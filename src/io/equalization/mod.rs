@@ -15,6 +15,9 @@ pub use plan::{Fold, Folds};
 /// The smallest and the largest factor that is folded: what is divided by it stays far from the ends of a half.
 const FOLDED: (f32, f32) = (1.0 / 256.0, 256.0);
 
+/// The smallest factor beside a largest of 1 to 2, for the same reason.
+const LEAST: f32 = 1.0 / 4096.0;
+
 /// Factors as they are folded: that of a channel that is never fed, or is fed next to nothing, is held within bounds.
 ///
 /// Factors of one input are free up to a number that they share: the scales of rows and of activations take it up. Where 1
@@ -31,7 +34,7 @@ pub fn foldable(factors: &mut [f32], adds_one: bool) {
         // Its exponent alone: the largest power of two that is not above it.
         let unit = f32::from_bits(most.to_bits() & 0xff80_0000);
         for factor in factors.iter_mut() {
-            *factor /= unit;
+            *factor = (*factor / unit).max(LEAST);
         }
     }
 }

@@ -19,7 +19,7 @@ fn folded_factors_have_bounds_and_those_that_one_is_added_to_lie_near_it() {
     };
     let wide = [1.5, 1e30, 1e-5];
     assert_eq!(folded(&wide, false), [1.5, 256.0, 1.0 / 256.0]);
-    assert_eq!(folded(&wide, true), [1.5 / 256.0, 1.0, 1.0 / 65_536.0]);
+    assert_eq!(folded(&wide, true), [1.5 / 256.0, 1.0, 1.0 / 4096.0]);
     assert_eq!(folded(&[0.25, 7.9], true), [0.0625, 1.975]);
     assert_eq!(folded(&[0.01, 0.02], true), [0.64, 1.28]);
     assert!(folded(&[], true).is_empty());
