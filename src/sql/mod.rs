@@ -4,6 +4,7 @@ pub mod broadcast_join;
 pub mod compare;
 pub mod error;
 pub mod functions;
+pub mod give_way;
 pub mod job;
 pub mod recipes;
 pub mod reference;

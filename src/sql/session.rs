@@ -12,6 +12,7 @@ use datafusion::{
 use super::{
     broadcast_join::BroadcastJoins,
     functions::{aggregate_functions, scalar_functions},
+    give_way::GiveWay,
     tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable},
 };
 use crate::io::Model;
@@ -41,6 +42,7 @@ impl Session {
             .with_config(config(threads)?)
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(BroadcastJoins))
+            .with_physical_optimizer_rule(Arc::new(GiveWay))
             .build();
         let context = SessionContext::new_with_state(state);
         register_all(&context)?;
