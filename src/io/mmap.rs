@@ -17,6 +17,10 @@ use super::IoError;
 /// (`fault_around_bytes`), so that pages mapped before a window's start go with it.
 const RELEASE: usize = 64 * 1024;
 
+/// What the windows of a pass are released in: a huge page, as which the system may map a file. Releasing a part of one
+/// takes it apart, and costs as much as releasing it whole.
+const PASS_RELEASE: usize = 2 * 1024 * 1024;
+
 /// The bytes of a file.
 #[derive(Debug, Clone)]
 pub struct Contents(Kind);
@@ -65,11 +69,24 @@ impl Contents {
     /// The pages behind it leave this process's resident memory when the last reference to the buffer is dropped,
     /// so a pass over a file of any size keeps as much resident as it keeps buffers.
     pub fn buffer(&self, range: Range<usize>) -> Option<Buffer> {
+        self.window(range.clone(), round_down(range.start, RELEASE)..round_down(range.end, RELEASE))
+    }
+
+    /// As [`Self::buffer`], for one of the buffers that a pass takes one after the other. `continues`: the next of them
+    /// begins where this one ends, and takes the last pages of this one with it.
+    pub fn buffer_of_pass(&self, range: Range<usize>, continues: bool) -> Option<Buffer> {
+        let end =
+            if continues { round_down(range.end, PASS_RELEASE) } else { range.end.next_multiple_of(PASS_RELEASE) };
+        self.window(range.clone(), round_down(range.start, PASS_RELEASE)..end)
+    }
+
+    fn window(&self, range: Range<usize>, release: Range<usize>) -> Option<Buffer> {
         let bytes = self.bytes().get(range.clone())?;
         match &self.0 {
             Kind::Loaded(buffer) => Some(buffer.slice_with_length(range.start, range.len())),
             Kind::Mapped(map) => {
-                let window = Arc::new(Window { map: Arc::clone(map), range });
+                let end = if range.end == map.len() { range.end } else { release.end.min(map.len()) };
+                let window = Arc::new(Window { map: Arc::clone(map), release: release.start..end });
                 // SAFETY: the pointer and length are those of a slice of the mapping, which `window` keeps alive.
                 Some(unsafe { Buffer::from_custom_allocation(NonNull::from(bytes).cast(), bytes.len(), window) })
             }
@@ -100,17 +117,20 @@ impl Contents {
 /// What a buffer over a mapping keeps alive.
 struct Window {
     map: Arc<Mmap>,
-    range: Range<usize>,
+    release: Range<usize>,
 }
 
 #[cfg(unix)]
 impl Drop for Window {
     fn drop(&mut self) {
-        // Down at both ends: the last bytes are released by the window that follows, which begins in them.
-        let start = self.range.start / RELEASE * RELEASE;
-        let end = if self.range.end == self.map.len() { self.range.end } else { self.range.end / RELEASE * RELEASE };
-        release(&self.map, start..end);
+        release(&self.map, self.release.clone());
     }
+}
+
+/// Windows begin and end on multiples below: the last bytes are released by the window that follows, which begins in
+/// them.
+const fn round_down(position: usize, unit: usize) -> usize {
+    position / unit * unit
 }
 
 /// Drops the pages of a range from this process's resident memory.
@@ -201,16 +221,23 @@ mod tests {
         let mut most = 0;
         // An odd size: windows begin and end inside pages.
         let window = (1 << 20) + 1234;
-        for (number, start) in (0..1 << 30).step_by(window).enumerate() {
-            let end = (start + window).min(1 << 30);
-            contents.prefetch(end..end + window);
-            let buffer = contents.buffer(start..end).unwrap();
-            assert_eq!(buffer.iter().map(|byte| u64::from(*byte)).sum::<u64>(), 0);
-            if number % 32 == 0 {
-                most = most.max(resident());
+        let mut pass = |size: usize, buffer: &dyn Fn(Range<usize>, bool) -> Buffer| {
+            for (number, start) in (0..size).step_by(window).enumerate() {
+                let end = (start + window).min(size);
+                contents.prefetch(end..end + window);
+                let buffer = buffer(start..end, end < size);
+                assert_eq!(buffer.iter().map(|byte| u64::from(*byte)).sum::<u64>(), 0);
+                if number % 32 == 0 {
+                    most = most.max(resident());
+                }
             }
-        }
-        assert!((1024..8 * 1024).contains(&most), "{most} kB were resident");
-        assert!(resident() < 1024, "{} kB stay resident", resident());
+            assert!((1024..8 * 1024).contains(&most), "{most} kB were resident");
+            resident()
+        };
+        let left = pass(1 << 30, &|range, _| contents.buffer(range).unwrap());
+        assert!(left < 1024, "{left} kB stay resident");
+        // A pass that ends in the middle of the file leaves nothing.
+        let left = pass((1 << 29) + 12_345, &|range, continues| contents.buffer_of_pass(range, continues).unwrap());
+        assert_eq!(left, 0);
     }
 }

@@ -60,7 +60,7 @@ mod tests {
             let b: Vec<f32> = a.iter().rev().map(|x| x * 0.5 + 0.1).collect();
             let want = cosine_similarity::on(Target::BASELINE, &a, &b);
             assert!((-1.0..=1.0).contains(&want));
-            assert!((want - error_stats(&a, &b).cosine_similarity()).abs() < 1e-12);
+            assert!((want - error_stats(&a, &b).cosine_similarity()).abs() < 1e-5);
             for target in Target::available() {
                 assert_eq!(cosine_similarity::on(target, &a, &b), want, "{}", target.name());
             }

@@ -85,7 +85,7 @@ impl Params<'_> {
 }
 
 /// Weights of which the codes are staged at a time, where groups are regular.
-pub(super) const AT_A_TIME: usize = 2048;
+pub(super) const AT_A_TIME: usize = 512;
 
 /// Groups that these have at most.
 pub(super) const GROUPS_AT_A_TIME: usize = AT_A_TIME / 32;

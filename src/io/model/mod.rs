@@ -291,6 +291,19 @@ impl Model {
         file.contents.as_ref().and_then(|contents| contents.buffer(range.clone())).ok_or_else(outside)
     }
 
+    /// As [`Self::buffer`], for one of the buffers of a pass: [`Contents::buffer_of_pass`].
+    pub(in crate::io) fn buffer_of_pass(
+        &self,
+        file: usize,
+        range: Range<usize>,
+        continues: bool,
+    ) -> Result<Buffer, IoError> {
+        let file = &self.files[file];
+        let outside = || IoError::file(&file.path, format!("has no bytes {} to {}", range.start, range.end));
+        let buffer = file.contents.as_ref().and_then(|contents| contents.buffer_of_pass(range.clone(), continues));
+        buffer.ok_or_else(outside)
+    }
+
     /// Asks for a range of a file to be read ahead.
     pub(in crate::io) fn prefetch(&self, file: usize, range: Range<usize>) {
         if let Some(contents) = &self.files[file].contents {

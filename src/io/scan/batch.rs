@@ -32,10 +32,11 @@ pub fn reads_data(projection: &[usize]) -> bool {
     projection.iter().any(|column| [WEIGHTS, DATA].contains(&schema.field(*column).name().as_str()))
 }
 
-/// The batch of some rows of one file.
+/// The batch of some rows of one file. `next` is where the batch after it is likely to begin: a file and a position.
 pub fn batch(
     model: &Model,
     runs: &[Run],
+    next: Option<(usize, usize)>,
     projection: &[usize],
     schema: &SchemaRef,
     pool: &Pool,
@@ -44,7 +45,7 @@ pub fn batch(
     let path = &model.file_of(&model.tensors()[first.tensor]).path;
     let every = weights_schema();
     let reads = |name: &str| projection.iter().any(|column| every.field(*column).name() == name);
-    let stored = if reads_data(projection) { Some(Stored::of(model, runs)?) } else { None };
+    let stored = if reads_data(projection) { Some(Stored::of(model, runs, next)?) } else { None };
     let decodes = reads(DATA) && runs.iter().any(|run| model.decoded_float(&model.tensors()[run.tensor]).is_some());
     let widened = match &stored {
         Some(stored) if reads(WEIGHTS) || decodes => Some(weights(model, runs, stored, pool)?),
@@ -92,7 +93,7 @@ enum Stored {
 }
 
 impl Stored {
-    fn of(model: &Model, runs: &[Run]) -> Result<Self, IoError> {
+    fn of(model: &Model, runs: &[Run], next: Option<(usize, usize)>) -> Result<Self, IoError> {
         if let Some(parts) = model.part_rows() {
             let batches = runs.iter().map(|run| parts.rows(run.tensor, &run.rows));
             return Ok(Self::Parts(batches.collect::<Result<_, _>>()?));
@@ -115,7 +116,10 @@ impl Stored {
             .filter(|places| places.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1.end == pair[1].1.start));
         let buffer = match adjacent.as_deref() {
             Some([]) => Buffer::default(),
-            Some([(file, first), ..]) => model.buffer(*file, first.start..first.start + end)?,
+            Some([(file, first), ..]) => {
+                let end = first.start + end;
+                model.buffer_of_pass(*file, first.start..end, next == Some((*file, end)))?
+            }
             None => {
                 let mut bytes = Vec::with_capacity(end);
                 for run in runs {

@@ -128,7 +128,7 @@ pub fn rows_of(model: &Model, run: Run, projection: &[usize]) -> Result<RecordBa
     if !known || run.rows.start > run.rows.end {
         return Err(IoError::Request("the rows asked for are not those of the model".to_owned()));
     }
-    batch::batch(model, &[run], projection, &Arc::new(schema), &Pool::default())
+    batch::batch(model, &[run], None, projection, &Arc::new(schema), &Pool::default())
 }
 
 impl Iterator for Scan {
@@ -139,12 +139,14 @@ impl Iterator for Scan {
         if runs.is_empty() {
             return None;
         }
+        let following = self.following();
+        let next = following.as_ref().map(|(file, range)| (*file, range.start));
         if batch::reads_data(&self.projection)
-            && let Some((file, range)) = self.following()
+            && let Some((file, range)) = following
         {
             self.model.prefetch(file, range);
         }
-        let batch = batch::batch(&self.model, &runs, &self.projection, &self.schema, &self.pool);
+        let batch = batch::batch(&self.model, &runs, next, &self.projection, &self.schema, &self.pool);
         if batch.is_err() {
             self.next.0 = self.part.runs.len();
         }
