@@ -7,8 +7,7 @@ use super::{
 
 #[rustfmt::skip]
 pub(super) const Q2_K: &[Affine] = &[
-    Shrink(0.85, 0.0), Fit, Shrink(0.7, -0.5), Fit, Shrink(0.7, 0.5), Fit, Round(1.0, 1.0), Move(1.0, 0.0),
-    Move(-1.0, 0.0), Rescale,
+    Shrink(0.8, -0.5), Fit, Shrink(0.8, 0.5), Fit, Round(1.0, 1.0), Move(1.0, 0.0), Move(-1.0, 0.0), Rescale,
 ];
 
 #[rustfmt::skip]
