@@ -34,11 +34,12 @@ const BATCH: usize = 64;
 /// Lanes that a group is folded to by itself: below four, folding would need shuffles in registers.
 const PARTS: usize = 4;
 
-/// The least and the largest of each of [`PARTS`] parts of a group, zero included; `rest` is the end of a group that does
-/// not fill all lanes.
+/// The least and the largest of each of [`PARTS`] parts of a group; `rest` is the end of a group that does not fill all
+/// lanes.
 #[inline(always)]
 fn partial_range(group: &[[f32; 32]], rest: &[f32]) -> ([f32; PARTS], [f32; PARTS]) {
-    let (mut low, mut high) = ([0f32; 32], [0f32; 32]);
+    let (first, group) = group.split_first().unwrap_or((&[0f32; 32], &[]));
+    let (mut low, mut high) = (*first, *first);
     for chunk in group {
         for i in 0..32 {
             low[i] = min(chunk[i], low[i]);
@@ -68,10 +69,10 @@ fn batch_ranges(weights: &[f32], group_size: usize, lows: &mut [f32], highs: &mu
         }
     }
     for (out, parts) in lows.iter_mut().zip(&low) {
-        *out = min(min(parts[0], parts[2]), min(parts[1], parts[3]));
+        *out = min(min(min(parts[0], parts[2]), min(parts[1], parts[3])), 0.0);
     }
     for (out, parts) in highs.iter_mut().zip(&high) {
-        *out = max(max(parts[0], parts[2]), max(parts[1], parts[3]));
+        *out = max(max(max(parts[0], parts[2]), max(parts[1], parts[3])), 0.0);
     }
 }
 

@@ -101,7 +101,8 @@ fn value<'a>(array: &'a BinaryArray, within: Option<&StructArray>, row: usize) -
 struct Columns<'a> {
     module: &'a arrow_array::StringViewArray,
     dtype: &'a arrow_array::StringViewArray,
-    shape: &'a arrow_array::ListArray,
+    /// Where the sizes of each row begin and end, and the sizes.
+    shape: (&'a [i32], &'a PrimitiveArray<Int64Type>),
     channel: &'a PrimitiveArray<Int64Type>,
     quantized: &'a StructArray,
     bits: &'a PrimitiveArray<UInt8Type>,
@@ -119,11 +120,12 @@ impl<'a> Columns<'a> {
         let text = |name| column(batch, name)?.as_string_view_opt().ok_or_else(|| wrong(name));
         let quantized = column(batch, QUANTIZED)?.as_struct_opt().ok_or_else(|| wrong(QUANTIZED))?;
         let field = |name| quantized.column_by_name(name).map(AsRef::as_ref).ok_or_else(|| wrong(name));
+        let shape = column(batch, SHAPE)?.as_list_opt::<i32>().ok_or_else(|| wrong(SHAPE))?;
         let bytes = |array: &'a dyn Array, name| array.as_binary_opt::<i32>().ok_or_else(|| wrong(name));
         Ok(Self {
             module: text(MODULE)?,
             dtype: text(DTYPE)?,
-            shape: column(batch, SHAPE)?.as_list_opt().ok_or_else(|| wrong(SHAPE))?,
+            shape: (shape.value_offsets(), primitive(shape.values(), SHAPE)?),
             channel: primitive(column(batch, CHANNEL)?, CHANNEL)?,
             bits: primitive(field(BITS)?, BITS)?,
             group_size: primitive(field(GROUP_SIZE)?, GROUP_SIZE)?,
@@ -149,10 +151,12 @@ impl<'a> Columns<'a> {
             out.extend_from_slice(&(text.len() as u64).to_le_bytes());
             out.extend_from_slice(text.as_bytes());
         }
-        let shape = self.shape.value(row);
+        let (offsets, sizes) = self.shape;
+        let shape = offsets[row] as usize..offsets[row + 1] as usize;
         out.extend_from_slice(&(shape.len() as u64).to_le_bytes());
-        for size in shape.as_primitive_opt::<Int64Type>().into_iter().flatten() {
-            out.extend_from_slice(&size.unwrap_or(-1).to_le_bytes());
+        for i in shape {
+            let size = if sizes.is_valid(i) { sizes.value(i) } else { -1 };
+            out.extend_from_slice(&size.to_le_bytes());
         }
         if self.quantized.is_valid(row) {
             out.push(self.bits.value(row));
