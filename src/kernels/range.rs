@@ -2,7 +2,7 @@
 
 use super::{
     dispatch::kernel,
-    lanes::{each, fold, fold_to, max, min},
+    lanes::{each, fold, halve, max, min},
     params::{max_code, middle},
 };
 
@@ -46,7 +46,9 @@ fn partial_range(group: &[[f32; 32]], rest: &[f32]) -> ([f32; PARTS], [f32; PART
             high[i] = max(chunk[i], high[i]);
         }
     }
-    let (mut low, mut high): ([_; PARTS], [_; PARTS]) = (fold_to(low, min), fold_to(high, max));
+    let (low, high): ([_; 16], [_; 16]) = (halve(&low, min), halve(&high, max));
+    let (low, high): ([_; 8], [_; 8]) = (halve(&low, min), halve(&high, max));
+    let (mut low, mut high): ([_; PARTS], [_; PARTS]) = (halve(&low, min), halve(&high, max));
     each::<_, PARTS>(rest, |lane, x| {
         low[lane] = min(x, low[lane]);
         high[lane] = max(x, high[lane]);
