@@ -1,4 +1,5 @@
-//! The kernels on every instruction set that this CPU has, beside a loop that takes one weight at a time, and `memcpy`.
+//! The kernels on every instruction set that this CPU has, beside a loop that takes one weight at a time, and beside what
+//! memory allows: a copy, a fill and a sum.
 #![allow(missing_docs, reason = "criterion's macros make the functions")]
 
 use std::hint::black_box;
@@ -21,6 +22,7 @@ fn scalar<T: Copy>(value: &T) -> T {
 /// Rows of weights and all that quantizing them fills.
 struct Layer {
     row: usize,
+    group_size: usize,
     weights: Vec<f32>,
     decoded: Vec<f32>,
     packed: Vec<u8>,
@@ -31,13 +33,14 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(rows: usize, row: usize) -> Self {
-        let (n, groups) = (rows * row, row.div_ceil(GROUP_SIZE));
+    fn new(rows: usize, row: usize, group_size: usize) -> Self {
+        let (n, groups) = (rows * row, row.div_ceil(group_size));
         // Two sines of unrelated periods: no two rows alike, and the same on every machine.
         let weights: Vec<f32> =
             (0..n).map(|i| ((i as f64 * 0.7).sin() * 0.02 + (i as f64 * 0.111).sin() * 0.01) as f32).collect();
         let mut layer = Self {
             row,
+            group_size,
             weights,
             decoded: vec![0.0; n],
             packed: vec![0; n / 2],
@@ -52,14 +55,15 @@ impl Layer {
     }
 
     fn quantize(&mut self, target: Target) {
-        let groups = self.row.div_ceil(GROUP_SIZE);
+        let groups = self.row.div_ceil(self.group_size);
         let rows = self.weights.chunks(self.row).zip(self.packed.chunks_mut(self.row / 2));
         let params = self.scales.chunks_mut(groups).zip(self.zero_points.chunks_mut(groups)).zip(&mut self.row_scales);
         for ((weights, packed), ((scales, zero_points), row_scale)) in rows.zip(params) {
-            *row_scale = minmax::on(target, weights, BITS, GROUP_SIZE, &mut self.scratch, scales, Some(zero_points));
+            *row_scale =
+                minmax::on(target, weights, BITS, self.group_size, &mut self.scratch, scales, Some(zero_points));
             let params = Params {
                 bits: BITS,
-                group_size: GROUP_SIZE,
+                group_size: self.group_size,
                 row_scale: *row_scale,
                 scales,
                 zero_points: Some(zero_points),
@@ -69,13 +73,13 @@ impl Layer {
     }
 
     fn dequantize(&mut self, target: Target) {
-        let groups = self.row.div_ceil(GROUP_SIZE);
+        let groups = self.row.div_ceil(self.group_size);
         let rows = self.decoded.chunks_mut(self.row).zip(self.packed.chunks(self.row / 2));
         let params = self.scales.chunks(groups).zip(self.zero_points.chunks(groups)).zip(&self.row_scales);
         for ((decoded, packed), ((scales, zero_points), row_scale)) in rows.zip(params) {
             let params = Params {
                 bits: BITS,
-                group_size: GROUP_SIZE,
+                group_size: self.group_size,
                 row_scale: *row_scale,
                 scales,
                 zero_points: Some(zero_points),
@@ -90,8 +94,8 @@ impl Layer {
 
     /// One weight at a time, by the same formulas.
     fn quantize_scalar(&mut self) {
-        let groups = self.row.div_ceil(GROUP_SIZE);
-        for (g, group) in self.weights.chunks(GROUP_SIZE.min(self.row)).enumerate() {
+        let groups = self.row.div_ceil(self.group_size);
+        for (g, group) in self.weights.chunks(self.group_size.min(self.row)).enumerate() {
             let (mut low, mut high) = (0f32, 0f32);
             for w in group {
                 let w = scalar(w);
@@ -103,18 +107,18 @@ impl Layer {
             black_box((low, high));
             for (i, pair) in group.chunks_exact(2).enumerate() {
                 let code = |w: &f32| ((scalar(w) * inverse + zero).clamp(0.0, 15.0) + 8_388_608.0).to_bits() as u8;
-                self.packed[(g * GROUP_SIZE) / 2 + i] = code(&pair[0]) | code(&pair[1]) << 4;
+                self.packed[(g * self.group_size) / 2 + i] = code(&pair[0]) | code(&pair[1]) << 4;
             }
         }
     }
 
     fn dequantize_scalar(&mut self) {
-        let groups = self.row.div_ceil(GROUP_SIZE);
-        for (g, group) in self.decoded.chunks_mut(GROUP_SIZE.min(self.row)).enumerate() {
+        let groups = self.row.div_ceil(self.group_size);
+        for (g, group) in self.decoded.chunks_mut(self.group_size.min(self.row)).enumerate() {
             let scale = self.row_scales[g / groups] * scale_factor(self.scales[g]);
             let zero = f32::from(self.zero_points[g]) / 17.0;
             for (i, pair) in group.chunks_exact_mut(2).enumerate() {
-                let byte = scalar(&self.packed[(g * GROUP_SIZE) / 2 + i]);
+                let byte = scalar(&self.packed[(g * self.group_size) / 2 + i]);
                 pair[0] = scale * (f32::from(byte & 15) - zero);
                 pair[1] = scale * (f32::from(byte >> 4) - zero);
             }
@@ -170,7 +174,7 @@ fn operations(c: &mut Criterion, group: &str, size: &str, layer: &mut Layer, whi
 }
 
 fn row(c: &mut Criterion) {
-    let mut layer = Layer::new(1, 4096);
+    let mut layer = Layer::new(1, 4096, GROUP_SIZE);
     for operation in ["quantize", "dequantize", "cosine_similarity", "roundtrip"] {
         operations(c, operation, "4096", &mut layer, &[operation]);
     }
@@ -178,11 +182,67 @@ fn row(c: &mut Criterion) {
 
 fn layers(c: &mut Criterion) {
     for (rows, row) in [(768, 768), (3072, 768), (12288, 3072)] {
-        let mut layer = Layer::new(rows, row);
+        let mut layer = Layer::new(rows, row, GROUP_SIZE);
         let size = format!("{rows}x{row}");
         operations(c, "layers", &size, &mut layer, &["quantize", "dequantize", "cosine_similarity"]);
     }
 }
 
-criterion_group!(benches, row, layers);
+/// Ranges, parameters and codes of a row that stays in the nearest cache.
+fn in_cache(c: &mut Criterion) {
+    for group_size in [32, 128] {
+        let mut layer = Layer::new(1, 4096, group_size);
+        let mut group = c.benchmark_group("in_cache");
+        group.throughput(Throughput::Elements(layer.weights.len() as u64));
+        group.sample_size(10);
+        for target in Target::available() {
+            group.bench_function(format!("quantize, groups of {group_size}/{}", target.name()), |b| {
+                b.iter(|| layer.quantize(black_box(target)));
+            });
+        }
+        group.finish();
+    }
+}
+
+/// Rows that no cache holds, beside what memory allows.
+fn memory(c: &mut Criterion) {
+    const LANES: usize = 64;
+    for group_size in [32, 128] {
+        let mut layer = Layer::new(12288, 3072, group_size);
+        let mut group = c.benchmark_group("memory");
+        group.throughput(Throughput::Bytes(4 * layer.weights.len() as u64));
+        group.sample_size(10);
+        let target = Target::best();
+        let name = |what: &str| format!("groups of {group_size}/{what}");
+        group.bench_function(name("copy"), |b| {
+            b.iter(|| black_box(&mut layer.decoded[..]).copy_from_slice(black_box(&layer.weights)));
+        });
+        group.bench_function(name("quantize"), |b| b.iter(|| layer.quantize(black_box(target))));
+        group.bench_function(name("fill"), |b| b.iter(|| black_box(&mut layer.decoded[..]).fill(black_box(0.5))));
+        group.bench_function(name("dequantize"), |b| b.iter(|| layer.dequantize(black_box(target))));
+        group.bench_function(name("sum of both"), |b| {
+            b.iter(|| {
+                let mut sums = [0f32; LANES];
+                for row in [&layer.weights, &layer.decoded] {
+                    for chunk in black_box(&row[..]).as_chunks::<LANES>().0 {
+                        for (sum, x) in sums.iter_mut().zip(chunk) {
+                            *sum += x;
+                        }
+                    }
+                }
+                black_box(sums)
+            });
+        });
+        group.bench_function(name("cosine_similarity"), |b| {
+            b.iter(|| {
+                for (a, b) in layer.weights.chunks(layer.row).zip(layer.decoded.chunks(layer.row)) {
+                    black_box(cosine_similarity::on(black_box(target), a, b));
+                }
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, in_cache, memory, row, layers);
 criterion_main!(benches);
