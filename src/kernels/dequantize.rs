@@ -137,7 +137,7 @@ mod tests {
         for bits in [2u8, 3, 4, 8] {
             let most = f32::from((1u16 << bits) - 1);
             for n in (0..=300usize).chain([4096, 5003]) {
-                for group_size in [1, 5, 32, 128, 1056, 2048, usize::MAX] {
+                for group_size in [1, 5, 32, 96, 128, 288, 512, 544, 2048, usize::MAX] {
                     let groups = n.div_ceil(group_size);
                     let codes: Vec<u8> = (0..n).map(|_| random.bits() as u8 & most as u8).collect();
                     let scales: Vec<u8> = (0..groups).map(|_| random.bits() as u8).collect();

@@ -86,6 +86,7 @@ impl Params<'_> {
 
 /// Weights of which the codes are staged at a time, where groups are regular.
 pub(super) const AT_A_TIME: usize = 512;
+const _: () = assert!(AT_A_TIME.is_multiple_of(32));
 
 /// Groups that these have at most.
 pub(super) const GROUPS_AT_A_TIME: usize = AT_A_TIME / 32;

@@ -101,7 +101,7 @@ mod tests {
     fn every_target_gives_the_codes_of_the_formula() {
         for row in samples::rows().step_by(2) {
             for (bits, group_size) in
-                [(2u8, 32), (3, 5), (3, 64), (4, 128), (8, 1), (4, usize::MAX), (8, 33), (8, 2048), (2, 1056)]
+                [(2u8, 32), (3, 5), (3, 96), (4, 128), (8, 1), (4, usize::MAX), (8, 33), (8, 512), (2, 288), (4, 544)]
             {
                 let groups = row.len().div_ceil(group_size);
                 let scales: Vec<u8> = (0..groups).map(|g| (g * 37 % 256) as u8).collect();

@@ -89,7 +89,8 @@ pub(super) fn ranges(weights: &[f32], group_size: usize, lows: &mut [f32], highs
 }
 
 kernel! {
-    /// Writes the range of each group of `weights`, zero included, into `lows` and `highs`.
+    /// Writes the range of each group of `weights`, zero included, into `lows` and `highs`. `weights` are finite: a NaN may
+    /// hide its neighbours.
     ///
     /// ```
     /// let (mut lows, mut highs) = ([9.0; 2], [9.0; 2]);

@@ -12,6 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 assert ml_dtypes.bfloat16 is not None
 
+# How near sums come that are partly made in f32: `error_stats`.
+SUMS = 1e-6
+
 
 def same(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
@@ -78,7 +81,7 @@ def test_packed_modules_decode_as_compare_and_the_report_say(
     figures = {row["name"]: row for row in compare(folder, out)["tensors"]}
     for name, tensor in source.items():
         if name.removesuffix(".weight") in modules:
-            assert figures[name]["sqnr_db"] == pytest.approx(sqnr(tensor, decoded[name]), rel=1e-9)
+            assert figures[name]["sqnr_db"] == pytest.approx(sqnr(tensor, decoded[name]), rel=SUMS)
         else:
             assert same(decoded[name], tensor), name
             assert figures[name]["difference"] == "identical"
