@@ -297,7 +297,7 @@ def sqnr(a: Any, b: Any) -> Any:
     Example:
         >>> from arrow_quant import Session
         >>> Session().sql("SELECT sqnr(w, quantize(w, 4)) AS db FROM (SELECT [0.1, -0.2, 0.35, 0.4] AS w)").to_pyarrow().to_pylist()
-        [{'db': 40.15615465124071}]
+        [{'db': 40.15615477880967}]
     """
     return call("sqnr", [a, b])
 
