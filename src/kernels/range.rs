@@ -6,16 +6,24 @@ use super::{
     params::{max_code, middle},
 };
 
+/// The least of a group and zero, given what [`min`] makes of the group. A group's -0.0 may be the least so far, and the
+/// sum turns it to 0.0. `min(least, 0.0)` would say the same, but LLVM compiles it to fminnm on 64-bit Arm, which takes
+/// -0.0 for the lesser.
+#[inline(always)]
+fn least_with_zero(least: f32) -> f32 {
+    min(0.0, least) + 0.0
+}
+
 /// The least and the largest of a group and zero.
 #[inline(always)]
 pub(super) fn group_range(group: &[f32]) -> (f32, f32) {
     const LANES: usize = 32;
     let (mut low, mut high) = ([0f32; LANES], [0f32; LANES]);
     each::<_, LANES>(group, |lane, x| {
-        low[lane] = min(x, low[lane]);
+        low[lane] = min(low[lane], x);
         high[lane] = max(x, high[lane]);
     });
-    (fold(low, min), fold(high, max))
+    (least_with_zero(fold(low, min)), fold(high, max))
 }
 
 /// The least scale at which the codes reach from `low` to `high`, where there is a zero point and where there is none.
@@ -71,7 +79,7 @@ fn batch_ranges(weights: &[f32], group_size: usize, lows: &mut [f32], highs: &mu
         }
     }
     for (out, parts) in lows.iter_mut().zip(&low) {
-        *out = min(min(min(parts[0], parts[2]), min(parts[1], parts[3])), 0.0);
+        *out = least_with_zero(min(min(parts[0], parts[2]), min(parts[1], parts[3])));
     }
     for (out, parts) in highs.iter_mut().zip(&high) {
         *out = max(max(max(parts[0], parts[2]), max(parts[1], parts[3])), 0.0);

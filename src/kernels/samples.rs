@@ -48,7 +48,7 @@ pub(crate) fn rows() -> impl Iterator<Item = Vec<f32>> {
     (0..=300).chain([511, 512, 1000, 1024, 4096]).flat_map(|n| {
         let seed = n as u64 + 1;
         let all = n < 70 || n % 16 < 2;
-        (0..if all { 11 } else { 3 }).map(move |kind| row(kind, n, seed))
+        (0..if all { 12 } else { 3 }).map(move |kind| row(kind, n, seed))
     })
 }
 
@@ -65,6 +65,7 @@ fn row(kind: u32, n: usize, seed: u64) -> Vec<f32> {
         7 => heavy.iter().map(|x| (x * f32::MAX / 8.0).clamp(-f32::MAX, f32::MAX)).collect(),
         8 => heavy.iter().enumerate().map(|(i, x)| if i % 7 == 0 { *x } else { 0.0 }).collect(),
         9 => heavy.iter().enumerate().map(|(i, x)| x * 2f32.powi((i / 32) as i32 * 3 % 90 - 45)).collect(),
+        10 => heavy.iter().enumerate().map(|(i, x)| if i % 37 == 0 { x.abs() } else { -0.0 }).collect(),
         _ => heavy.iter().map(|x| x * 1e-38).collect(),
     }
 }
