@@ -14,7 +14,7 @@ use arrow_quant::{
     compute::{
         ChannelAccumulator, ChannelStatistic, ComputeError, HessianAccumulator, RowOptions, TimeEdgesAccumulator,
         activation_params, decode_as, encode_as, equalization_factors, equalize, gptq, hessian_factor,
-        log_equalization_factors, quantize, time_group,
+        log_equalization_factors, quantize, time_group, weight_equalization_factors,
     },
     types::{Bits, Block, Encoding, Method, QuantizeOptions, TimeMethod, weights::weights_type},
 };
@@ -77,6 +77,12 @@ fn channel_equalization(criterion: &mut Criterion) {
     });
     group.bench_function("log_equalization_factors", |bencher| {
         bencher.iter(|| log_equalization_factors(&activations));
+    });
+    let mut squares = ChannelAccumulator::new(ChannelStatistic::SumSquares);
+    squares.update(&weights).unwrap_or_else(|error| panic!("{error}"));
+    let squares = squares.finish().unwrap_or_else(|error| panic!("{error}"));
+    group.bench_function("weight_equalization_factors", |bencher| {
+        bencher.iter(|| weight_equalization_factors(&squares));
     });
     group.finish();
 }

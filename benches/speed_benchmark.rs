@@ -42,12 +42,12 @@ fn plan(model: &Path, options: QuantizeOptions) -> PlannedJob {
 }
 
 /// Quantizes a model into a folder that is replaced every time. An error ends the benchmark.
-fn quantize(model: &Path, options: QuantizeOptions, activations: Option<&ActivationOptions>, threads: usize) {
-    let mut planned = plan(model, options);
-    if let Some(activations) = activations {
-        let checked = planned.with_activations(activations.clone());
-        planned = checked.unwrap_or_else(|error| panic!("{}: {error}", activations.file.display()));
-    }
+fn quantize(model: &Path, options: QuantizeOptions, threads: usize) {
+    run(model, &plan(model, options), threads);
+}
+
+/// The same of what was planned.
+fn run(model: &Path, planned: &PlannedJob, threads: usize) {
     let destination = Destination {
         check: false,
         output: Path::new(".benchmarks/speed_output").to_owned(),
@@ -70,7 +70,7 @@ fn file_to_file(criterion: &mut Criterion, group: &str, model: &str, cases: &[(&
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
     for (case, options) in cases {
         group.bench_function(BenchmarkId::new(model, case), |bencher| {
-            bencher.iter(|| quantize(&path, *options, None, cores()));
+            bencher.iter(|| quantize(&path, *options, cores()));
         });
     }
     group.finish();
@@ -153,27 +153,36 @@ fn optimization_levels(criterion: &mut Criterion) {
     let workload = workload("100M").unwrap_or_else(|| panic!("no workload 100M"));
     let model = workload.make(Path::new(DATA)).unwrap_or_else(|error| panic!("{DATA}: {error}"));
     let bits = ActivationBits::try_from(8).unwrap_or_else(|error| panic!("{error}"));
-    let time_aware = |equalize| ActivationOptions {
+    let time_aware = ActivationOptions {
         file: activations(&model),
         time_groups: 8,
         time_method: TimeMethod::Optimal,
         bits,
         symmetric: false,
-        equalize,
     };
     let grouped = minmax(Bits::Four);
     let by_row = grouped.with_group_size(i64::from(u32::MAX)).unwrap_or_else(|error| panic!("{error}"));
     let cases = [
-        ("baseline", by_row, None),
-        ("time-aware", by_row, Some(time_aware(None))),
-        ("spatial", grouped, None),
-        ("all", grouped, Some(time_aware(Some(Equalize::Alpha(0.5))))),
+        ("baseline", by_row, None, None),
+        ("time-aware", by_row, Some(&time_aware), None),
+        ("spatial", grouped, None, None),
+        ("all", grouped, Some(&time_aware), Some(Equalize::Alpha(0.5))),
     ];
     let mut group = criterion.benchmark_group("optimization_levels");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
-    for (case, options, activations) in cases {
+    for (case, options, activations, equalize) in cases {
         group.bench_function(BenchmarkId::new("100M", case), |bencher| {
-            bencher.iter(|| quantize(&model, options, activations.as_ref(), cores()));
+            bencher.iter(|| {
+                let mut planned = Ok(plan(&model, options));
+                if let Some(activations) = activations {
+                    planned = planned.and_then(|planned| planned.with_activations(activations.clone()));
+                }
+                if let Some(by) = equalize {
+                    planned = planned.and_then(|planned| planned.with_equalization(by));
+                }
+                let planned = planned.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+                run(&model, &planned, cores());
+            });
         });
     }
     group.finish();

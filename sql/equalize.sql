@@ -4,14 +4,15 @@
 --       choices (name, bits, group_size, method, symmetric: one row per tensor, NULL where it is not quantized) and
 --       changes (name, factors, row_factors, offsets: what becomes of each tensor that is changed, lists for its whole
 --               rows, for all of its rows and for its rows again; back_factors, back_row_factors, back_offsets: what brings
---               it back; stored_as: the dtype of one that is not quantized).
+--               it back; importance: how much the error of each weight of a row counts, null where all count alike;
+--               stored_as: the dtype of one that is not quantized).
 -- Gives one row per row of layers, in their order, with the error that quantization made of the weights as they were.
 WITH changed AS (
   SELECT layers.*, bits, group_size, method, symmetric, back_factors, back_row_factors, back_offsets, stored_as,
-         equalize(weights, factors, channel, row_factors, offsets) AS equalized
+         changes.importance, equalize(weights, factors, channel, row_factors, offsets) AS equalized
   FROM layers LEFT JOIN choices ON layers.name = choices.name LEFT JOIN changes ON layers.name = changes.name
 ), stored AS (
-  SELECT changed.*, quantize(coalesce(equalized, weights), bits, group_size, method, symmetric) AS quantized,
+  SELECT changed.*, quantize(coalesce(equalized, weights), bits, group_size, method, symmetric, importance) AS quantized,
          encode_as(equalized, stored_as) AS encoded
   FROM changed
 ), decoded AS (

@@ -134,6 +134,10 @@ impl Workload {
             });
             fs::write(place.join("model.safetensors.index.json"), index.to_string())?;
         }
+        if self.name.starts_with("dream") {
+            // Says what gives the input of each layer.
+            fs::write(place.join("config.json"), r#"{"model_type": "Dream"}"#)?;
+        }
         fs::write(place.join("complete"), "")?;
         Ok(place)
     }

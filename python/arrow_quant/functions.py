@@ -50,6 +50,7 @@ __all__ = [
     "sqnr",
     "time_edges",
     "time_group",
+    "weight_equalization_factors",
     "zero_points",
 ]
 
@@ -434,6 +435,28 @@ def log_equalization_factors(act_absmax: Any) -> Any:
         [{'factors': [2.0, 1.0]}]
     """
     return call("log_equalization_factors", [act_absmax])
+
+
+@overload
+def weight_equalization_factors(sum_squares: ArrayLike) -> Array: ...
+@overload
+def weight_equalization_factors(sum_squares: ArrowStream) -> ArrayStream: ...
+def weight_equalization_factors(sum_squares: Any) -> Any:
+    """The factors, one per input channel, that bring the sizes of channels nearer to each other: (m /
+    max(sum_squares, 1e-8 m))^(3/8), where m is the mean of sum_squares; 1 where all are 0.
+
+    NULL where sum_squares is NULL.
+
+    Args:
+        sum_squares: the sum of the squares of each input channel's weights, as the aggregate channel_sum_squares
+            gives it
+
+    Example:
+        >>> from arrow_quant import Session
+        >>> Session().sql("SELECT weight_equalization_factors([0.0, 256.0, 256.0, 512.0]) AS factors").to_pyarrow().to_pylist()
+        [{'factors': [1000.0, 1.0, 1.0, 0.7711054086685181]}]
+    """
+    return call("weight_equalization_factors", [sum_squares])
 
 
 @overload

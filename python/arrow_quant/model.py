@@ -155,7 +155,8 @@ def quantize_model(
         time_method: how time is cut: 'optimal' (the default), 'uniform' or 'quantile'.
         activation_bits: bits per activation: 2 to 8; 8 when left out, or the profile's.
         activation_symmetric: activation quantizers whose zero point is the middle code.
-        equalize: trade range between activations and weights: a number from 0 to 1, 'auto' or 'log'.
+        equalize: trade range between activations and weights: a number from 0 to 1, 'auto' or 'log'; or, without
+            `activations`, among the channels of the weights: 'weights'.
         profile: named settings, of which single ones may be changed: 'edge', 'local' or 'cloud'.
         hessians: a file of Hessians that calibration wrote: quantize the tensors that it names by GPTQ, for the least error of
             the layers' outputs.

@@ -9,7 +9,7 @@ use std::{
 use super::CliError;
 use crate::{
     sql::{
-        ActivationOptions, Equalize, PreparedActivations,
+        ActivationOptions, Equalize, Prepared,
         recipes::{self, Recipe},
     },
     types::{ActivationBits, Profile, TimeMethod},
@@ -32,9 +32,10 @@ pub struct Arguments {
     /// Activation quantizers whose zero point is the middle code
     #[arg(long, requires = "activations")]
     activation_symmetric: bool,
-    /// Trade range between activations and weights: a number from 0 to 1, 'auto' (chosen for each layer) or 'log'
-    #[arg(long, value_name = "ALPHA", requires = "activations")]
-    equalize: Option<Equalize>,
+    /// Trade range between activations and weights: a number from 0 to 1, 'auto' (chosen for each layer) or 'log'; or,
+    /// without --activations, among the channels of the weights: 'weights'
+    #[arg(long, value_name = "ALPHA")]
+    pub equalize: Option<Equalize>,
     /// Named settings, of which single ones may be changed: edge, local or cloud (`profiles` lists them)
     #[arg(long)]
     pub profile: Option<Profile>,
@@ -56,7 +57,6 @@ impl Arguments {
             time_method: self.time_method,
             bits: bits.map_err(|error| CliError::Usage(error.to_string()))?,
             symmetric: self.activation_symmetric,
-            equalize: self.equalize,
         }))
     }
 }
@@ -73,13 +73,15 @@ impl Arguments {
     }
 }
 
-/// What a run made of the activations; `without` are the quantized tensors that had none.
-pub fn text(prepared: Option<&PreparedActivations>, without: &[&str]) -> String {
-    let Some(PreparedActivations { params, equalization, left_alone }) = prepared else { return String::new() };
-    let mut text = format!("{} activation quantizers", params.num_rows());
+/// What a run made of the activations and of channels; `without` are the quantized tensors that had no activations.
+pub fn text(Prepared { params, equalization, left_alone }: &Prepared, without: &[&str]) -> String {
+    let mut text =
+        params.as_ref().map_or_else(String::new, |params| format!("{} activation quantizers", params.num_rows()));
     if let Some(equalization) = equalization {
         let (folded, scaled) = (equalization.folded(), equalization.scaled());
-        let _ = write!(text, "; {} layers equalized, {folded} of them folded into the layers before", folded + scaled);
+        let then = if text.is_empty() { "" } else { "; " };
+        let _ =
+            write!(text, "{then}{} layers equalized, {folded} of them folded into the layers before", folded + scaled);
         if scaled > 0 {
             let _ = write!(text, ", {scaled} to be scaled by input_scale at run time");
         }
@@ -90,7 +92,9 @@ pub fn text(prepared: Option<&PreparedActivations>, without: &[&str]) -> String 
     if let Some(first) = without.first() {
         let _ = write!(text, "; none for {} quantized tensors without activations, such as {first}", without.len());
     }
-    text.push('\n');
+    if !text.is_empty() {
+        text.push('\n');
+    }
     text
 }
 

@@ -190,8 +190,11 @@ pub(super) fn plan(
     if let Some(file) = &arguments.hessians {
         planned = planned.with_hessians(file, arguments.threads())?;
     }
-    Ok(match arguments.activations.options()? {
-        Some(options) => planned.with_activations(options)?,
+    if let Some(options) = arguments.activations.options()? {
+        planned = planned.with_activations(options)?;
+    }
+    Ok(match arguments.activations.equalize {
+        Some(by) => planned.with_equalization(by)?,
         None => planned,
     })
 }
@@ -294,7 +297,7 @@ fn plan_table(planned: &PlannedJob) -> String {
 }
 
 fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
-    let activations = activations::text(summary.activations.as_ref(), without);
+    let activations = activations::text(&summary.prepared, without);
     let totals = &summary.totals;
     let quality = match (totals.bits_per_weight, &totals.errors) {
         (Some(bits), Some(errors)) => {
@@ -322,7 +325,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
 pub(super) fn json(summary: &Summary, gptq_tensors: usize, output: &Path) -> serde_json::Value {
     let totals = &summary.totals;
     let stats = totals.errors.map(|errors| errors.stats());
-    let equalization = summary.activations.as_ref().and_then(|activations| activations.equalization.as_ref());
+    let equalization = summary.prepared.equalization.as_ref();
     serde_json::json!({
         "output": output,
         "tensors": totals.tensors,
@@ -340,7 +343,7 @@ pub(super) fn json(summary: &Summary, gptq_tensors: usize, output: &Path) -> ser
         "seconds": summary.seconds,
         "peak_memory": summary.peak_memory,
         "resumed_parts": summary.resumed_parts,
-        "activation_quantizers": summary.activations.as_ref().map(|activations| activations.params.num_rows()),
+        "activation_quantizers": summary.prepared.params.as_ref().map(arrow_array::RecordBatch::num_rows),
         "equalized_tensors": equalization.map(|equalization| equalization.folded() + equalization.scaled()),
         "folded_tensors": equalization.map(Equalization::folded),
         "checked": summary.checked,

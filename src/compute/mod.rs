@@ -37,6 +37,7 @@ mod scales;
 mod sqnr;
 mod time_edges;
 mod time_group;
+mod weight_equalization_factors;
 mod zero_points;
 
 pub use activation_params::activation_params;
@@ -67,4 +68,5 @@ pub use scales::scales;
 pub use sqnr::sqnr;
 pub use time_edges::TimeEdgesAccumulator;
 pub use time_group::time_group;
+pub use weight_equalization_factors::weight_equalization_factors;
 pub use zero_points::zero_points;

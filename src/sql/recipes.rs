@@ -37,6 +37,9 @@ pub const TIME_GROUPS: Recipe = Recipe { name: "time_groups", sql: include_str!(
 pub const STATIC: Recipe = Recipe { name: "static", sql: include_str!("../../sql/static.sql") };
 /// Finds the factors that equalize channels.
 pub const EQUALIZATION: Recipe = Recipe { name: "equalization", sql: include_str!("../../sql/equalization.sql") };
+/// Measures the channels of weights that factors are made of.
+pub const WEIGHT_EQUALIZATION: Recipe =
+    Recipe { name: "weight_equalization", sql: include_str!("../../sql/weight_equalization.sql") };
 /// Weighs candidates for the factors.
 pub const EQUALIZATION_COST: Recipe =
     Recipe { name: "equalization_cost", sql: include_str!("../../sql/equalization_cost.sql") };
@@ -48,7 +51,7 @@ pub const EXPORT_EQUALIZED: Recipe =
     Recipe { name: "export_equalized", sql: include_str!("../../sql/export_equalized.sql") };
 
 /// Every recipe.
-pub const ALL: [Recipe; 12] = [
+pub const ALL: [Recipe; 13] = [
     QUANTIZE,
     EXPORT,
     MIXED_PRECISION,
@@ -58,6 +61,7 @@ pub const ALL: [Recipe; 12] = [
     TIME_GROUPS,
     STATIC,
     EQUALIZATION,
+    WEIGHT_EQUALIZATION,
     EQUALIZATION_COST,
     EQUALIZE,
     EXPORT_EQUALIZED,

@@ -40,17 +40,20 @@ pub fn equalization_schema() -> SchemaRef {
 
 /// `stored_as`: what a changed row that is not quantized is stored as.
 pub const STORED_AS: &str = "stored_as";
+/// `importance`: how much the error of each weight of a changed row counts.
+pub const IMPORTANCE: &str = "importance";
 
-/// The schema of the changes that `sql/equalize.sql` joins: what each tensor is changed by, and what brings it back. The
-/// lists are views, so that a join shares them among the rows of a tensor.
+/// The schema of the changes that `sql/equalize.sql` joins: what each tensor is changed by, what brings it back, and how
+/// much the error of each weight counts; null: all alike. The lists are views, so that a join shares them among the rows
+/// of a tensor.
 pub fn changes_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let view = DataType::ListView(Arc::new(Field::new_list_field(DataType::Float32, true)));
         let lists = [FACTORS, ROW_FACTORS, OFFSETS, "back_factors", "back_row_factors", "back_offsets"];
         let lists = lists.map(|name| Field::new(name, view.clone(), false));
-        let ends = [Field::new(NAME, DataType::Utf8View, false), Field::new(STORED_AS, DataType::Utf8View, true)];
-        let [name, stored_as] = ends;
-        Arc::new(Schema::new([vec![name], lists.to_vec(), vec![stored_as]].concat()))
+        let name = Field::new(NAME, DataType::Utf8View, false);
+        let ends = [Field::new(IMPORTANCE, view.clone(), true), Field::new(STORED_AS, DataType::Utf8View, true)];
+        Arc::new(Schema::new([&[name][..], &lists, &ends].concat()))
     });
     Arc::clone(&SCHEMA)
 }

@@ -95,7 +95,7 @@ async fn session() -> (tempfile::TempDir, Session) {
             "changes",
             "SELECT name, channel_max AS factors, channel_max AS row_factors, channel_max AS offsets, \
              channel_max AS back_factors, channel_max AS back_row_factors, channel_max AS back_offsets, \
-             'F32' AS stored_as FROM activations WHERE timestep = 80",
+             channel_max AS importance, 'F32' AS stored_as FROM activations WHERE timestep = 80",
         ),
         ("alphas", "SELECT * FROM (VALUES (0.5), (NULL)) AS t(alpha)"),
         (
@@ -133,6 +133,7 @@ async fn the_recipes_read_weights_once_and_neither_sort_nor_exchange_them() {
     let (_folder, session) = session().await;
     let weighs = [
         recipes::EQUALIZATION,
+        recipes::WEIGHT_EQUALIZATION,
         recipes::EQUALIZATION_COST,
         recipes::EQUALIZE,
         recipes::EXPORT,
@@ -283,7 +284,7 @@ pub fn llama(inner: usize, dtype: Dtype) -> Place {
 fn an_equalized_run_compares_to_the_original_and_is_the_same_for_any_threads() {
     for (place, folds) in [(place(), false), (llama(96, Dtype::F32), true)] {
         let (model, acts) = (place.text("model.safetensors"), place.text("acts.parquet"));
-        for equalize in ["0.5", "log", "auto"] {
+        for equalize in ["0.5", "log", "auto", "weights"] {
             let mut written = Vec::new();
             for threads in ["1", "2", "5"] {
                 let out = place.text(&format!("{equalize}-{threads}"));
@@ -336,7 +337,7 @@ fn a_folded_run_that_was_interrupted_goes_on_and_gives_the_same() {
     std::fs::remove_file(partial.join(&manifest.parts[2].file)).unwrap();
     // Another alpha is another run.
     let error = fail(quantize(&out, "0.6", &["--resume"]));
-    assert!(error.contains("option activations was"), "{error}");
+    assert!(error.contains("option equalize was"), "{error}");
     // So is another weight of up_proj, even one that the digest of the source passes over: it takes 4096 bytes of each of 64
     // stretches.
     let bytes = std::fs::read(&model).unwrap();
@@ -385,8 +386,7 @@ fn what_cannot_be_used_is_one_line_of_error() {
         |code: i32, arguments: Vec<String>| fail(code, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     for (extra, message) in [
         (vec!["--time-groups", "4"], "--activations"),
-        (vec!["--equalize", "0.5"], "--activations"),
-        (vec!["--activations", &acts, "--equalize", "2"], "'auto' or 'log', not '2'"),
+        (vec!["--activations", &acts, "--equalize", "2"], "'auto', 'log' or 'weights', not '2'"),
         (vec!["--activations", &acts, "--activation-bits", "9"], "bits of activations must be 2 to 8, not 9"),
         (vec!["--activations", &acts, "--time-groups", "0"], "0"),
         (vec!["--profile", "phone"], "must be 'edge', 'local' or 'cloud', not 'phone'"),
@@ -394,6 +394,11 @@ fn what_cannot_be_used_is_one_line_of_error() {
         let error = fail(2, quantize(&extra));
         assert!(error.contains(message), "{error}");
     }
+    let error = fail(1, quantize(&["--equalize", "0.5"]));
+    assert!(
+        error.contains("--equalize 0.5 needs --activations FILE; without activations, --equalize weights"),
+        "{error}"
+    );
     let error = fail(1, quantize(&["--activations", &model]));
     assert!(error.contains("model.safetensors"), "{error}");
     let unknown = place.path("unknown.parquet");

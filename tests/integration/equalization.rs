@@ -26,9 +26,8 @@ fn planned(place: &Place, model: &str, equalize: &str) -> PlannedJob {
         time_method: TimeMethod::default(),
         bits: ActivationBits::try_from(8).unwrap(),
         symmetric: false,
-        equalize: Some(equalize.parse().unwrap()),
     };
-    job.plan().unwrap().with_activations(options).unwrap()
+    job.plan().unwrap().with_activations(options).unwrap().with_equalization(equalize.parse().unwrap()).unwrap()
 }
 
 #[test]
@@ -105,6 +104,44 @@ fn models_are_compared_in_the_channels_that_they_share() {
             let expected = format!("{}: was made from a folder whose channels were equalized", made.display());
             assert!(error.contains(&expected), "{error}");
         }
+    }
+}
+
+#[test]
+fn channels_are_equalized_by_the_weights_alone() {
+    let place = Place::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/digits_dit");
+    let run = |output: &str, more: &[&str]| -> (PathBuf, f64) {
+        let output = place.path(output);
+        let paths = ["quantize", model, "--output", output.to_str().unwrap(), "--bits", "2", "--json"];
+        let summary: serde_json::Value = serde_json::from_str(&succeed(&[&paths, more].concat())).unwrap();
+        assert!(summary["activation_quantizers"].is_null());
+        (output, summary["sqnr_db"].as_f64().unwrap())
+    };
+    let weights = ["--equalize", "weights"];
+    for method in ["search", "minmax"] {
+        let method = ["--method", method];
+        let (plain, equalized) = (run("plain", &method), run(method[1], &[weights, method].concat()));
+        // The ratio is that of the weights as they were.
+        assert!(equalized.1 > plain.1 + 0.3, "{plain:?} {equalized:?}");
+        std::fs::remove_dir_all(plain.0).unwrap();
+    }
+    let written: Vec<Vec<Vec<u8>>> = ["1", "2", "5"]
+        .map(|threads| {
+            let (out, _) = run(threads, &[&weights[..], &["--threads", threads]].concat());
+            assert!(!out.join("activation_params.parquet").exists());
+            let ratio = least_ratio(Path::new(model), &out);
+            assert!(ratio > 9.0, "{ratio}");
+            ["weights/part-00000.parquet", EQUALIZATION].map(|file| std::fs::read(out.join(file)).unwrap()).to_vec()
+        })
+        .to_vec();
+    assert!(written[0] == written[1] && written[0] == written[2]);
+    // Other formats, with what folds and with nothing for run time.
+    for format in ["safetensors", "gguf", "compressed-tensors"] {
+        let format = ["--format", format];
+        let (plain, equalized) = (run("plain", &format), run(format[1], &[weights, format].concat()));
+        assert!(equalized.1 > plain.1, "{plain:?} {equalized:?}");
+        std::fs::remove_dir_all(plain.0).unwrap();
     }
 }
 

@@ -124,6 +124,7 @@ async fn a_null_argument_gives_null() {
         "equalize([1.0], [1.0], 0, [1.0], NULL)",
         "equalization_factors([1.0], [1.0], NULL)",
         "log_equalization_factors(NULL)",
+        "weight_equalization_factors(NULL)",
         "time_group(NULL, [1.0])",
         "activation_params(0, 1, NULL)",
         "channel_absmax(NULL)",
@@ -155,10 +156,10 @@ async fn a_wrong_constant_is_refused_when_the_query_is_planned() {
         ("quantize([1.0], bits => 4, size => 8)", "Unknown parameter name 'size'"),
         ("dequantize([1.0])", "quantized must be a quantized value, as quantize gives it"),
         ("activation_params(0, 1, 9)", "bits of activations must be 2 to 8, not 9"),
-        ("time_group(1, 2)", "edges must be a list of numbers, as time_edges gives it, not Int64"),
+        ("time_group(1, 2)", "edges must be a list of numbers, not Int64"),
         ("equalization_factors([1.0], [1.0], 2.0)", "alpha must be 0 to 1, not 2"),
         ("hessian_factor([1.0], 0.0)", "damping must be above 0, not 0"),
-        ("hessian_factor('x')", "hessian must be a list of numbers, as hessian gives it"),
+        ("hessian_factor('x')", "hessian must be a list of numbers, not Utf8"),
         ("gptq([1.0], [1.0], 4)", "hessian_factor must be a factor, as hessian_factor gives it"),
     ] {
         let error = session.sql(&format!("SELECT {call}")).await.map(drop).unwrap_err().to_string();

@@ -40,11 +40,12 @@ def noise_of(weights, scales=None, model=Dit):
     return np.stack([Scaled(weights)(x, np.full(10, t), np.arange(10)) for t in (0, 300, 999)])
 
 
-@pytest.mark.parametrize("alpha", ["0.5", "auto", "log"])
+@pytest.mark.parametrize("alpha", ["0.5", "auto", "log", "weights"])
 def test_the_digits_transformer_computes_what_it_did(program, digits_dit, digits, tmp_path, alpha):
     weights, activations = digits
     out = tmp_path / "out"
-    text = program("quantize", digits_dit, "--output", out, "--activations", activations, "--equalize", alpha)
+    given = [] if alpha == "weights" else ["--activations", activations]
+    text = program("quantize", digits_dit, "--output", out, *given, "--equalize", alpha)
     rows = equalization(out)
     scales = {name: np.float32(row["input_scale"]) for name, row in rows.items() if row["input_scale"]}
     folded = {name: row["folded_into"] for name, row in rows.items() if row["folded_into"]}
@@ -64,6 +65,24 @@ def test_the_digits_transformer_computes_what_it_did(program, digits_dit, digits
     assert np.abs(got - exact).max() < 2e-5 * np.abs(exact).max()
     # Without the scales, or with the producers as they were, it is another function.
     assert np.abs(noise_of(changed(weights, out)) - exact).max() > 1e-2 * np.abs(exact).max()
+
+
+def test_factors_by_the_weights_alone_are_those_of_numpy(program, digits_dit, tmp_path):
+    weights = load_file(digits_dit / "model.safetensors")
+    program("quantize", digits_dit, "--output", tmp_path / "out", "--equalize", "weights")
+    rows = equalization(tmp_path / "out")
+    scaled = {name: row for name, row in rows.items() if row["input_scale"]}
+    folded = {name: row for name, row in rows.items() if row["folded_into"]}
+    assert (len(scaled), len(folded)) == (6, 9)
+    for name, row in scaled.items():
+        sums = np.square(np.float64(weights[name])).sum(axis=0)
+        assert np.allclose(row["factors"], (sums.mean() / sums) ** 0.375, rtol=1e-6), name
+    for name, row in folded.items():
+        sums = np.square(np.float64(weights[name])).sum(axis=0)
+        # A modulation's are divided by a power of two.
+        units = np.log2((sums.mean() / sums) ** 0.375 / row["factors"])
+        assert np.ptp(units) < 1e-5 and abs(units[0] - round(units[0])) < 1e-5, name
+        assert round(units[0]) == 0 or name.endswith(("qkv.weight", "fc1.weight"))
 
 
 def test_what_carries_factors_is_stored_as_it_is_computed(program, digits_dit, digits, tmp_path):

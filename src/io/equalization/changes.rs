@@ -17,13 +17,16 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Equalization {
     pub(super) changes: BTreeMap<String, Change>,
+    /// Whether the error of the weights as they were is to be least; otherwise that of the changed ones is.
+    pub(super) for_weights: bool,
 }
 
 impl Equalization {
     /// What the factors of these inputs make of a model: folded where they can be, for run time where they cannot. An input
-    /// has the name of the first layer that takes it.
-    pub fn new(model: &Model, folds: &Folds, factors: &BTreeMap<String, Vec<f32>>) -> Self {
-        let mut all = Self::default();
+    /// has the name of the first layer that takes it. With `for_weights` the error of the weights as they were is to be
+    /// least: an importance for each channel says so.
+    pub fn new(model: &Model, folds: &Folds, factors: &BTreeMap<String, Vec<f32>>, for_weights: bool) -> Self {
+        let mut all = Self { for_weights, ..Self::default() };
         for (input, factors) in factors {
             match model.number_of(input).and_then(|number| folds.of(number)) {
                 None => {
@@ -93,7 +96,7 @@ impl Equalization {
     /// Those of `name`.
     pub fn renamed(self, name: impl Fn(&str) -> Result<Option<String>, IoError>) -> Result<Self, IoError> {
         let one = |(old, change): (String, Change)| Ok((name(&old)?.unwrap_or(old), change));
-        Ok(Self { changes: self.changes.into_iter().map(one).collect::<Result<_, IoError>>()? })
+        Ok(Self { changes: self.changes.into_iter().map(one).collect::<Result<_, IoError>>()?, ..self })
     }
 
     /// The table of [`changes_schema`], one row for each tensor of the model that is changed; `stored_as` says what one is
@@ -105,7 +108,7 @@ impl Equalization {
         let unchanged = Change::default();
         let mut names = Vec::new();
         let mut rows: [Vec<Vec<f32>>; 6] = Default::default();
-        let mut stored = Vec::new();
+        let (mut importances, mut stored) = (Vec::new(), Vec::new());
         for (number, tensor) in model.tensors().iter().enumerate() {
             let (change, stored_as) = (self.of(&tensor.name), stored_as(number));
             if change.is_none() && stored_as.is_none() {
@@ -113,6 +116,8 @@ impl Equalization {
             }
             let lists = change.unwrap_or(&unchanged).filled(tensor.rows, tensor.row_length);
             let lists = lists.map_err(|problem| IoError::tensor(model.folder(), &tensor.name, problem))?;
+            let back_factors = change.filter(|change| self.for_weights && change.factors.is_some()).map(|_| &lists[3]);
+            importances.push(back_factors.map(|factors| factors.iter().map(|factor| factor * factor).collect()));
             rows.iter_mut().zip(lists).for_each(|(rows, list)| rows.push(list));
             names.push(tensor.name.as_str());
             stored.push(stored_as);
@@ -121,6 +126,7 @@ impl Equalization {
         for rows in &rows {
             columns.push(Arc::new(ListViewArray::from(lists(rows.iter().map(Some)))));
         }
+        columns.push(Arc::new(ListViewArray::from(lists(importances.iter().map(Option::as_ref)))));
         columns.push(Arc::new(stored.into_iter().collect::<StringViewArray>()));
         RecordBatch::try_new(changes_schema(), columns).map_err(IoError::arrow(model.folder()))
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use arrow_array::{ListArray, types::Float32Type};
+use arrow_array::{Array, ListArray, cast::AsArray, types::Float32Type};
 
 use super::{Change, Equalization, Folds, foldable};
 use crate::{
@@ -129,7 +129,7 @@ fn an_equalization_reads_back_as_written_and_lists_must_fit() {
         ("blocks.0.attn.qkv.weight".to_owned(), vec![2.0, 0.5, 4.0, 1.0]),
         ("blocks.0.mlp.fc2.weight".to_owned(), vec![3.0; 16]),
     ]);
-    let equalization = Equalization::new(&model, &folds, &factors);
+    let equalization = Equalization::new(&model, &folds, &factors, false);
     assert_eq!((equalization.folded(), equalization.scaled()), (1, 1));
     let bias = equalization.of("blocks.0.adaLN_modulation.1.bias").unwrap();
     assert_eq!(bias.factors.as_ref().unwrap()[..8], [0.5, 2.0, 0.25, 1.0, 0.5, 2.0, 0.25, 1.0]);
@@ -142,7 +142,17 @@ fn an_equalization_reads_back_as_written_and_lists_must_fit() {
     assert_eq!(read.digest(), equalization.digest());
     let mut other = factors.clone();
     other.get_mut("blocks.0.mlp.fc2.weight").unwrap()[15] = 3.5;
-    assert_ne!(Equalization::new(&model, &folds, &other).digest(), equalization.digest());
+    assert_ne!(Equalization::new(&model, &folds, &other, false).digest(), equalization.digest());
+    assert_eq!(table["importance"].null_count(), table.num_rows());
+    // For the weights as they were, an error that is multiplied by 2 when they are brought back counts four times.
+    let weighted = Equalization::new(&model, &folds, &factors, true).table(&model, |_| None).unwrap();
+    let of = |name: &str| {
+        let row = weighted["name"].as_string_view().iter().position(|other| other == Some(name)).unwrap();
+        let lists = weighted["importance"].as_list_view::<i32>();
+        lists.is_valid(row).then(|| lists.value(row).as_primitive::<Float32Type>().values().to_vec())
+    };
+    assert_eq!(of("blocks.0.attn.qkv.weight"), Some(vec![0.25, 4.0, 0.0625, 1.0]));
+    assert_eq!(of("blocks.0.adaLN_modulation.1.weight"), None);
     read.changes.get_mut("blocks.0.mlp.fc2.weight").unwrap().factors = Some(vec![1.0; 15]);
     let error = read.table(&model, |_| None).unwrap_err().to_string();
     assert!(error.ends_with("'blocks.0.mlp.fc2.weight': is equalized by 15 numbers where 16 are expected"), "{error}");

@@ -7,7 +7,7 @@ use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use crate::types::{
     ActivationBits, Bits, Encoding, Method, QuantizeOptions, TimeMethod,
-    factor::{factor_type, hessian_type},
+    factor::factor_type,
     quantized::{params_type, quantized_type},
     weights::weights_type,
 };
@@ -108,8 +108,8 @@ pub enum Kind {
     Fraction,
     /// A number.
     Number,
-    /// The edges that `time_edges` gives.
-    Edges,
+    /// A list of numbers whose digits are all kept.
+    WideRow,
     /// A positive integer.
     Groups,
     /// The name of a way to cut time.
@@ -124,8 +124,6 @@ pub enum Kind {
     Length,
     /// A number above 0.
     Positive,
-    /// The upper triangle of a Hessian.
-    Hessian,
     /// What `hessian_factor` gives.
     Factor,
 }
@@ -133,7 +131,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the values are lists.
     pub const fn takes_rows(self) -> bool {
-        matches!(self, Self::Row | Self::SharedRow | Self::RowOrQuantized | Self::Edges | Self::Hessian)
+        matches!(self, Self::Row | Self::SharedRow | Self::WideRow | Self::RowOrQuantized)
     }
 
     /// Whether a column of type `given` is accepted.
@@ -143,7 +141,7 @@ impl Kind {
 
     fn accepts(self) -> &'static str {
         match self {
-            Self::Row | Self::SharedRow => "a list of numbers",
+            Self::Row | Self::SharedRow | Self::WideRow => "a list of numbers",
             Self::Quantized => "a quantized value, as quantize gives it",
             Self::RowOrQuantized => "a list of numbers or a quantized value",
             Self::Params => "parameters, as quant_params gives them",
@@ -153,14 +151,12 @@ impl Kind {
             Self::Symmetric => "a boolean",
             Self::Fraction => "a number from 0 to 1",
             Self::Number => "a number",
-            Self::Edges => "a list of numbers, as time_edges gives it",
             Self::TimeMethod => "a string: 'uniform', 'quantile' or 'optimal'",
             Self::ActivationBits => "an integer from 2 to 8",
             Self::Encoding => "a string, the name of an encoding",
             Self::Bytes => "bytes",
             Self::Length => "an integer that is not negative",
             Self::Positive => "a number above 0",
-            Self::Hessian => "a list of numbers, as hessian gives it",
             Self::Factor => "a factor, as hessian_factor gives it",
         }
     }
@@ -184,8 +180,7 @@ impl Kind {
             Self::Fraction | Self::Number | Self::Positive => {
                 (given.is_numeric() || given.is_null()).then_some(DataType::Float64)
             }
-            Self::Edges => row_type(given).map(|_| edges_type()),
-            Self::Hessian => row_type(given).map(|_| hessian_type()),
+            Self::WideRow => row_type(given).map(|_| wide_type()),
             Self::Factor => struct_type(given, factor_type()),
         }
     }
@@ -225,21 +220,20 @@ impl Kind {
     }
 }
 
-/// The type of edges: timesteps keep all their digits.
-pub fn edges_type() -> DataType {
+/// The type of a [`Kind::WideRow`].
+pub fn wide_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
 }
 
 /// Lists of f16, f32 and f64 are taken as they are; a view of a list or a list of another number is cast.
 fn row_type(given: &DataType) -> Option<DataType> {
-    let wide = || Some(DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true))));
     match given {
         DataType::Null => Some(weights_type()),
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
             match field.data_type() {
                 DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(given.clone()),
                 DataType::Null => Some(weights_type()),
-                element if element.is_numeric() => wide(),
+                element if element.is_numeric() => Some(wide_type()),
                 _ => None,
             }
         }

@@ -15,7 +15,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
                   zero throughout counts as the mean one. Where H is not positive definite, ten times the damping is \
                   tried, up to a thousand times; NULL where that does not do either, or where any argument is NULL.",
     arguments: &[
-        Argument::new("hessian", Kind::Hessian, "an upper triangle, as the aggregate hessian gives it"),
+        Argument::new("hessian", Kind::WideRow, "an upper triangle, as the aggregate hessian gives it"),
         Argument::new(
             "damping",
             Kind::Positive,

@@ -27,6 +27,7 @@ mod scales;
 mod sqnr;
 mod time_edges;
 mod time_group;
+mod weight_equalization_factors;
 mod zero_points;
 
 use datafusion::{
@@ -53,6 +54,7 @@ const SCALARS: &[scalar::ScalarFunction] = &[
     equalize::FUNCTION,
     equalization_factors::FUNCTION,
     log_equalization_factors::FUNCTION,
+    weight_equalization_factors::FUNCTION,
     time_group::FUNCTION,
     activation_params::FUNCTION,
     encode_as::FUNCTION,

@@ -14,7 +14,7 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, Kind, coerce, edges_type},
+    argument::{Argument, Kind, coerce, wide_type},
     channel::SECTION,
     scalar::documentation,
 };
@@ -76,12 +76,12 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(edges_type())
+        Ok(wide_type())
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let field = |name, data_type| Field::new(format_state_name(args.name, name), data_type, true).into();
-        Ok(vec![field("ranges", edges_type()), field("groups", DataType::Int64), field("method", DataType::Utf8)])
+        Ok(vec![field("ranges", wide_type()), field("groups", DataType::Int64), field("method", DataType::Utf8)])
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {

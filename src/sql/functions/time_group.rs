@@ -17,7 +17,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
                   outside the edges are of the first or the last group. NULL where any argument is NULL.",
     arguments: &[
         Argument::new("t", Kind::Number, "a timestep, in the unit of the edges"),
-        Argument::new("edges", Kind::Edges, "ascending timesteps, as time_edges gives them"),
+        Argument::new("edges", Kind::WideRow, "ascending timesteps, as time_edges gives them"),
     ],
     returns: || DataType::Int32,
     example: "SELECT time_group(999, [250.0, 500.0, 750.0]) AS time_group",

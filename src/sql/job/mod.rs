@@ -7,18 +7,23 @@ mod equalize;
 mod factors;
 mod gptq;
 mod plan;
+mod prepare;
 mod reach;
 mod run;
+mod survey;
+mod tables;
 mod tally;
 mod threads;
+mod weight_factors;
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use datafusion::common::DataFusionError;
 
-pub use activations::{ActivationOptions, CheckedActivations, PreparedActivations};
-pub use equalize::Equalize;
+pub use activations::{ActivationOptions, CheckedActivations};
+pub use equalize::{Equalize, EqualizedInputs};
 pub use plan::PlannedJob;
+pub use prepare::Prepared;
 pub use run::Summary;
 
 use crate::io::{Existing, IoError, Rules, Target};

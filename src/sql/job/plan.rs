@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::{CheckedActivations, Job, JobError};
+use super::{CheckedActivations, EqualizedInputs, Job, JobError};
 use crate::{
     io::{
         Choice, Equalization, Export, Model, OutputFormat, Part,
@@ -24,6 +24,8 @@ pub struct PlannedJob {
     pub(super) choices: Vec<Choice>,
     pub(super) parts: Vec<Part>,
     pub(super) activations: Option<CheckedActivations>,
+    /// The inputs whose channels are equalized; none unless asked for.
+    pub(super) equalized: Option<EqualizedInputs>,
     /// What GPTQ needs of the layers whose inputs are known.
     pub(super) factors: Option<Factors>,
     /// How a format without parts is written.
@@ -54,6 +56,7 @@ impl Job {
             choices,
             parts,
             activations: None,
+            equalized: None,
             factors: None,
             export,
             goals: Goals::default(),
@@ -108,8 +111,8 @@ impl PlannedJob {
     /// Whether a tensor of parts is stored as F32 whatever it was: a norm or a bias that factors may be folded into. Those
     /// that `--equalize auto` leaves alone in the end are too, so that the size is known before.
     pub(super) fn is_widened(&self, number: usize) -> bool {
-        let divided = |activations: &CheckedActivations| activations.divided_vectors.contains(&number);
-        self.export.is_none() && self.activations.as_ref().is_some_and(divided)
+        let divided = |equalized: &EqualizedInputs| equalized.divided_vectors.contains(&number);
+        self.export.is_none() && self.equalized.as_ref().is_some_and(divided)
     }
 
     /// Bytes that each tensor will take, in the order of the model.

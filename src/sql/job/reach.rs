@@ -1,39 +1,25 @@
 //! The widths that reach a run's goals: what every tensor loses at each, measured by one scan through
 //! `sql/mixed_precision.sql`.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{
     RecordBatch,
     cast::AsArray,
     types::{Float64Type, Int64Type},
 };
-use datafusion::{
-    catalog::MemTable,
-    common::{DataFusionError, Result, internal_datafusion_err},
-};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use tokio::runtime::Builder;
 
-use super::{
-    Cancel, JobError, PlannedJob, Progress,
-    diagnose::name_the_tensor,
-    threads::{take_parts, threads_within},
-};
+use super::{Cancel, JobError, PlannedJob, Progress, survey::Survey, threads::threads_within};
 use crate::{
     io::{
-        IoError, Part,
+        IoError,
         choice::{Goals, Width, candidates_batch},
         output::ErrorSums,
-        scan::PART_BYTES,
     },
-    sql::{Session, recipes, tables::WeightsTable},
+    sql::recipes,
     types::{
         QuantizeOptions,
         error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
@@ -44,17 +30,6 @@ use crate::{
 
 /// The error sums of tensors, by name and bits.
 type Sums = HashMap<(String, i64), ErrorSums>;
-
-/// A scan that measures candidates.
-struct Survey<'a> {
-    job: &'a PlannedJob,
-    candidates: RecordBatch,
-    parts: Vec<Part>,
-    progress: &'a dyn Progress,
-    cancel: &'a Cancel,
-    /// Set when one thread fails, so that the others stop.
-    failed: AtomicBool,
-}
 
 impl PlannedJob {
     /// The same job with the widths that reach the goals. Without goals it stays as it is, and nothing is read.
@@ -80,16 +55,16 @@ impl PlannedJob {
         let method = self.job.rules.method();
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
         let measured: Vec<usize> = (0..candidates.len()).filter(|tensor| !candidates[*tensor].is_empty()).collect();
-        let survey = Survey {
-            candidates: candidates_batch(&self.model, &candidates)?,
-            parts: self.model.parts(Some(&measured), PART_BYTES),
-            job: &self,
-            progress,
-            cancel,
-            failed: AtomicBool::new(false),
-        };
         let loaded = if self.job.batch { self.model.total_bytes() } else { 0 };
-        let sums = survey.run(threads_within(memory_limit, threads, loaded)?)?;
+        let threads = threads_within(memory_limit, threads, loaded)?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(DataFusionError::IoError)?;
+        let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
+        let tables = [("candidates", candidates_batch(&self.model, &candidates)?)];
+        let mut sums = Sums::new();
+        for part in survey.run(&self, &measured, recipes::MIXED_PRECISION, &tables, &sums_schema())? {
+            add_sums(&part, &mut sums);
+        }
         let widths = (self.model.tensors().iter().zip(candidates))
             .map(|(tensor, candidates)| {
                 let width = |options: QuantizeOptions| {
@@ -108,60 +83,28 @@ impl PlannedJob {
     }
 }
 
-impl Survey<'_> {
-    /// What all parts lose together, added up in their order: the number of threads does not change a bit.
-    fn run(&self, threads: usize) -> Result<Sums, JobError> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(DataFusionError::IoError)?;
-        self.progress.start(self.parts.iter().map(|part| part.bytes).sum());
-        let all: Vec<usize> = (0..self.parts.len()).collect();
-        let work = |part: usize| runtime.block_on(self.part(&self.parts[part]));
-        let found = take_parts(&all, threads, &self.failed, work, Ok);
-        self.progress.finish();
-        let mut sums = Sums::new();
-        for (key, errors) in found?.into_iter().flat_map(|(_, part)| part) {
-            let sum = sums.entry(key).or_default();
-            *sum = sum.merge(errors);
-        }
-        Ok(sums)
-    }
-
-    /// What the rows of a part lose, added up in their order: its query runs on one thread.
-    async fn part(&self, part: &Part) -> Result<Sums, JobError> {
-        let session = Session::new(1)?;
-        let layers = WeightsTable::new(Arc::clone(&self.job.model)).with_partitions(vec![part.clone()]);
-        let candidates = MemTable::try_new(self.candidates.schema(), vec![vec![self.candidates.clone()]])?;
-        session.context().register_table("layers", Arc::new(layers))?;
-        session.context().register_table("candidates", Arc::new(candidates))?;
-        let query = session.sql(recipes::MIXED_PRECISION.sql).await?;
-        let batches = tokio::select! {
-            batches = query.collect() => batches.map_err(|error| name_the_tensor(self.job, part, error))?,
-            () = self.stopped() => return Err(JobError::Interrupted),
-        };
-        self.progress.advance(part.bytes);
-        let mut sums = Sums::new();
-        for batch in &batches {
-            read_sums(batch, &mut sums)?;
-        }
-        Ok(sums)
-    }
-
-    /// Comes back when the survey is to stop.
-    async fn stopped(&self) {
-        while !(self.cancel.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
+/// What the recipe gives.
+fn sums_schema() -> SchemaRef {
+    let number = |name| Field::new(name, DataType::Float64, true);
+    Arc::new(Schema::new(vec![
+        Field::new(NAME, DataType::Utf8View, true),
+        Field::new(BITS, DataType::Int64, true),
+        number(DOT),
+        number(A2),
+        number(B2),
+        number(ERR2),
+        number(MAX_ABS),
+        Field::new(N, DataType::Int64, true),
+    ]))
 }
 
-/// Takes up the rows that the recipe gives.
-fn read_sums(batch: &RecordBatch, sums: &mut Sums) -> Result<()> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
-    let number = |name: &str| Ok::<_, DataFusionError>(column(name)?.as_primitive::<Float64Type>().values());
-    let (names, bits) = (column(NAME)?.as_string_view(), column(BITS)?.as_primitive::<Int64Type>().values());
-    let (dot, a2, b2, err2, max_abs) = (number(DOT)?, number(A2)?, number(B2)?, number(ERR2)?, number(MAX_ABS)?);
-    let n = column(N)?.as_primitive::<Int64Type>().values();
-    for row in 0..batch.num_rows() {
+/// Adds what the rows of a part lose.
+fn add_sums(part: &RecordBatch, sums: &mut Sums) {
+    let number = |column: usize| part.column(column).as_primitive::<Float64Type>().values();
+    let (names, bits) = (part.column(0).as_string_view(), part.column(1).as_primitive::<Int64Type>().values());
+    let [dot, a2, b2, err2, max_abs] = [2, 3, 4, 5, 6].map(number);
+    let n = part.column(7).as_primitive::<Int64Type>().values();
+    for row in 0..part.num_rows() {
         let errors = ErrorSums {
             dot: dot[row],
             a2: a2[row],
@@ -170,9 +113,9 @@ fn read_sums(batch: &RecordBatch, sums: &mut Sums) -> Result<()> {
             max_abs: max_abs[row],
             n: n[row] as u64,
         };
-        sums.insert((names.value(row).to_owned(), bits[row]), errors);
+        let sum = sums.entry((names.value(row).to_owned(), bits[row])).or_default();
+        *sum = sum.merge(errors);
     }
-    Ok(())
 }
 
 fn missing(what: &str) -> DataFusionError {

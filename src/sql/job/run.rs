@@ -20,9 +20,10 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Handle};
 
 use super::{
-    Cancel, CheckedActivations, Destination, JobError, PlannedJob, PreparedActivations, Progress,
+    Cancel, Destination, JobError, PlannedJob, Prepared, Progress,
     check::Written,
     diagnose::{name_any_tensor, name_the_tensor},
+    survey::Survey,
     tally::Tally,
     threads::{take_parts, threads_within},
 };
@@ -58,8 +59,8 @@ pub struct Summary {
     pub checked: bool,
     /// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
     pub peak_memory: Option<u64>,
-    /// The activation quantizers and factors that were written; none without activations.
-    pub activations: Option<PreparedActivations>,
+    /// The activation quantizers and factors that were written.
+    pub prepared: Prepared,
 }
 
 /// A part that one thread has written, and the seconds it spent on each tensor.
@@ -102,10 +103,9 @@ impl PlannedJob {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::new(threads)?;
-        let prepare = |checked: &CheckedActivations| checked.prepare(self, threads, runtime.handle(), cancel);
-        let activations = self.activations.as_ref().map(prepare).transpose();
-        let activations = activations.map_err(|error| name_any_tensor(self, error))?;
-        let equalization = activations.as_ref().and_then(|activations| activations.equalization.as_ref());
+        let prepared = self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel });
+        let prepared = prepared.map_err(|error| name_any_tensor(self, error))?;
+        let equalization = prepared.equalization.as_ref();
         let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
         let mut folder = self.folder(destination, equalization)?;
 
@@ -146,14 +146,14 @@ impl PlannedJob {
         }
         let reports = merge(&self.model, folder.reports())?;
         let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
-        let choices = self.noted(activations.as_ref());
+        let choices = self.noted(&prepared);
         let report = report_batch(&self.model, &choices, &reports, &seconds)?;
         write_report(folder.path(), &report)?;
         if let Some(widths) = self.widths_batch()? {
             folder.write(WIDTHS, &widths)?;
         }
-        if let Some(activations) = &activations {
-            folder.write(ACTIVATION_PARAMS, &activations.params)?;
+        if let Some(params) = &prepared.params {
+            folder.write(ACTIVATION_PARAMS, params)?;
         }
         if let Some(equalization) = equalization {
             folder.write(EQUALIZATION, &equalization.batch(folder.path())?)?;
@@ -179,7 +179,7 @@ impl PlannedJob {
             resumed_parts,
             checked: destination.check,
             peak_memory: peak_resident(),
-            activations,
+            prepared,
         })
     }
 
@@ -189,6 +189,9 @@ impl PlannedJob {
         options.extend(self.goals.describe());
         if let Some(activations) = &self.activations {
             options.insert("activations".into(), activations.describe());
+        }
+        if let Some(equalized) = &self.equalized {
+            options.insert("equalize".into(), equalized.by.to_string().into());
         }
         if let Some(factors) = &self.factors {
             let hessians = serde_json::json!({ "digest": factors.digest, "damping": DAMPING });
@@ -224,7 +227,7 @@ impl PlannedJob {
 
     /// The recipe that quantizes the weights.
     pub fn recipe(&self) -> recipes::Recipe {
-        let equalized = self.activations.as_ref().is_some_and(CheckedActivations::equalizes);
+        let equalized = self.equalized.is_some();
         match (&self.export, &self.factors) {
             (Some(_), _) if equalized => recipes::EXPORT_EQUALIZED,
             (Some(_), _) => recipes::EXPORT,
@@ -278,11 +281,9 @@ impl PlannedJob {
     }
 
     /// The choices, with what equalization made of each tensor in their notes.
-    fn noted(&self, activations: Option<&PreparedActivations>) -> Vec<Choice> {
+    fn noted(&self, prepared: &Prepared) -> Vec<Choice> {
         let mut choices = self.choices.clone();
-        let Some(PreparedActivations { equalization: Some(equalization), left_alone, .. }) = activations else {
-            return choices;
-        };
+        let Prepared { equalization: Some(equalization), left_alone, .. } = prepared else { return choices };
         for (tensor, choice) in self.model.tensors().iter().zip(&mut choices) {
             let change = equalization.of(&tensor.name).map(Change::note);
             let alone = || Some(format!("not equalized: {}", left_alone.get(&tensor.name)?));

@@ -1,0 +1,90 @@
+//! A pass over weights before the run itself: a query over every part, whose results are added up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use tokio::runtime::Handle;
+
+use super::{
+    Cancel, JobError, PlannedJob, Progress,
+    diagnose::name_the_tensor,
+    tables::{collect, replace},
+    threads::take_parts,
+};
+use crate::{
+    io::{Part, scan::part_bytes},
+    sql::{Session, recipes::Recipe, tables::WeightsTable},
+};
+
+/// With what weights are surveyed.
+#[derive(Clone, Copy)]
+pub struct Survey<'a> {
+    /// Threads that take parts.
+    pub threads: usize,
+    /// Where queries run.
+    pub runtime: &'a Handle,
+    /// Is told of every part.
+    pub progress: &'a dyn Progress,
+    /// Stops it.
+    pub cancel: &'a Cancel,
+}
+
+impl Survey<'_> {
+    /// Runs a recipe over each part of some tensors, in a session of its own, in which `layers` are the rows of the part.
+    /// Gives its rows as batches of `schema`, in the order of the parts: sums over them do not depend on the number of
+    /// threads.
+    ///
+    /// # Errors
+    /// When weights are not finite, a file cannot be read, or the run was cancelled.
+    pub fn run(
+        &self,
+        job: &PlannedJob,
+        tensors: &[usize],
+        recipe: Recipe,
+        tables: &[(&str, RecordBatch)],
+        schema: &SchemaRef,
+    ) -> Result<Vec<RecordBatch>, JobError> {
+        let parts = job.model.parts(Some(tensors), part_bytes(job.model.total_bytes()));
+        let failed = AtomicBool::new(false);
+        let query = async |part: &Part| {
+            let session = Session::new(1)?;
+            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(vec![part.clone()]);
+            session.context().register_table("layers", Arc::new(layers))?;
+            for (name, batch) in tables {
+                replace(&session, name, batch.clone())?;
+            }
+            let rows = collect(session.sql(recipe.sql).await?, schema).await;
+            self.progress.advance(part.bytes);
+            rows
+        };
+        let stopped = async || {
+            while !(self.cancel.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let work = |part: usize| {
+            let rows = self.runtime.block_on(async {
+                tokio::select! {
+                    rows = query(&parts[part]) => rows,
+                    () = stopped() => Err(JobError::Interrupted),
+                }
+            });
+            rows.map_err(|error| match error {
+                JobError::Query(error) => name_the_tensor(job, &parts[part], error),
+                other => other,
+            })
+        };
+        self.progress.start(parts.iter().map(|part| part.bytes).sum());
+        let all: Vec<usize> = (0..parts.len()).collect();
+        let found = take_parts(&all, self.threads, &failed, work, Ok);
+        self.progress.finish();
+        Ok(found?.into_iter().map(|(_, rows)| rows).collect())
+    }
+}

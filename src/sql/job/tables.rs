@@ -1,0 +1,42 @@
+//! Small tables of a run: how they are made, registered and read.
+
+use std::sync::Arc;
+
+use arrow::compute::{cast, concat_batches};
+use arrow_array::{ListArray, RecordBatch, types::Float32Type};
+use arrow_schema::SchemaRef;
+use datafusion::{
+    catalog::MemTable,
+    common::{DataFusionError, internal_datafusion_err},
+    dataframe::DataFrame,
+};
+
+use super::JobError;
+use crate::sql::Session;
+
+/// Lists as Arrow has them.
+pub fn lists<'a>(rows: impl Iterator<Item = &'a Vec<f32>>) -> ListArray {
+    ListArray::from_iter_primitive::<Float32Type, _, _>(rows.map(|row| Some(row.iter().copied().map(Some))))
+}
+
+/// Makes a batch the table `name`, whatever was called so before.
+pub fn replace(session: &Session, name: &str, batch: RecordBatch) -> Result<(), JobError> {
+    session.context().deregister_table(name)?;
+    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+    session.context().register_table(name, Arc::new(table))?;
+    Ok(())
+}
+
+/// The rows of a query as one batch of `schema`, its columns by name.
+pub async fn collect(frame: DataFrame, schema: &SchemaRef) -> Result<RecordBatch, JobError> {
+    let given = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await?;
+    let batch = concat_batches(&given, &batches).map_err(DataFusionError::from)?;
+    let columns = schema.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name());
+        let column = column.ok_or_else(|| internal_datafusion_err!("the recipe gives no column {}", field.name()))?;
+        Ok(cast(column, field.data_type())?)
+    });
+    let columns = columns.collect::<Result<Vec<_>, DataFusionError>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns).map_err(DataFusionError::from)?)
+}
