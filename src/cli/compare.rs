@@ -7,11 +7,8 @@ use std::{
 
 use super::{CliError, options, workers::Workers};
 use crate::{
-    io::output::ErrorSums,
-    sql::{
-        Session,
-        compare::{Compared, Difference, compare},
-    },
+    io::{memory::peak_resident, output::ErrorSums},
+    sql::compare::{Compared, Difference, compare},
 };
 
 #[derive(Debug, clap::Args)]
@@ -34,9 +31,8 @@ const TOTAL: &str = "all that differ";
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let threads = arguments.threads.unwrap_or_else(options::cores);
     let workers = Workers::new(arguments.threads)?;
-    let session = Session::new(threads)?;
     let (reference, candidate) = (arguments.reference.clone(), arguments.candidate.clone());
-    let tensors = workers.run(async move { Ok(compare(&session, &reference, &candidate).await?) })?;
+    let tensors = workers.run(async move { Ok(compare(threads, &reference, &candidate).await?) })?;
     let errors = tensors.iter().filter_map(|tensor| match &tensor.difference {
         Difference::Error(sums) => Some(sums),
         _ => None,
@@ -45,7 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = stdout().lock();
     if arguments.json {
         let tensors: Vec<_> = tensors.iter().map(json).collect();
-        let document = serde_json::json!({ "tensors": tensors, "total": total.as_ref().map(figures) });
+        let document = serde_json::json!({
+            "tensors": tensors, "total": total.as_ref().map(figures), "peak_memory": peak_resident(),
+        });
         return Ok(writeln!(out, "{document}")?);
     }
     let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(TOTAL.len());

@@ -131,8 +131,18 @@ impl QuantizedModel {
 
     /// As [`Self::scan`], without checking the digest.
     pub(in crate::io) fn open_part(&self, part: usize, projection: &[usize]) -> Result<PartReader, IoError> {
+        self.open_part_near(part, projection, 0)
+    }
+
+    /// As [`Self::open_part`], from a row of it on: see [`PartReader::open_near`].
+    pub(in crate::io) fn open_part_near(
+        &self,
+        part: usize,
+        projection: &[usize],
+        row: usize,
+    ) -> Result<PartReader, IoError> {
         let path = self.folder.join(&self.manifest.parts[part].file);
-        PartReader::open(&path, self.manifest.output_format, projection)
+        PartReader::open_near(&path, self.manifest.output_format, projection, row)
     }
 
     /// Whether a part's file is, byte for byte, the one that was written.

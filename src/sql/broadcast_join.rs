@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -77,7 +78,8 @@ fn is_broadcast(join: &HashJoinExec) -> bool {
 /// An equality join that holds its left side in memory and passes the batches of its right side through.
 ///
 /// The columns of the right side are the arrays that came in, sliced where only some rows match, and gathered only
-/// where a row matches more than one row of the left side.
+/// where a row matches more than one row of the left side. Rows of the left side are gathered unless those that are found
+/// follow each other.
 #[derive(Debug)]
 pub struct BroadcastJoinExec {
     /// What is to be computed: children, keys, projection and properties.
@@ -213,15 +215,17 @@ impl Lookup {
                 None => {}
             }
         }
-        let contiguous = right.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        let first = right.first().map_or(0, |first| *first as usize);
         let (left, right) = (UInt32Array::from(left), UInt32Array::from(right));
+        let (left_run, right_run) = (run(&left), run(&right));
         let widths = self.rows.num_columns();
         let column = |index: usize| -> Result<ArrayRef> {
-            Ok(match index.checked_sub(widths) {
-                None => take(self.rows.column(index), &left, None)?,
-                Some(index) if contiguous => batch.column(index).slice(first, right.len()),
-                Some(index) => take(batch.column(index), &right, None)?,
+            let (column, rows, run) = match index.checked_sub(widths) {
+                None => (self.rows.column(index), &left, &left_run),
+                Some(index) => (batch.column(index), &right, &right_run),
+            };
+            Ok(match run {
+                Some(run) => column.slice(run.start, run.len()),
+                None => take(column, rows, None)?,
             })
         };
         let schema: SchemaRef = join.schema();
@@ -232,6 +236,13 @@ impl Lookup {
         let options = RecordBatchOptions::new().with_row_count(Some(right.len()));
         Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
+}
+
+/// The rows as a range, where they follow each other.
+fn run(rows: &UInt32Array) -> Option<Range<usize>> {
+    let follow = rows.null_count() == 0 && rows.values().windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    let first = rows.values().first().map_or(0, |first| *first as usize);
+    follow.then(|| first..first + rows.len())
 }
 
 fn evaluate<'a>(keys: impl Iterator<Item = &'a Arc<dyn PhysicalExpr>>, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {

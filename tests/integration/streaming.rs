@@ -15,11 +15,16 @@ use crate::{
 
 /// Writes the header of a model of `count` f32 matrices of 64 MiB, and gives the open file.
 fn begin(path: &Path, count: usize) -> File {
-    const BYTES: usize = 64 << 20;
+    begin_with(path, count, 4096)
+}
+
+/// The same, of so many rows of 16 KiB each.
+fn begin_with(path: &Path, count: usize, rows: usize) -> File {
+    let bytes = rows * 4 * 4096;
     let tensors: Vec<_> = (0..count)
         .map(|i| {
-            let (begin, end) = (i * BYTES, (i + 1) * BYTES);
-            format!(r#""layers.{i}.w.weight":{{"dtype":"F32","shape":[4096,4096],"data_offsets":[{begin},{end}]}}"#)
+            let (begin, end) = (i * bytes, (i + 1) * bytes);
+            format!(r#""layers.{i}.w.weight":{{"dtype":"F32","shape":[{rows},4096],"data_offsets":[{begin},{end}]}}"#)
         })
         .collect();
     let mut header = format!("{{{}}}", tensors.join(",")).into_bytes();
@@ -35,6 +40,13 @@ fn sparse(path: &Path, count: usize) {
     let file = begin(path, count);
     let header = file.metadata().unwrap().len();
     file.set_len(header + count as u64 * (64 << 20)).unwrap();
+}
+
+/// A matrix of zeros of so many rows of 16 KiB, which takes no room on disk.
+fn sparse_matrix(path: &Path, rows: usize) {
+    let file = begin_with(path, 1, rows);
+    let header = file.metadata().unwrap().len();
+    file.set_len(header + rows as u64 * (16 << 10)).unwrap();
 }
 
 /// A model of 10 matrices, 640 MiB: five parts.
@@ -106,6 +118,44 @@ fn the_peak_of_formats_for_engines_is_small_and_does_not_grow() {
             peak
         });
         assert!(many < 150_000_000 && many < few + NOISE, "{options:?}: {counts:?} matrices peak at {few} and {many}");
+    }
+}
+
+#[test]
+fn the_peak_of_comparing_does_not_grow_with_a_tensor() {
+    let place = Place::new();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    let peaks = [4096, 4 * 4096].map(|rows| {
+        sparse_matrix(&place.path("model.safetensors"), rows);
+        succeed(&["quantize", &model, "--output", &out, "--bits", "4", "--method", "minmax", "--overwrite"]);
+        [[&model, &out], [&out, &model], [&model, &model]]
+            .map(|[a, b]| peak_memory(&succeed(&["compare", a, b, "--threads", "2", "--json"])))
+    });
+    let [small, large] = peaks;
+    for (small, large) in small.into_iter().zip(large) {
+        assert!(large < small + 2 * NOISE, "64 MiB peak at {small}, 256 MiB at {large}");
+    }
+}
+
+#[test]
+fn a_tensor_compares_to_the_same_bits_on_any_number_of_threads() {
+    let place = Place::new();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    begin_with(&place.path("model.safetensors"), 1, 3000).write_all(&f32_bytes(&noise(3000 * 4096, 5))).unwrap();
+    for format in ["parquet", "arrow"] {
+        let run = ["quantize", &model, "--output", &out, "--method", "minmax", "--format", format];
+        let summary = succeed(&[run.as_slice(), &["--overwrite", "--json"]].concat());
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        let [one, three] = ["1", "3"].map(|threads| {
+            let compared = succeed(&["compare", &model, &out, "--threads", threads, "--json"]);
+            serde_json::from_str::<serde_json::Value>(&compared).unwrap()
+        });
+        assert_eq!((&one["tensors"], &one["total"]), (&three["tensors"], &three["total"]), "{format}");
+        // The run measured the same rows in parts of its own.
+        let ratios = [&summary, &one["total"]].map(|figures| figures["sqnr_db"].as_f64().unwrap());
+        assert!((ratios[0] - ratios[1]).abs() < 1e-9, "{format}: {ratios:?}");
+        let largest = [&summary, &one["total"]].map(|figures| figures["max_abs_error"].as_f64().unwrap());
+        assert_eq!(largest[0].to_bits(), largest[1].to_bits(), "{format}");
     }
 }
 

@@ -25,7 +25,8 @@ pub struct PartRows {
     /// For each tensor, its runs: the part, the part's rows before it, and the tensor's own rows.
     runs: Vec<Vec<(usize, usize, Range<usize>)>>,
     waiting: Mutex<Vec<Waiting>>,
-    verified: Mutex<Vec<bool>>,
+    /// Whether the digest of each part has been checked. Who comes while it is waits for that.
+    verified: Vec<Mutex<bool>>,
 }
 
 /// A reader, the row of its part that comes next, and rows that it has given already.
@@ -52,32 +53,38 @@ impl PartRows {
                 before += end - start;
             }
         }
-        let verified = Mutex::new(vec![false; model.parts()]);
+        let verified = (0..model.parts()).map(|_| Mutex::new(false)).collect();
         Self { model, runs, waiting: Mutex::default(), verified }
     }
 
-    /// Rows of a tensor: columns `quantized` and `data`.
+    /// Rows of a tensor: columns `quantized` and `data`. `continues`: the rows after them are likely to be asked for next,
+    /// and what reads them waits.
     ///
     /// # Errors
     /// A part cannot be read, or is not the one that was written.
-    pub fn rows(&self, tensor: usize, rows: &Range<usize>) -> Result<RecordBatch, IoError> {
+    pub fn rows(&self, tensor: usize, rows: &Range<usize>, continues: bool) -> Result<RecordBatch, IoError> {
         let mut batches = Vec::new();
         for (part, before, held) in &self.runs[tensor] {
             let (start, end) = (rows.start.max(held.start), rows.end.min(held.end));
             if start < end {
                 let first = before + start - held.start;
-                self.rows_of_part(*part, first..first + end - start, &mut batches)?;
+                self.rows_of_part(*part, first..first + end - start, continues, &mut batches)?;
             }
         }
         let schema = output_schema().project(&COLUMNS).map_err(IoError::arrow(self.model.folder()))?;
         concat_batches(&schema.into(), &batches).map_err(IoError::arrow(self.model.folder()))
     }
 
-    fn rows_of_part(&self, part: usize, rows: Range<usize>, out: &mut Vec<RecordBatch>) -> Result<(), IoError> {
+    fn rows_of_part(
+        &self,
+        part: usize,
+        rows: Range<usize>,
+        continues: bool,
+        out: &mut Vec<RecordBatch>,
+    ) -> Result<(), IoError> {
         let mut reader = self.reader(part, rows.start)?;
         let mut needed = rows.len();
-        let skip = rows.start - reader.next;
-        let mut skip = skip;
+        let mut skip = rows.start - reader.next;
         while needed > 0 {
             let batch = match reader.left.take() {
                 Some(batch) => batch,
@@ -98,11 +105,13 @@ impl PartRows {
                 reader.left = Some(batch.slice(from + taken, rows - from - taken));
             }
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= WAITING {
-            waiting.remove(0);
+        if continues {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= WAITING {
+                waiting.remove(0);
+            }
+            waiting.push(reader);
         }
-        waiting.push(reader);
         Ok(())
     }
 
@@ -113,13 +122,14 @@ impl PartRows {
             return Ok(waiting.remove(at));
         }
         drop(waiting);
-        let is_verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner)[part];
-        if !is_verified() {
+        let mut verified = self.verified[part].lock().unwrap_or_else(PoisonError::into_inner);
+        if !*verified {
             self.model.verify(part)?;
-            self.verified.lock().unwrap_or_else(PoisonError::into_inner)[part] = true;
+            *verified = true;
         }
-        let reader = self.model.open_part(part, &COLUMNS)?;
-        Ok(Waiting { part, next: 0, reader, left: None })
+        drop(verified);
+        let reader = self.model.open_part_near(part, &COLUMNS, row)?;
+        Ok(Waiting { part, next: reader.first(), reader, left: None })
     }
 }
 

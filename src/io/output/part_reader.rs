@@ -24,6 +24,7 @@ pub struct PartReader {
     path: PathBuf,
     schema: SchemaRef,
     batches: Batches,
+    first: usize,
 }
 
 enum Batches {
@@ -37,22 +38,40 @@ impl PartReader {
     /// # Errors
     /// The file is missing, is no part, or there is no such column.
     pub fn open(path: &Path, format: OutputFormat, projection: &[usize]) -> Result<Self, IoError> {
+        Self::open_near(path, format, projection, 0)
+    }
+
+    /// As [`Self::open`], but the rows begin at [`Self::first`], which is at `row` or before: in Parquet not more than a row
+    /// group before.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_near(path: &Path, format: OutputFormat, projection: &[usize], row: usize) -> Result<Self, IoError> {
         let schema = output_schema();
         if !projection.is_sorted_by(|a, b| a < b) {
             return Err(IoError::Request(format!("the columns {projection:?} of a part are not in ascending order")));
         }
         let schema = schema.project(projection).map_err(IoError::arrow(path))?.into();
         let file = File::open(path).map_err(IoError::system("open", path))?;
-        let batches = match format {
-            OutputFormat::Parquet => Batches::Parquet(Box::new(parquet(file, path, projection)?)),
-            OutputFormat::Arrow => Batches::Arrow(Box::new(
-                FileReader::try_new(file, Some(projection.to_vec())).map_err(IoError::arrow(path))?,
-            )),
+        let (batches, first) = match format {
+            OutputFormat::Parquet => {
+                let (batches, first) = parquet(file, path, projection, row)?;
+                (Batches::Parquet(Box::new(batches)), first)
+            }
+            OutputFormat::Arrow => {
+                let batches = FileReader::try_new(file, Some(projection.to_vec())).map_err(IoError::arrow(path))?;
+                (Batches::Arrow(Box::new(batches)), 0)
+            }
             OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
                 return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
             }
         };
-        Ok(Self { path: path.to_owned(), schema, batches })
+        Ok(Self { path: path.to_owned(), schema, batches, first })
+    }
+
+    /// The number of the first row in its part.
+    pub const fn first(&self) -> usize {
+        self.first
     }
 
     /// The schema of the batches.
@@ -78,7 +97,13 @@ impl Iterator for PartReader {
     }
 }
 
-fn parquet(file: File, path: &Path, projection: &[usize]) -> Result<ParquetRecordBatchReader, IoError> {
+/// The row groups from that of a row on, and the rows before them.
+fn parquet(
+    file: File,
+    path: &Path,
+    projection: &[usize],
+    row: usize,
+) -> Result<(ParquetRecordBatchReader, usize), IoError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
     let groups = builder.metadata().row_groups();
     let (rows, bytes) = groups.iter().fold((0u64, 0u64), |(rows, bytes), group| {
@@ -86,12 +111,23 @@ fn parquet(file: File, path: &Path, projection: &[usize]) -> Result<ParquetRecor
         (rows.saturating_add(u64::try_from(r).unwrap_or(0)), bytes.saturating_add(u64::try_from(b).unwrap_or(0)))
     });
     let batch_rows = BATCH_BYTES.saturating_mul(rows) / bytes.max(1);
+    let (mut passed, mut first) = (0, 0);
+    for group in groups {
+        let end = usize::try_from(group.num_rows()).unwrap_or(0).saturating_add(first);
+        if row < end {
+            break;
+        }
+        (passed, first) = (passed + 1, end);
+    }
+    let needed = (passed..groups.len()).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), projection.iter().copied());
-    builder
+    let reader = builder
         .with_projection(mask)
         .with_batch_size(batch_rows.clamp(1, 8192) as usize)
+        .with_row_groups(needed)
         .build()
-        .map_err(IoError::parquet(path))
+        .map_err(IoError::parquet(path))?;
+    Ok((reader, first))
 }
 
 /// What a finished part says of its tensors: from the footer or the marker, without reading rows.

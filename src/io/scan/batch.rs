@@ -32,7 +32,7 @@ pub fn reads_data(projection: &[usize]) -> bool {
     projection.iter().any(|column| [WEIGHTS, DATA].contains(&schema.field(*column).name().as_str()))
 }
 
-/// The batch of some rows of one file. `next` is where the batch after it is likely to begin: a file and a position.
+/// The batch of some rows of one file. `next` is where a batch after it is likely to begin: a file and a position.
 pub fn batch(
     model: &Model,
     runs: &[Run],
@@ -95,8 +95,9 @@ enum Stored {
 impl Stored {
     fn of(model: &Model, runs: &[Run], next: Option<(usize, usize)>) -> Result<Self, IoError> {
         if let Some(parts) = model.part_rows() {
-            let batches = runs.iter().map(|run| parts.rows(run.tensor, &run.rows));
-            return Ok(Self::Parts(batches.collect::<Result<_, _>>()?));
+            let continues = |number| next.is_some() || number + 1 < runs.len();
+            let rows = |(number, run): (usize, &Run)| parts.rows(run.tensor, &run.rows, continues(number));
+            return Ok(Self::Parts(runs.iter().enumerate().map(rows).collect::<Result<_, _>>()?));
         }
         let mut ranges = Vec::with_capacity(runs.len());
         let mut end = 0;
@@ -140,6 +141,18 @@ fn stored_row_bytes(tensor: &Tensor) -> usize {
     }
 }
 
+/// Appends rows of parts, each whole.
+fn copy_parts(model: &Model, run: &Run, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+    let tensor = &model.tensors()[run.tensor];
+    let path = &model.file_of(tensor).path;
+    let start = bytes.len();
+    append_stored(batch, path, bytes)?;
+    if bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
+        return Err(IoError::tensor(path, &tensor.name, "has not the bytes that the manifest says"));
+    }
+    Ok(())
+}
+
 /// Appends the rows of a run, each whole.
 pub(super) fn copy_rows(model: &Model, run: &Run, bytes: &mut Vec<u8>) -> Result<(), IoError> {
     let tensor = &model.tensors()[run.tensor];
@@ -154,14 +167,7 @@ pub(super) fn copy_rows(model: &Model, run: &Run, bytes: &mut Vec<u8>) -> Result
                 offset += piece.row_bytes;
             }
         }
-        (_, Some(parts)) => {
-            let path = &model.file_of(tensor).path;
-            let start = bytes.len();
-            append_stored(&parts.rows(run.tensor, &run.rows)?, path, bytes)?;
-            if bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
-                return Err(IoError::tensor(path, &tensor.name, "has not the bytes that the manifest says"));
-            }
-        }
+        (_, Some(parts)) => copy_parts(model, run, &parts.rows(run.tensor, &run.rows, false)?, bytes)?,
         (_, None) => bytes.extend_from_slice(&model.buffer(tensor.file(), tensor.rows_range(&run.rows))?),
     }
     Ok(())
@@ -194,7 +200,10 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
                     bytes.extend_from_slice(row);
                 }
             }
-            None => copy_rows(model, run, &mut bytes)?,
+            None => match stored {
+                Stored::Bytes { .. } => copy_rows(model, run, &mut bytes)?,
+                Stored::Parts(batches) => copy_parts(model, run, &batches[number], &mut bytes)?,
+            },
         }
         before += run.rows.len();
     }
@@ -246,7 +255,7 @@ fn part_weights(model: &Model, run: &Run, batch: &RecordBatch, out: &mut [f32]) 
     let (quantized, _) = columns(batch).map_err(|problem| IoError::file(path, problem))?;
     if quantized.null_count() == quantized.len() {
         let mut bytes = Vec::new();
-        copy_rows(model, run, &mut bytes)?;
+        copy_parts(model, run, batch, &mut bytes)?;
         return widen::rows(model, run, &bytes, out);
     }
     let decoded = dequantize(quantized).map_err(|error| IoError::tensor(path, &tensor.name, error.to_string()))?;

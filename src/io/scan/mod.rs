@@ -128,7 +128,9 @@ pub fn rows_of(model: &Model, run: Run, projection: &[usize]) -> Result<RecordBa
     if !known || run.rows.start > run.rows.end {
         return Err(IoError::Request("the rows asked for are not those of the model".to_owned()));
     }
-    batch::batch(model, &[run], None, projection, &Arc::new(schema), &Pool::default())
+    // Who asks for rows of an output folder is likely to ask for those after them: their reader waits.
+    let next = model.part_rows().map(|_| (model.tensors()[run.tensor].file(), 0));
+    batch::batch(model, &[run], next, projection, &Arc::new(schema), &Pool::default())
 }
 
 impl Iterator for Scan {

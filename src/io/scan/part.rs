@@ -39,6 +39,13 @@ impl Part {
 }
 
 impl Model {
+    /// The part of these rows.
+    pub fn part(&self, runs: Vec<Run>) -> Part {
+        let row_bytes = |run: &Run| self.tensors().get(run.tensor).map_or(0, |tensor| tensor.row_bytes() as u64);
+        let bytes = runs.iter().map(|run| run.rows.len() as u64 * row_bytes(run)).sum();
+        Part { runs, bytes }
+    }
+
     /// Cuts the model, or the tensors given by number, into parts of about `target` source bytes.
     ///
     /// The cut depends on the model, the tensors and the target alone. It lies between tensors where a part then has
@@ -141,6 +148,9 @@ mod tests {
                 }
             }
             assert!(model.tensors().iter().zip(rows).all(|(tensor, rows)| tensor.rows == rows));
+        }
+        for part in model.parts(None, 100) {
+            assert_eq!(model.part(part.runs.clone()), part);
         }
         assert_eq!(model.parts(Some(&[3, 99]), 1000)[0].runs, [Run { tensor: 3, rows: 0..model.tensors()[3].rows }]);
     }

@@ -30,7 +30,7 @@ impl WeightsTable {
         Self { model, parts: None }
     }
 
-    /// The same table, but a scan of it has exactly these partitions and answers no filter.
+    /// The table of these rows alone: a scan of it has exactly these partitions, less what no filter lets through.
     #[must_use]
     pub fn with_partitions(mut self, parts: Vec<Part>) -> Self {
         self.parts = Some(parts);
@@ -49,9 +49,6 @@ impl TableProvider for WeightsTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        if self.parts.is_some() {
-            return Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]);
-        }
         Ok(filters.iter().map(|filter| filter::support(filter)).collect())
     }
 
@@ -62,11 +59,19 @@ impl TableProvider for WeightsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let passing = || filter::passing(session, &self.model.tensors_batch().map_err(external)?, filters);
         let parts = if let Some(parts) = &self.parts {
-            parts.clone()
+            let mut parts = parts.clone();
+            if !filters.is_empty() {
+                let passing = passing()?;
+                for part in &mut parts {
+                    part.runs.retain(|run| passing.binary_search(&run.tensor).is_ok());
+                    *part = self.model.part(std::mem::take(&mut part.runs));
+                }
+            }
+            parts
         } else {
-            let tensors = self.model.tensors_batch().map_err(external)?;
-            let passing = filter::passing(session, &tensors, filters)?;
+            let passing = passing()?;
             let threads = session.config_options().execution.target_partitions;
             let bytes: u64 = passing.iter().map(|tensor| self.model.tensors()[*tensor].bytes() as u64).sum();
             let parts = self.model.parts(Some(&passing), bytes.div_ceil(threads as u64));
