@@ -34,7 +34,7 @@ const LEAST: f64 = 1e-8;
 /// let squares = ListArray::from_iter_primitive::<Float64Type, _, _>([Some([0.0, 1.0, 1.0, 510.0].map(Some))]);
 /// let factors = arrow_quant::compute::weight_equalization_factors(&squares)?;
 /// let factors = factors.as_list::<i32>().value(0);
-/// assert_eq!(factors.as_primitive::<Float32Type>().values()[..3], [1000.0, 6.168_843, 6.168_843]);
+/// assert_eq!(factors.as_primitive::<Float32Type>().values()[..3], [1000.0, 6.168_843_3, 6.168_843_3]);
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn weight_equalization_factors(sum_squares: &dyn Array) -> Result<ArrayRef, ComputeError> {
