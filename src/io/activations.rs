@@ -11,7 +11,7 @@ use arrow_array::{
     types::{Float32Type, Float64Type, Int64Type},
 };
 
-use super::{IoError, Model, Tensor, columns, output::digest_of};
+use super::{IoError, Model, Tensor, columns, digest::digest_of};
 use crate::types::{
     activations::{CHANNEL_MAX, CHANNEL_MEAN_SQUARE, CHANNEL_MIN, TIMESTEP, TOKENS, activations_schema},
     weights::NAME,

@@ -14,7 +14,7 @@ use arrow_array::{
     types::{Float64Type, Int64Type},
 };
 
-use super::{IoError, Model, columns, error::without_row, output::digest_of};
+use super::{IoError, Model, columns, digest::digest_of, error::without_row};
 use crate::{
     compute::{DAMPING, hessian_factor},
     types::{

@@ -4,6 +4,7 @@ pub mod activations;
 pub mod check;
 pub mod choice;
 mod columns;
+mod digest;
 pub mod dtype;
 pub mod equalization;
 pub mod error;

@@ -10,8 +10,9 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringViewArray};
 
 use super::{
     IoError,
+    digest::digest_of,
     model::{Tensor, shapes},
-    output::{Manifest, PartReader, digest_of},
+    output::{Manifest, PartReader},
     safetensors::Entry,
 };
 use crate::types::tensors::tensors_schema;

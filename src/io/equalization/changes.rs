@@ -9,7 +9,7 @@ use super::{
     plan::Folds,
 };
 use crate::{
-    io::{IoError, Model},
+    io::{IoError, Model, digest::Digest},
     types::equalization::changes_schema,
 };
 
@@ -75,19 +75,19 @@ impl Equalization {
         self.changes.values().filter(|change| change.input_scale.is_some()).count()
     }
 
-    /// A BLAKE3 digest, in hex, of what becomes of every tensor: another one is that of other factors.
+    /// A digest of what becomes of every tensor: another one is that of other factors.
     pub fn digest(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
+        let mut digest = Digest::new();
         for (name, change) in &self.changes {
             // Lengths go before what they are the lengths of, so that no two equalizations give the same bytes.
-            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            digest.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
             for list in [&change.factors, &change.row_factors, &change.offsets, &change.input_scale] {
                 let length = list.as_ref().map_or(u64::MAX, |list| list.len() as u64);
                 let bytes: Vec<u8> = list.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
-                hasher.update(&length.to_le_bytes()).update(&bytes);
+                digest.update(&length.to_le_bytes()).update(&bytes);
             }
         }
-        hasher.finalize().to_hex().to_string()
+        digest.hex()
     }
 
     /// The same by other names, where `name` gives one.

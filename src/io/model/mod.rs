@@ -24,6 +24,7 @@ pub use tensor::{Storage, Tensor};
 
 use super::{
     IoError, QuantizedModel,
+    digest::Digest,
     dtype::{dtype_of, float_of},
     export::compressed_tensors,
     gguf::Pair,
@@ -338,14 +339,14 @@ const SAMPLE_BYTES: usize = 4096;
 /// The digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
 /// quantizing it.
 fn source_digest(contents: &Contents, data_start: usize) -> String {
-    let mut hasher = blake3::Hasher::new();
+    let mut digest = Digest::new();
     let (bytes, length) = (contents.bytes(), contents.bytes().len());
-    hasher.update(bytes.get(..data_start).unwrap_or_default());
+    digest.update(bytes.get(..data_start).unwrap_or_default());
     let step = ((length - data_start) / SAMPLES).max(SAMPLE_BYTES);
     for start in (data_start..length).step_by(step) {
-        hasher.update(&bytes[start..length.min(start + SAMPLE_BYTES)]);
+        digest.update(&bytes[start..length.min(start + SAMPLE_BYTES)]);
     }
-    hasher.finalize().to_hex().to_string()
+    digest.hex()
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ use arrow_array::{
 };
 use arrow_schema::ArrowError;
 
-use crate::types::{
-    quantized::{BITS, CODES, GROUP_SIZE, LENGTH, QUANTIZED, ROW_SCALE, SCALES, ZERO_POINTS},
-    weights::{CHANNEL, DATA, DTYPE, MODULE, NAME, SHAPE},
+use crate::{
+    io::digest::Digest,
+    types::{
+        quantized::{BITS, CODES, GROUP_SIZE, LENGTH, QUANTIZED, ROW_SCALE, SCALES, ZERO_POINTS},
+        weights::{CHANNEL, DATA, DTYPE, MODULE, NAME, SHAPE},
+    },
 };
 
 /// The digests of tensors whose rows come one after the other.
@@ -59,8 +62,8 @@ impl Contents {
 /// and everything else is another, the lengths in those columns included.
 #[derive(Debug, Default)]
 struct Content {
-    labels: blake3::Hasher,
-    bytes: [blake3::Hasher; 4],
+    labels: Digest,
+    bytes: [Digest; 4],
     row: Vec<u8>,
 }
 
@@ -71,24 +74,24 @@ impl Content {
             columns.label(row, &mut self.row);
         }
         self.labels.update(&self.row);
-        for (hasher, (array, within)) in self.bytes.iter_mut().zip(columns.binaries()) {
+        for (digest, (array, within)) in self.bytes.iter_mut().zip(columns.binaries()) {
             if array.null_count() == 0 && within.is_none_or(|outer| outer.null_count() == 0) {
                 let offsets = array.value_offsets();
-                hasher.update(&array.values()[offsets[rows.start] as usize..offsets[rows.end] as usize]);
+                digest.update(&array.values()[offsets[rows.start] as usize..offsets[rows.end] as usize]);
                 continue;
             }
             for row in rows.clone() {
-                hasher.update(value(array, within, row).unwrap_or_default());
+                digest.update(value(array, within, row).unwrap_or_default());
             }
         }
     }
 
     fn digest(&self) -> String {
-        let mut all = blake3::Hasher::new();
+        let mut all = Digest::new();
         for stream in std::iter::once(&self.labels).chain(&self.bytes) {
-            all.update(stream.finalize().as_bytes());
+            all.update(stream.hex().as_bytes());
         }
-        all.finalize().to_hex().to_string()
+        all.hex()
     }
 }
 

@@ -8,10 +8,8 @@ use std::{
 
 use arrow_array::RecordBatch;
 
-use super::{
-    FileEntry, MANIFEST, Manifest, TensorReport, digest_of, part::WrittenPart, part_reader::read_report, write_table,
-};
-use crate::io::{IoError, Model, QuantizedModel};
+use super::{FileEntry, MANIFEST, Manifest, TensorReport, part::WrittenPart, part_reader::read_report, write_table};
+use crate::io::{IoError, Model, QuantizedModel, digest::digest_of};
 
 /// The file that a run holds a lock on while it writes a folder.
 const LOCK: &str = ".lock";

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ACTIVATION_PARAMS, EQUALIZATION, OutputFormat, digest_of};
-use crate::io::{IoError, Model, Part};
+use super::{ACTIVATION_PARAMS, EQUALIZATION, OutputFormat};
+use crate::io::{IoError, Model, Part, digest::digest_of};
 
 /// The name of the manifest in an output folder.
 pub const MANIFEST: &str = "arrow_quant.json";

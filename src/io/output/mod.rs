@@ -1,7 +1,6 @@
 //! The output folder: parts, manifest and report, written beside and renamed.
 
 mod content;
-mod digest;
 mod folder;
 mod manifest;
 pub(in crate::io) mod part;
@@ -26,8 +25,6 @@ pub use part_reader::{PartReader, read_report};
 pub use report::{ErrorSums, REPORT, TensorReport, Totals, merge, report_batch, totals, write_report, write_table};
 pub use row_files::{ENCODED, RowFiles, RowWriter};
 pub use unsettled::{Unsettled, read_back};
-
-pub(in crate::io) use digest::digest_of;
 
 use super::IoError;
 

@@ -22,13 +22,12 @@ use parquet::{
 use super::{
     ErrorSums, Manifest, OutputFormat, TensorReport, Unsettled,
     content::Contents,
-    digest::Digesting,
     row_group::{ROW_GROUP_BYTES, RowGroups, conform, stored_bytes},
     row_order::RowOrder,
     unsettled::Place,
 };
 use crate::{
-    io::IoError,
+    io::{IoError, digest::Digesting},
     types::{
         output::output_schema,
         weights::{CHANNEL, NAME},

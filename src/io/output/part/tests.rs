@@ -114,7 +114,7 @@ fn a_part_reads_back_as_written() {
         let manifest = manifest(&model, &parts, format);
         let (_, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join(&manifest.parts[0].file);
-        assert_eq!((part.bytes, part.digest.clone()), crate::io::output::digest_of(&path).unwrap());
+        assert_eq!((part.bytes, part.digest.clone()), crate::io::digest::digest_of(&path).unwrap());
         assert!(!path.with_extension(format!("{format}.tmp")).exists());
 
         let reader = PartReader::open(&path, format, &[0, 1, 2, 3, 4, 5, 6]).unwrap();
