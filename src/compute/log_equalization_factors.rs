@@ -49,6 +49,8 @@ pub fn log_equalization_factors(act_absmax: &dyn Array) -> Result<ArrayRef, Comp
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::cast::AsArray;
+
     use super::{super::rows::tests::list, *};
 
     #[test]
@@ -56,5 +58,18 @@ mod tests {
         let factors = log_equalization_factors(&list(&[Some(&[-6.0, 2.0]), None])).unwrap();
         assert_eq!(&factors, &list(&[Some(&[2.0, 1.0]), None]));
         assert!(log_equalization_factors(&list(&[Some(&[f32::NAN])])).is_err());
+    }
+
+    #[test]
+    fn factors_of_the_ends_of_f32_and_one_over_them_are_finite_and_above_zero() {
+        let factors =
+            log_equalization_factors(&list(&[Some(&[0.0, -0.0, f32::from_bits(1), f32::MAX, -f32::MAX])])).unwrap();
+        let factors = factors.as_list::<i32>().value(0);
+        for factor in factors.as_primitive::<Float32Type>().values() {
+            assert!(
+                *factor > 0.0 && factor.is_finite() && (1.0 / factor).is_finite() && 1.0 / factor > 0.0,
+                "{factor}"
+            );
+        }
     }
 }

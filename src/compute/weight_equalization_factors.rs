@@ -64,11 +64,13 @@ pub fn weight_equalization_factors(sum_squares: &dyn Array) -> Result<ArrayRef, 
                 "row {row}: a sum of squares is not negative, {sum} is"
             )));
         }
-        // Means of parts: the sum of all may be infinite.
-        let mean: f64 = sums.iter().map(|sum| sum / sums.len() as f64).sum();
+        // Shares of the largest: the sum of all may be infinite, and of denormal ones the mean or its share may be 0.
+        let most = sums.iter().copied().fold(0.0, f64::max);
+        let share = |sum: f64| if most > 0.0 { sum / most } else { 1.0 };
+        let mean = sums.iter().map(|sum| share(*sum)).sum::<f64>() / sums.len() as f64;
         for (factor, sum) in builder.push(sums.len())?.iter_mut().zip(sums) {
             // Roots, unlike powers, have the same bits on every machine.
-            let root = if mean > 0.0 { (mean / sum.max(LEAST * mean)).sqrt().sqrt().sqrt() } else { 1.0 };
+            let root = (mean / share(*sum).max(LEAST * mean)).sqrt().sqrt().sqrt();
             *factor = (root * root * root) as f32;
         }
     }
@@ -106,6 +108,28 @@ mod tests {
         {
             assert!((got / expected - 1.0).abs() < 3e-7, "{got} {expected}");
         }
+    }
+
+    #[test]
+    fn factors_do_not_depend_on_the_scale_of_the_sums_and_are_finite_and_above_zero() {
+        let factors = |sums: &[f64]| {
+            let factors = weight_equalization_factors(&wide(&[Some(sums)])).unwrap();
+            factors.as_list::<i32>().value(0).as_primitive::<Float32Type>().values().to_vec()
+        };
+        let expected = factors(&[0.0, 1.0, 1.0, 2.0]);
+        let least = f64::from_bits(1);
+        for unit in [least, 1e-320, f64::MIN_POSITIVE, 1e-200, 1e200, f64::MAX / 2.0] {
+            assert_eq!(factors(&[0.0, unit, unit, 2.0 * unit]), expected, "{unit}");
+        }
+        for sums in
+            [[0.0, least, 0.0], [least, least, least], [least, 1.0, f64::MAX], [f64::MAX; 3], [-0.0, 0.0, least]]
+        {
+            let factors = factors(&sums);
+            assert!(factors.iter().all(|factor| *factor > 0.0 && *factor <= 1000.0), "{sums:?} {factors:?}");
+            assert!(factors.iter().all(|factor| (1.0 / factor).is_finite()), "{sums:?} {factors:?}");
+        }
+        let wide = vec![least; 1 << 16];
+        assert!(factors(&wide).iter().all(|factor| *factor == 1.0));
     }
 
     #[test]
