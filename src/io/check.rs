@@ -78,9 +78,9 @@ pub fn check_part<'a>(
             } else {
                 let (a, mut b) = both(WEIGHTS)?;
                 if let Some(back) = &back {
-                    b = back.rows(&b, start).map_err(|error| refuse(&error.to_string()))?;
+                    b = back.rows(&b, start).map_err(|error| refuse(&error.offset(start).to_string()))?;
                 }
-                let errors = error_stats(&a, &b).map_err(|error| refuse(&error.to_string()))?;
+                let errors = error_stats(&a, &b).map_err(|error| refuse(&error.offset(start).to_string()))?;
                 let sum = sums.entry(run.tensor).or_default();
                 *sum = sum.add_rows(&errors, 0..rows.len()).map_err(|problem| refuse(&problem))?;
             }

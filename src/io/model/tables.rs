@@ -90,20 +90,29 @@ impl Model {
     /// # Errors
     /// More than `i32::MAX` dimensions in total, which no model has.
     pub fn tensors_batch(&self) -> Result<RecordBatch, IoError> {
-        let every = || (0..self.tensors.len()).map(|tensor| (tensor, 1));
+        self.tensors_batch_of(&(0..self.tensors.len()).collect::<Vec<_>>())
+    }
+
+    /// The same of the tensors with these numbers alone.
+    ///
+    /// # Errors
+    /// As [`Self::tensors_batch`].
+    pub(crate) fn tensors_batch_of(&self, numbers: &[usize]) -> Result<RecordBatch, IoError> {
+        let every = || numbers.iter().map(|tensor| (*tensor, 1));
+        let tensors = || numbers.iter().map(|tensor| &self.tensors[*tensor]);
         let numbers = |number: fn(&Tensor) -> usize| -> ArrayRef {
-            Arc::new(Int64Array::from_iter_values(self.tensors.iter().map(|tensor| number(tensor) as i64)))
+            Arc::new(Int64Array::from_iter_values(tensors().map(|tensor| number(tensor) as i64)))
         };
-        let files = self.tensors.iter().map(|tensor| self.file_of(tensor).name.as_str());
+        let files = tensors().map(|tensor| self.file_of(tensor).name.as_str());
         let batch = || {
             RecordBatch::try_new(
                 tensors_schema(),
                 vec![
                     Arc::new(self.labels.names.repeated(every())?),
-                    Arc::new(self.tensors.iter().map(|tensor| tensor.layer).collect::<Int32Array>()),
+                    Arc::new(tensors().map(|tensor| tensor.layer).collect::<Int32Array>()),
                     Arc::new(self.labels.modules.repeated(every())?),
                     Arc::new(self.labels.dtypes.repeated(every())?),
-                    Arc::new(shapes(self.tensors.iter().map(|tensor| (tensor, 1)))?),
+                    Arc::new(shapes(tensors().map(|tensor| (tensor, 1)))?),
                     numbers(Tensor::elements),
                     numbers(Tensor::bytes),
                     numbers(|tensor| tensor.rows),

@@ -195,7 +195,7 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
                 let rows = widened.slice(before, run.rows.len());
                 let path = &model.file_of(tensor).path;
                 let encoded = encode_as(&rows, &[Some(Encoding::Float(float))])
-                    .map_err(|error| IoError::tensor(path, &tensor.name, error.to_string()))?;
+                    .map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
                 for row in encoded.as_binary::<i32>().iter().flatten() {
                     bytes.extend_from_slice(row);
                 }
@@ -258,7 +258,8 @@ fn part_weights(model: &Model, run: &Run, batch: &RecordBatch, out: &mut [f32]) 
         copy_parts(model, run, batch, &mut bytes)?;
         return widen::rows(model, run, &bytes, out);
     }
-    let decoded = dequantize(quantized).map_err(|error| IoError::tensor(path, &tensor.name, error.to_string()))?;
+    let decoded = dequantize(quantized)
+        .map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
     let decoded = decoded.as_list::<i32>();
     for (row, out) in out.chunks_exact_mut(tensor.row_length.max(1)).enumerate() {
         let values = decoded.value(row);

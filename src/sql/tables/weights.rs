@@ -1,6 +1,6 @@
 //! The weights table of a model: which tensors a query needs, cut into partitions.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
@@ -59,11 +59,16 @@ impl TableProvider for WeightsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let passing = || filter::passing(session, &self.model.tensors_batch().map_err(external)?, filters);
         let parts = if let Some(parts) = &self.parts {
             let mut parts = parts.clone();
             if !filters.is_empty() {
-                let passing = passing()?;
+                // Of a large model whose tensors are looked at one by one, the others would be the most of the work.
+                let tensors: BTreeSet<usize> = parts.iter().flat_map(|part| &part.runs).map(|run| run.tensor).collect();
+                let known = |tensor: &usize| *tensor < self.model.tensors().len();
+                let tensors: Vec<usize> = tensors.into_iter().filter(known).collect();
+                let batch = self.model.tensors_batch_of(&tensors).map_err(external)?;
+                let passing = filter::passing(session, &batch, filters)?;
+                let passing: Vec<usize> = passing.into_iter().map(|position| tensors[position]).collect();
                 for part in &mut parts {
                     part.runs.retain(|run| passing.binary_search(&run.tensor).is_ok());
                     *part = self.model.part(std::mem::take(&mut part.runs));
@@ -71,7 +76,7 @@ impl TableProvider for WeightsTable {
             }
             parts
         } else {
-            let passing = passing()?;
+            let passing = filter::passing(session, &self.model.tensors_batch().map_err(external)?, filters)?;
             let threads = session.config_options().execution.target_partitions;
             let bytes: u64 = passing.iter().map(|tensor| self.model.tensors()[*tensor].bytes() as u64).sum();
             let parts = self.model.parts(Some(&passing), bytes.div_ceil(threads as u64));
