@@ -13,7 +13,7 @@ use arrow_quant::{
         Existing, Model, OutputFormat, Rules, Scan,
         scan::{BATCH_BYTES, PART_BYTES},
     },
-    sql::{ActivationOptions, Cancel, Destination, Equalize, Job, PlannedJob, Progress, Session},
+    sql::{ActivationOptions, Cancel, Destination, Equalize, Job, Pass, PlannedJob, Progress, Session},
     types::{
         ActivationBits, Bits, Method, QuantizeOptions, TimeMethod,
         weights::{WEIGHTS, weights_schema},
@@ -30,7 +30,7 @@ const DATA: &str = ".benchmarks/data";
 struct Silent;
 
 impl Progress for Silent {
-    fn start(&self, _: u64) {}
+    fn start(&self, _: Pass, _: u64) {}
     fn advance(&self, _: u64) {}
     fn finish(&self) {}
 }

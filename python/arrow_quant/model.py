@@ -159,9 +159,12 @@ def quantize_model(
             `activations`, among the channels of the weights: 'weights'.
         profile: named settings, of which single ones may be changed: 'edge', 'local' or 'cloud'.
         hessians: a file of Hessians that calibration wrote: quantize the tensors that it names by GPTQ, for the least error of
-            the layers' outputs.
-        progress: called as `progress(done, total)`, in bytes of the source; what it raises stops the run. When left out,
-            a bar of tqdm in a notebook and on a terminal, where tqdm is installed. False shows nothing, True a bar in any case.
+            the layers' outputs. Not with `equalize`: they are those of inputs that are not equalized.
+        progress: called as `progress(done, total)`, in bytes of the source; what it raises stops the run. Each pass over the
+            weights counts its own bytes, from 0 to `total`: those before weights are quantized (for bits that are chosen by
+            measurement, and for `equalize` 'auto' and 'weights'), and for other formats than parts the one after. When left
+            out, a bar of tqdm in a notebook and on a terminal, where tqdm is installed. False shows nothing, True a bar in
+            any case.
 
     Returns:
         The `Report`: one row per tensor and the figures over all. With `dry_run`, the `Plan`.
@@ -235,10 +238,10 @@ def _options(**options: object) -> Iterable[str]:
 
 
 @contextmanager
-def _progress(progress: Progress) -> Iterator[Callable[[int, int], object] | None]:
-    """The callable that is told how far the run is."""
+def _progress(progress: Progress) -> Iterator[Callable[[int, int, str], object] | None]:
+    """The callable that is told how far which pass is."""
     if callable(progress):
-        yield progress
+        yield lambda done, total, _: progress(done, total)
         return
     if progress is False or (progress is None and not (sys.stderr.isatty() or _in_notebook())):
         yield None
@@ -250,10 +253,15 @@ def _progress(progress: Progress) -> Iterator[Callable[[int, int], object] | Non
             raise
         yield None
         return
-    with tqdm(unit="B", unit_scale=True, desc="quantize") as bar:
+    with tqdm(unit="B", unit_scale=True) as bar:
+        begun = ""
 
-        def tell(done: int, total: int) -> None:
-            bar.total = total
+        def tell(done: int, total: int, name: str) -> None:
+            nonlocal begun
+            if name != begun:
+                begun = name
+                bar.reset(total)
+                bar.set_description(name)
             bar.update(done - bar.n)
 
         yield tell

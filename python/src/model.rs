@@ -4,8 +4,8 @@ use std::{
     convert::Infallible,
     ffi::OsString,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -14,74 +14,82 @@ use std::{
 use arrow_array::StructArray;
 use arrow_quant::{
     cli::{self, Outcome},
-    sql::{Cancel, Progress},
+    sql::{Cancel, Pass, Progress},
 };
 use pyo3::{prelude::*, types::PyDict};
 
 use crate::{capsule::Array, error::of_command, reader::table_field, runtime::PATIENCE};
 
-/// How far the run is, for the thread that tells Python.
-#[derive(Default)]
-struct Counter {
-    total: AtomicU64,
-    done: AtomicU64,
-}
+/// A pass, the bytes of it that are done, and all that there are; none before the first.
+type Counter = Mutex<Option<(Pass, u64, u64)>>;
 
-/// Counts what is done, and waits at a start until Python has been told of it: however short the run is, what progress
-/// raises there stops it.
+/// Counts what is done, and waits at the ends of a pass until Python has been told of them: however short it is, what
+/// progress raises at its start stops it.
 struct Teller {
     counter: Arc<Counter>,
-    starts: SyncSender<SyncSender<Infallible>>,
+    ends: SyncSender<SyncSender<Infallible>>,
 }
 
-impl Progress for Teller {
-    fn start(&self, total: u64) {
-        self.counter.total.store(total, Ordering::Relaxed);
-        self.counter.done.store(0, Ordering::Relaxed);
+impl Teller {
+    fn count(&self, change: impl FnOnce(&mut Option<(Pass, u64, u64)>)) {
+        change(&mut self.counter.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn wait(&self) {
         let (told, waits) = mpsc::sync_channel(0);
         // Nobody listens after an error; `told` is never sent to, but let go of.
-        if self.starts.send(told).is_ok() {
+        if self.ends.send(told).is_ok() {
             let Err(_) = waits.recv();
         }
     }
-
-    fn advance(&self, bytes: u64) {
-        self.counter.done.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn finish(&self) {}
 }
 
-/// Runs `arrow-quant quantize` with the arguments given. `progress(done, total)`, in bytes of the source, is called by the
-/// thread that called this; what it raises, and Ctrl-C, stops the run.
+impl Progress for Teller {
+    fn start(&self, pass: Pass, total: u64) {
+        self.count(|now| *now = Some((pass, 0, total)));
+        self.wait();
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.count(|now| now.iter_mut().for_each(|(_, done, _)| *done += bytes));
+    }
+
+    fn finish(&self) {
+        self.wait();
+    }
+}
+
+/// Runs `arrow-quant quantize` with the arguments given. `progress(done, total, pass)`, in bytes of the source that the pass
+/// of that name counts, is called by the thread that called this; what it raises, and Ctrl-C, stops the run.
 #[pyfunction]
 pub fn quantize_model(
     py: Python<'_>,
     arguments: Vec<OsString>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'_, PyDict>> {
-    let counter = Arc::new(Counter::default());
+    let counter: Arc<Counter> = Arc::default();
     let cancel = Arc::new(Cancel::new(false));
-    let (starts, started) = mpsc::sync_channel(0);
+    let (ends, ended) = mpsc::sync_channel(0);
     let worker = {
-        let (teller, cancel) = (Teller { counter: Arc::clone(&counter), starts }, Arc::clone(&cancel));
+        let (teller, cancel) = (Teller { counter: Arc::clone(&counter), ends }, Arc::clone(&cancel));
         thread::spawn(move || cli::quantize(&arguments, &teller, &cancel))
     };
     let mut told = None;
     let mut tell = |py: Python<'_>| {
-        let now = (counter.done.load(Ordering::Relaxed), counter.total.load(Ordering::Relaxed));
-        if let Some(progress) = &progress
-            && now.1 > 0
-            && told != Some(now)
+        let now = *counter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((pass, done, total)) = now
+            && let Some(progress) = &progress
+            && total > 0
+            && told != now
         {
-            told = Some(now);
-            progress.call1(py, now)?;
+            told = now;
+            progress.call1(py, (done, total, pass.to_string()))?;
         }
         py.check_signals()
     };
     let result: PyResult<_> = py.detach(move || {
         loop {
-            let waiting = match started.recv_timeout(PATIENCE) {
+            let waiting = match ended.recv_timeout(PATIENCE) {
                 Ok(waiting) => Some(waiting),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,

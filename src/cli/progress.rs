@@ -9,17 +9,19 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table;
-use crate::sql::Progress;
+use crate::sql::{Pass, Progress};
 
-/// Shows how far a run is.
+/// Shows how far a run is, one pass after the other.
 pub enum Reporter {
     Bar(ProgressBar),
-    Lines(Mutex<Lines>),
+    /// The pass that is on; none before the first.
+    Lines(Mutex<Option<Lines>>),
     Silent,
 }
 
-/// The state of plain progress: one line at most every few seconds.
+/// A pass in plain lines: one at most every few seconds.
 pub struct Lines {
+    pass: Pass,
     total: u64,
     done: u64,
     started: Instant,
@@ -35,11 +37,10 @@ impl Reporter {
             return Self::Silent;
         }
         if !stderr().is_terminal() {
-            let now = Instant::now();
-            return Self::Lines(Mutex::new(Lines { total: 0, done: 0, started: now, printed: now }));
+            return Self::Lines(Mutex::default());
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let template = "{bar:32} {decimal_bytes:>9}/{decimal_total_bytes}  {decimal_bytes_per_sec}  ETA {eta}";
+        let template = "{msg:16} {bar:32} {decimal_bytes:>9}/{decimal_total_bytes}  {decimal_bytes_per_sec}  ETA {eta}";
         // The template is a constant; a bar without it is still a bar.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self::Bar(bar)
@@ -47,12 +48,17 @@ impl Reporter {
 }
 
 impl Progress for Reporter {
-    fn start(&self, total: u64) {
+    fn start(&self, pass: Pass, total: u64) {
         match self {
-            Self::Bar(bar) => bar.set_length(total),
+            Self::Bar(bar) => {
+                bar.set_message(pass.to_string());
+                bar.set_length(total);
+                // A bar that has finished shows nothing more, and keeps its count, until it is reset.
+                bar.reset();
+            }
             Self::Lines(lines) => {
                 if let Ok(mut lines) = lines.lock() {
-                    lines.total = total;
+                    *lines = Some(Lines::new(pass, total));
                 }
             }
             Self::Silent => {}
@@ -63,8 +69,10 @@ impl Progress for Reporter {
         match self {
             Self::Bar(bar) => bar.inc(bytes),
             Self::Lines(lines) => {
-                if let Ok(mut lines) = lines.lock() {
-                    lines.advance(bytes);
+                if let Ok(mut lines) = lines.lock()
+                    && let Some(line) = lines.as_mut().and_then(|lines| lines.advance(bytes))
+                {
+                    eprintln!("{line}");
                 }
             }
             Self::Silent => {}
@@ -79,19 +87,57 @@ impl Progress for Reporter {
 }
 
 impl Lines {
-    fn advance(&mut self, bytes: u64) {
+    fn new(pass: Pass, total: u64) -> Self {
+        let now = Instant::now();
+        Self { pass, total, done: 0, started: now, printed: now }
+    }
+
+    /// The next line, where it is time for one.
+    fn advance(&mut self, bytes: u64) -> Option<String> {
         self.done += bytes;
         if self.printed.elapsed() < LINE_INTERVAL {
-            return;
+            return None;
         }
         self.printed = Instant::now();
         let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
         let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
-        eprintln!(
-            "{} of {}, {}/s, {left:.0} s left",
-            table::bytes(self.done),
-            table::bytes(self.total),
-            table::bytes(rate as u64)
-        );
+        let [done, total, rate] = [self.done, self.total, rate as u64].map(table::bytes);
+        Some(format!("{}: {done} of {total}, {rate}/s, {left:.0} s left", self.pass))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pass_of_a_bar_begins_at_0_and_is_shown() {
+        let bar = ProgressBar::hidden();
+        let reporter = Reporter::Bar(bar.clone());
+        for (pass, total) in [(Pass::Widths, 10), (Pass::Quantize, 200), (Pass::Check, 100)] {
+            reporter.start(pass, total);
+            assert_eq!((bar.position(), bar.length(), bar.is_finished()), (0, Some(total), false));
+            assert_eq!(bar.message(), pass.to_string());
+            reporter.advance(total);
+            assert_eq!(bar.position(), total);
+            reporter.finish();
+            assert!(bar.is_finished());
+        }
+    }
+
+    #[test]
+    fn a_line_says_which_pass_it_is_of_and_counts_that_alone() {
+        let reporter = Reporter::Lines(Mutex::default());
+        reporter.start(Pass::Channels, 1000);
+        reporter.advance(1000);
+        reporter.finish();
+        reporter.start(Pass::Quantize, 2000);
+        let Reporter::Lines(lines) = &reporter else { panic!("no lines") };
+        let mut lines = lines.lock().unwrap();
+        let lines = lines.as_mut().unwrap();
+        assert_eq!(lines.advance(100), None);
+        lines.printed = lines.started.checked_sub(LINE_INTERVAL).unwrap();
+        let line = lines.advance(400).unwrap();
+        assert!(line.starts_with("quantize: 500 B of 2.00 kB, "), "{line}");
     }
 }

@@ -137,7 +137,6 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let destination = destination(arguments)?;
     let output = &destination.output;
-    let reporter = Reporter::new(arguments.json);
     let summary = until_interrupted(|cancel| Ok(planned.run(&destination, &reporter, cancel)?))?;
     if arguments.report {
         writeln!(out, "{}", report_table(output)?)?;

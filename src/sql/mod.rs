@@ -12,6 +12,6 @@ mod session;
 pub mod tables;
 
 pub use job::{
-    ActivationOptions, Cancel, Destination, Equalize, Job, JobError, PlannedJob, Prepared, Progress, Summary,
+    ActivationOptions, Cancel, Destination, Equalize, Job, JobError, Pass, PlannedJob, Prepared, Progress, Summary,
 };
 pub use session::{Session, register_all};

@@ -82,16 +82,31 @@ def test_what_progress_raises_stops_the_run_and_resume_goes_on(digits_dit, tmp_p
     assert report.summary["quantized_tensors"] == 15
 
 
-def test_progress_is_told_of_the_start_of_every_scan_and_of_the_end(digits_dit, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "passes"),
+    [
+        ({"target_bpw": 3.2}, 2),
+        ({"equalize": "weights"}, 2),
+        ({"equalize": "weights", "format": "safetensors"}, 3),
+    ],
+)
+def test_progress_is_told_of_the_start_and_the_end_of_every_pass(digits_dit, tmp_path, options, passes):
     told = []
-    arrow_quant.quantize_model(digits_dit, tmp_path / "out", target_bpw=3.2, progress=lambda *now: told.append(now))
+    arrow_quant.quantize_model(digits_dit, tmp_path / "out", progress=lambda *now: told.append(now), **options)
     starts = [at for at, (done, _) in enumerate(told) if done == 0]
-    assert len(starts) == 2, told
+    assert len(starts) == passes, told
     for start, end in zip(starts, [*starts[1:], len(told)], strict=True):
         scan = told[start:end]
         assert scan == sorted(scan)
         assert len({total for _, total in scan}) == 1
-    assert told[-1][0] == told[-1][1]
+        assert scan[-1][0] == scan[-1][1]
+
+
+def test_the_bar_says_which_pass_it_is_of_and_begins_each_at_0(digits_dit, tmp_path, capsys):
+    pytest.importorskip("tqdm")
+    arrow_quant.quantize_model(digits_dit, tmp_path / "out", equalize="weights", progress=True)
+    shown = capsys.readouterr().err
+    assert all(f"{name}: 100%" in shown for name in ("measure channels", "quantize")), shown
 
 
 def test_a_path_may_begin_with_a_dash(digits_dit, tmp_path, monkeypatch):

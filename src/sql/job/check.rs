@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Cancel, JobError, PlannedJob, Progress};
+use super::{Cancel, JobError, Pass, PlannedJob, Progress};
 use crate::io::{
     Equalization, Export, IoError, Model, Part,
     check::{check_part, check_sums},
@@ -40,6 +40,7 @@ impl PlannedJob {
         let output = folder.open()?;
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let results: Mutex<Vec<(usize, ReadBack)>> = Mutex::new(Vec::new());
+        progress.start(Pass::Check, self.part_bytes());
         std::thread::scope(|scope| {
             for _ in 0..threads.min(self.parts.len()) {
                 scope.spawn(|| {
@@ -57,6 +58,7 @@ impl PlannedJob {
                 });
             }
         });
+        progress.finish();
         if cancel.load(Ordering::Relaxed) {
             return Err(JobError::Cancelled(folder.path().to_owned()));
         }

@@ -14,7 +14,7 @@ use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::{DataFusionError, internal_datafusion_err};
 
 use super::{
-    CheckedActivations, Equalize, EqualizedInputs, JobError, PlannedJob,
+    CheckedActivations, Equalize, EqualizedInputs, JobError, Pass, PlannedJob,
     survey::Survey,
     tables::{collect, lists, replace},
 };
@@ -156,7 +156,8 @@ fn costs(job: &PlannedJob, candidates: RecordBatch, survey: Survey<'_>) -> Resul
     ]));
     let tables = [("choices", choices_batch(&job.model, &job.choices)?), ("candidates", candidates)];
     let mut sums = Costs::new();
-    for costs in survey.run(job, &job.equalized_tensors(), recipes::EQUALIZATION_COST, &tables, &schema)? {
+    let tensors = job.equalized_tensors();
+    for costs in survey.run(Pass::Alphas, job, &tensors, recipes::EQUALIZATION_COST, &tables, &schema)? {
         let (names, numbers) = (costs.column(0).as_string_view(), costs.column(1).as_primitive::<Float64Type>());
         let cost = costs.column(2).as_primitive::<Float64Type>();
         for row in 0..costs.num_rows() {

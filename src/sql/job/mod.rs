@@ -8,6 +8,7 @@ mod factors;
 mod gptq;
 mod plan;
 mod prepare;
+mod progress;
 mod reach;
 mod run;
 mod survey;
@@ -24,6 +25,7 @@ pub use activations::{ActivationOptions, CheckedActivations};
 pub use equalize::{Equalize, EqualizedInputs};
 pub use plan::PlannedJob;
 pub use prepare::Prepared;
+pub use progress::{Pass, Progress};
 pub use run::Summary;
 
 use crate::io::{Existing, IoError, Rules, Target};
@@ -54,16 +56,6 @@ pub struct Destination {
     pub threads: usize,
     /// Resident bytes to stay below: as many threads as fit by estimate take parts.
     pub memory_limit: Option<u64>,
-}
-
-/// Is told how far a run is, in bytes of the source, from any thread.
-pub trait Progress: Sync {
-    /// The bytes that there are to do.
-    fn start(&self, total: u64);
-    /// More bytes are done.
-    fn advance(&self, bytes: u64);
-    /// Nothing more will come.
-    fn finish(&self);
 }
 
 impl Destination {

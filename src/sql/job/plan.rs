@@ -115,6 +115,11 @@ impl PlannedJob {
         self.export.is_none() && self.equalized.as_ref().is_some_and(divided)
     }
 
+    /// The source bytes of all parts: what a pass over the model counts.
+    pub(super) fn part_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
     /// Bytes that each tensor will take, in the order of the model.
     pub fn bytes_out(&self) -> impl Iterator<Item = u64> {
         let tensors = self.model.tensors().iter().zip(&self.choices).enumerate();

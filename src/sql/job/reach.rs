@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use tokio::runtime::Builder;
 
-use super::{Cancel, JobError, PlannedJob, Progress, survey::Survey, threads::threads_within};
+use super::{Cancel, JobError, Pass, PlannedJob, Progress, survey::Survey, threads::threads_within};
 use crate::{
     io::{
         IoError,
@@ -62,7 +62,7 @@ impl PlannedJob {
         let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
         let tables = [("candidates", candidates_batch(&self.model, &candidates)?)];
         let mut sums = Sums::new();
-        for part in survey.run(&self, &measured, recipes::MIXED_PRECISION, &tables, &sums_schema())? {
+        for part in survey.run(Pass::Widths, &self, &measured, recipes::MIXED_PRECISION, &tables, &sums_schema())? {
             add_sums(&part, &mut sums);
         }
         let widths = (self.model.tensors().iter().zip(candidates))

@@ -20,7 +20,7 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Handle};
 
 use super::{
-    Cancel, Destination, JobError, PlannedJob, Prepared, Progress,
+    Cancel, Destination, JobError, Pass, PlannedJob, Prepared, Progress,
     check::Written,
     diagnose::{name_any_tensor, name_the_tensor},
     survey::Survey,
@@ -112,9 +112,6 @@ impl PlannedJob {
         let open = folder.unfinished();
         let resumed_parts = self.parts.len() - open.len();
         let left: u64 = open.iter().map(|part| self.parts[*part].bytes).sum();
-        // What is written is read back once.
-        progress.start(self.model.total_bytes() * if destination.check { 2 } else { 1 });
-        progress.advance(self.model.total_bytes() - left);
         let context = session.context().task_ctx();
         let files = match &self.export {
             Some(export) => Some(RowFiles::create(folder.path(), &export.layout, resumed_parts > 0)?),
@@ -124,6 +121,9 @@ impl PlannedJob {
         let read_back = destination.check && files.is_none();
         let work = Work {
             job: self,
+        // Parts are read back as they are written, files in a pass of their own.
+        progress.start(Pass::Quantize, self.part_bytes() * if read_back { 2 } else { 1 });
+        progress.advance(self.part_bytes() - left);
             plan,
             context,
             folder: &folder,
@@ -134,9 +134,7 @@ impl PlannedJob {
             failed,
         };
         let finished = work.parts(threads, runtime.handle());
-        if finished.is_err() {
-            progress.finish();
-        }
+        progress.finish();
         let mut seconds: HashMap<String, f64> = HashMap::new();
         for (part, (written, spent)) in finished? {
             folder.add(part, written)?;
@@ -169,7 +167,6 @@ impl PlannedJob {
             }
             _ => Ok(()),
         };
-        progress.finish();
         checked?;
         folder.finish()?;
         Ok(Summary {

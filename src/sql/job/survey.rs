@@ -13,7 +13,7 @@ use arrow_schema::SchemaRef;
 use tokio::runtime::Handle;
 
 use super::{
-    Cancel, JobError, PlannedJob, Progress,
+    Cancel, JobError, Pass, PlannedJob, Progress,
     diagnose::name_the_tensor,
     tables::{collect, replace},
     threads::take_parts,
@@ -45,6 +45,7 @@ impl Survey<'_> {
     /// When weights are not finite, a file cannot be read, or the run was cancelled.
     pub fn run(
         &self,
+        pass: Pass,
         job: &PlannedJob,
         tensors: &[usize],
         recipe: Recipe,
@@ -81,7 +82,7 @@ impl Survey<'_> {
                 other => other,
             })
         };
-        self.progress.start(parts.iter().map(|part| part.bytes).sum());
+        self.progress.start(pass, parts.iter().map(|part| part.bytes).sum());
         let all: Vec<usize> = (0..parts.len()).collect();
         let found = take_parts(&all, self.threads, &failed, work, Ok);
         self.progress.finish();

@@ -6,7 +6,7 @@ use arrow_array::{cast::AsArray, types::Float32Type};
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 
-use super::{EqualizedInputs, JobError, PlannedJob, factors::Factors, survey::Survey};
+use super::{EqualizedInputs, JobError, Pass, PlannedJob, factors::Factors, survey::Survey};
 use crate::{
     compute::{ChannelAccumulator, ChannelStatistic, ComputeError, weight_equalization_factors},
     sql::recipes,
@@ -20,12 +20,14 @@ impl PlannedJob {
             Field::new("sum_squares", DataType::new_list(DataType::Float64, true), true),
         ]));
         let tables = [("inputs", self.inputs_batch()?)];
-        let parts = survey.run(self, &self.equalized_tensors(), recipes::WEIGHT_EQUALIZATION, &tables, &schema)?;
+        let tensors = self.equalized_tensors();
+        let parts = survey.run(Pass::Channels, self, &tensors, recipes::WEIGHT_EQUALIZATION, &tables, &schema)?;
         let mut sums: BTreeMap<String, ChannelAccumulator> = BTreeMap::new();
         let external = |error: ComputeError| DataFusionError::External(Box::new(error));
         for part in parts {
-            for (row, input) in part.column(0).as_string_view().iter().flatten().enumerate() {
-                let sum = sums.entry(input.to_owned());
+            let inputs = part.column(0).as_string_view();
+            for row in 0..part.num_rows() {
+                let sum = sums.entry(inputs.value(row).to_owned());
                 let sum = sum.or_insert_with(|| ChannelAccumulator::new(ChannelStatistic::SumSquares));
                 sum.merge(&part.column(1).slice(row, 1)).map_err(external)?;
             }

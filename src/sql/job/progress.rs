@@ -1,0 +1,41 @@
+//! How far a run is: one pass over the weights after the other.
+
+use std::fmt;
+
+/// A pass over weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// What each tensor loses at each width, before bits are chosen.
+    Widths,
+    /// What each alpha costs, before one is chosen for each layer.
+    Alphas,
+    /// How large the channels of the weights are, before they are equalized.
+    Channels,
+    /// The weights are quantized. Parts are read back as well, which counts as many bytes again.
+    Quantize,
+    /// A file that is no part is read back.
+    Check,
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Widths => "measure widths",
+            Self::Alphas => "measure alphas",
+            Self::Channels => "measure channels",
+            Self::Quantize => "quantize",
+            Self::Check => "read back",
+        })
+    }
+}
+
+/// Is told how far a run is, in bytes of the source, from any thread. A run makes one pass or several, one after the other,
+/// and each counts its own bytes: from 0 to those that it began with, unless it fails.
+pub trait Progress: Sync {
+    /// A pass begins, and the bytes that it has to do. Nothing of it is done.
+    fn start(&self, pass: Pass, total: u64);
+    /// More bytes of the pass are done.
+    fn advance(&self, bytes: u64);
+    /// The pass has ended. Another may begin.
+    fn finish(&self);
+}
