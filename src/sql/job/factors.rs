@@ -71,14 +71,14 @@ impl CheckedActivations {
         survey: Survey<'_>,
     ) -> Result<Factors, JobError> {
         let grid = Equalize::GRID.map(Some);
-        let mut tried = survey.runtime.block_on(async {
+        let mut tried = survey.wait(async {
             let session = self.session(job, survey.threads).await?;
             self.factors(job, inputs, &session, &grid).await
         })?;
         let untouched: Factors =
             tried[0].iter().map(|(name, factors)| (name.clone(), vec![1.0; factors.len()])).collect();
         tried.push(untouched);
-        let candidates = survey.runtime.block_on(self.candidates(job, &tried))?;
+        let candidates = survey.wait(self.candidates(job, &tried))?;
         let costs = costs(job, candidates, survey)?;
         let left_alone = tried.len() - 1;
         let mut chosen = Factors::new();

@@ -25,7 +25,7 @@ impl PlannedJob {
     pub(super) fn prepare(&self, survey: Survey<'_>) -> Result<Prepared, JobError> {
         let factors = self.all_factors(survey)?;
         let params = self.activations.as_ref().map(|activations| {
-            survey.runtime.block_on(async {
+            survey.wait(async {
                 let session = activations.session(self, survey.threads).await?;
                 activations.params(self, &session, factors.as_ref().unwrap_or(&Factors::new())).await
             })
@@ -52,7 +52,7 @@ impl PlannedJob {
         };
         let of_one = |alpha| {
             let activations = activations()?;
-            survey.runtime.block_on(async {
+            survey.wait(async {
                 let session = activations.session(self, survey.threads).await?;
                 Ok::<_, JobError>(activations.factors(self, inputs, &session, &[alpha]).await?.remove(0))
             })

@@ -65,18 +65,8 @@ impl Survey<'_> {
             self.progress.advance(part.bytes);
             rows
         };
-        let stopped = async || {
-            while !(self.cancel.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed)) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
         let work = |part: usize| {
-            let rows = self.runtime.block_on(async {
-                tokio::select! {
-                    rows = query(&parts[part]) => rows,
-                    () = stopped() => Err(JobError::Interrupted),
-                }
-            });
+            let rows = self.unless(|| failed.load(Ordering::Relaxed), query(&parts[part]));
             rows.map_err(|error| match error {
                 JobError::Query(error) => name_the_tensor(job, &parts[part], error),
                 other => other,
@@ -87,5 +77,31 @@ impl Survey<'_> {
         let found = take_parts(&all, self.threads, &failed, work, Ok);
         self.progress.finish();
         Ok(found?.into_iter().map(|(_, rows)| rows).collect())
+    }
+
+    /// Waits for a query of its own, without parts and progress.
+    ///
+    /// # Errors
+    /// Those of the query, or when the run was cancelled.
+    pub fn wait<T>(&self, query: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+        self.unless(|| false, query)
+    }
+
+    fn unless<T>(
+        &self,
+        failed: impl Fn() -> bool,
+        query: impl Future<Output = Result<T, JobError>>,
+    ) -> Result<T, JobError> {
+        let stopped = async {
+            while !(self.cancel.load(Ordering::Relaxed) || failed()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = query => done,
+                () = stopped => Err(JobError::Interrupted),
+            }
+        })
     }
 }
