@@ -62,6 +62,12 @@ impl Arguments {
 }
 
 impl Arguments {
+    /// Refuses what cannot be done without activations, or with Hessians, before anything is read.
+    pub fn check(&self, hessians: bool) -> Result<(), CliError> {
+        let check = self.equalize.map_or(Ok(()), |by| by.check(self.activations.is_some(), hessians));
+        check.map_err(|error| CliError::Usage(error.to_string()))
+    }
+
     /// The recipe that would quantize the weights, into parts or another format.
     pub const fn recipe(&self, parts: bool) -> Recipe {
         match (parts, self.equalize.is_some()) {

@@ -83,8 +83,8 @@ pub struct Arguments {
     #[command(flatten)]
     activations: activations::Arguments,
     /// Hessians that calibration wrote (Parquet): quantize the tensors that it names by GPTQ, for the least error of the
-    /// layers' outputs
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["symmetric", "equalize", "min_sqnr"])]
+    /// layers' outputs. Not with --equalize
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["symmetric", "min_sqnr"])]
     hessians: Option<PathBuf>,
 }
 
@@ -105,7 +105,7 @@ impl Arguments {
         self.threads.unwrap_or_else(options::cores)
     }
 
-    /// Refuses what the format does not do.
+    /// Refuses what the format does not do, and an equalization that cannot be.
     fn check(&self) -> Result<(), CliError> {
         let groups = [
             ("--group-size", self.group_size.is_some()),
@@ -113,7 +113,8 @@ impl Arguments {
             ("--symmetric", self.symmetric),
         ];
         let groups = groups.iter().find(|(_, given)| *given).map(|(option, _)| *option);
-        self.format.check(groups, self.goals.goals().any())
+        self.format.check(groups, self.goals.goals().any())?;
+        self.activations.check(self.hessians.is_some())
     }
 }
 

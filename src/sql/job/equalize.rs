@@ -35,6 +35,22 @@ pub enum Equalize {
 impl Equalize {
     /// The alphas that [`Equalize::Auto`] tries.
     pub const GRID: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
+    /// Whether a run can do it that has activations, or has none, and has Hessians or has none.
+    ///
+    /// # Errors
+    /// It needs activations and has none, or it has Hessians: they are those of inputs as they were.
+    pub fn check(self, activations: bool, hessians: bool) -> Result<(), OptionsError> {
+        if hessians {
+            let problem = "--hessians cannot be used with --equalize: they are those of inputs that are not equalized";
+            return Err(OptionsError::new(problem.to_owned()));
+        }
+        if activations || self == Self::Weights {
+            return Ok(());
+        }
+        let problem = format!("--equalize {self} needs --activations FILE; without activations, --equalize weights");
+        Err(OptionsError::new(problem))
+    }
 }
 
 impl fmt::Display for Equalize {
@@ -79,21 +95,26 @@ pub struct EqualizedInputs {
     pub(super) divided_vectors: BTreeSet<usize>,
 }
 
+/// Why a job cannot have both equalized channels and goals, whichever was asked for first.
+pub(super) fn measured_before() -> JobError {
+    let problem = "--equalize cannot be used with --min-sqnr, --target-size or --target-bpw: they measure weights that are not \
+                   equalized";
+    IoError::Request(problem.to_owned()).into()
+}
+
 impl PlannedJob {
     /// Adds the equalization of channels to the job, by the activations that it has or by the weights alone.
     ///
     /// # Errors
-    /// There are Hessians, or no activations where they are needed, or `config.json` cannot be read.
+    /// There are Hessians or bits chosen by measurement, or no activations where they are needed, or `config.json` cannot be
+    /// read.
     pub fn with_equalization(mut self, by: Equalize) -> Result<Self, JobError> {
-        if self.factors.is_some() {
-            let problem = "--equalize cannot be used with --hessians: they are those of inputs that are not equalized";
-            return Err(IoError::Request(problem.to_owned()).into());
-        }
         let activations = self.activations.as_ref();
-        if activations.is_none() && by != Equalize::Weights {
-            let problem = format!("--equalize {by} needs --activations FILE; without activations, --equalize weights");
-            return Err(IoError::Request(problem).into());
+        if self.goals.any() {
+            return Err(measured_before());
         }
+        let possible = by.check(activations.is_some(), self.factors.is_some());
+        possible.map_err(|error| IoError::Request(error.to_string()))?;
         let folds = Folds::plan(&self.model, &self.choices)?;
         let name = |number: usize| self.model.tensors()[number].name.clone();
         let is_vector = |number: &usize| self.model.tensors()[*number].shape.len() == 1;

@@ -5,6 +5,12 @@ use std::{collections::HashMap, path::Path};
 use super::{JobError, PlannedJob};
 use crate::io::{IoError, hessians::read_factors};
 
+/// Why a job cannot have both Hessians and a least ratio, whichever was asked for first.
+pub(super) fn without_a_ratio() -> JobError {
+    let problem = "--hessians cannot be used with --min-sqnr: GPTQ lets weights lose more for the sake of outputs";
+    IoError::Request(problem.to_owned()).into()
+}
+
 impl PlannedJob {
     /// Reads the Hessians that calibration wrote (Parquet), and has the quantized tensors that they name quantized by
     /// GPTQ; the notes of their choices say so. Tensors whose Hessian cannot be factored are quantized as without.
@@ -20,8 +26,11 @@ impl PlannedJob {
         if self.choices.iter().any(|choice| choice.options.is_some_and(|options| options.symmetric)) {
             return refuse("cannot be used with --symmetric: GPTQ quantizes with zero points");
         }
+        if let Some(equalized) = &self.equalized {
+            equalized.by.check(true, true).map_err(|error| IoError::Request(error.to_string()))?;
+        }
         if self.goals.min_sqnr.is_some() {
-            return refuse("cannot be used with --min-sqnr: GPTQ lets weights lose more for the sake of outputs");
+            return Err(without_a_ratio());
         }
         let tensors = self.model.tensors().iter().zip(&self.choices).enumerate();
         let quantized: HashMap<&str, usize> = tensors

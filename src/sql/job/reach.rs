@@ -12,7 +12,10 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use tokio::runtime::Builder;
 
-use super::{Cancel, JobError, Pass, PlannedJob, Progress, survey::Survey, threads::threads_within};
+use super::{
+    Cancel, JobError, Pass, PlannedJob, Progress, equalize::measured_before, gptq::without_a_ratio, survey::Survey,
+    threads::threads_within,
+};
 use crate::{
     io::{
         IoError,
@@ -35,8 +38,8 @@ impl PlannedJob {
     /// The same job with the widths that reach the goals. Without goals it stays as it is, and nothing is read.
     ///
     /// # Errors
-    /// When weights are not finite, a file cannot be read, the run was cancelled, or the goals cannot be reached: the
-    /// message says what can.
+    /// When weights are not finite, a file cannot be read, the run was cancelled, the goals cannot be reached (the message
+    /// says what can), or the job has a format for other programs, equalized channels, or Hessians beside a least ratio.
     pub fn reach(
         mut self,
         goals: Goals,
@@ -51,6 +54,12 @@ impl PlannedJob {
         if self.export.is_some() {
             let problem = "bits are chosen by measurement for parts alone: other formats have other scales";
             return Err(IoError::Request(problem.to_owned()).into());
+        }
+        if self.equalized.is_some() {
+            return Err(measured_before());
+        }
+        if self.factors.is_some() && goals.min_sqnr.is_some() {
+            return Err(without_a_ratio());
         }
         let method = self.job.rules.method();
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
