@@ -8,6 +8,7 @@ pub mod give_way;
 pub mod job;
 pub mod recipes;
 pub mod reference;
+mod refused;
 mod session;
 pub mod tables;
 

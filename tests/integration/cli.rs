@@ -352,3 +352,63 @@ fn a_changed_checkpoint_is_not_resumed() {
     let error = fail(1, &["quantize", &model, "--output", &out, "--resume"]);
     assert!(error.contains("cannot be resumed"), "{error}");
 }
+
+#[test]
+fn comparing_names_the_weight_that_is_not_finite_unless_all_bytes_are_the_same() {
+    let place = Place::new();
+    let model = |name: &str, seed: u64, wrong: Option<(usize, f32)>| {
+        let mut values = noise(64 * 48, seed);
+        values[17 * 48 + 5] = f32::NEG_INFINITY;
+        let mask = f32_bytes(&values);
+        let mut values = noise(64 * 48, seed);
+        if let Some((at, value)) = wrong {
+            values[at] = value;
+        }
+        let mut tensors = vec![("b.weight", Dtype::F32, vec![64, 48], f32_bytes(&values))];
+        if seed == 1 {
+            tensors.push(("a.mask", Dtype::F32, vec![64, 48], mask));
+        }
+        write(&place.path(name), &tensors);
+        place.text(name)
+    };
+    let (good, same) = (model("good.safetensors", 1, None), model("same.safetensors", 1, Some((0, 0.5))));
+    let (nan, infinite) = (
+        model("nan.safetensors", 2, Some((9 * 48 + 3, f32::NAN))),
+        model("inf.safetensors", 3, Some((60 * 48 + 1, f32::INFINITY))),
+    );
+    for (with, problem) in [
+        (&nan, "nan.safetensors: tensor 'b.weight': row 9, element 3 is NaN; only finite weights are compared"),
+        (&infinite, "inf.safetensors: tensor 'b.weight': row 60, element 1 is inf; only finite weights are compared"),
+    ] {
+        for pair in [[&good, with], [with, &good]] {
+            let error = fail(1, &["compare", pair[0], pair[1], "--threads", "2"]);
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+    // What is the same needs no figures, whatever it holds, and the others have theirs.
+    let compared = succeed(&["compare", &good, &same]);
+    assert_eq!(compared.matches("identical").count(), 1, "{compared}");
+    assert_eq!(succeed(&["compare", &nan, &nan]).matches("identical").count(), 1);
+    // An output folder carries it.
+    let out = place.text("out");
+    succeed(&["quantize", &good, "--output", &out, "--exclude", "mask"]);
+    assert_eq!(succeed(&["compare", &good, &out]).matches("identical").count(), 1);
+}
+
+#[test]
+fn a_piece_that_is_the_same_and_not_finite_is_named_where_another_piece_differs() {
+    let place = Place::new();
+    let (rows, length) = (2100, 4096);
+    let mut values = noise(rows * length, 1);
+    values[3 * length + 7] = f32::NAN;
+    let model = |name: &str, values: &[f32]| {
+        write(&place.path(name), &[("w", Dtype::F32, vec![rows, length], f32_bytes(values))]);
+        place.text(name)
+    };
+    let one = model("one.safetensors", &values);
+    assert!(succeed(&["compare", &one, &one]).contains("identical"));
+    values[2000 * length] += 1.0;
+    let other = model("other.safetensors", &values);
+    let error = fail(1, &["compare", &one, &other]);
+    assert!(error.contains("one.safetensors: tensor 'w': row 3, element 7 is NaN"), "{error}");
+}

@@ -1,11 +1,18 @@
-//! What folded factors change of a folder beside its weights: its size, and what it compares to.
+//! What folded factors change of a folder beside its weights: its size, what it compares to, and what cannot be stored.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use arrow_array::{cast::AsArray, types::Int64Type};
 use arrow_quant::{
-    io::{OutputFormat, Rules, output::EQUALIZATION},
-    sql::{ActivationOptions, Job, PlannedJob},
+    io::{
+        Existing, OutputFormat, Rules,
+        choice::{Budget, Goals},
+        output::EQUALIZATION,
+    },
+    sql::{ActivationOptions, Cancel, Destination, Job, Pass, PlannedJob, Progress},
     types::{ActivationBits, Bits, QuantizeOptions, TimeMethod},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -14,20 +21,24 @@ use safetensors::Dtype;
 use crate::{
     activations::llama,
     cli::{Place, fail, succeed},
+    model::{f32_bytes, noise, write},
 };
 
-/// What `--dry-run` knows of a run.
-fn planned(place: &Place, model: &str, equalize: &str) -> PlannedJob {
-    let rules = Rules::new(QuantizeOptions::new(Bits::Eight), None).exclude("k_proj").unwrap();
-    let job = Job { model: place.path(model), rules, target: OutputFormat::Parquet.into(), batch: false };
-    let options = ActivationOptions {
+fn options(place: &Place) -> ActivationOptions {
+    ActivationOptions {
         file: place.path("acts.parquet"),
         time_groups: 8,
         time_method: TimeMethod::default(),
         bits: ActivationBits::try_from(8).unwrap(),
         symmetric: false,
-    };
-    job.plan().unwrap().with_activations(options).unwrap().with_equalization(equalize.parse().unwrap()).unwrap()
+    }
+}
+
+/// What `--dry-run` knows of a run.
+fn planned(place: &Place, model: &str, equalize: &str) -> PlannedJob {
+    let rules = Rules::new(QuantizeOptions::new(Bits::Eight), None).exclude("k_proj").unwrap();
+    let job = Job { model: place.path(model), rules, target: OutputFormat::Parquet.into(), batch: false };
+    job.plan().unwrap().with_activations(options(place)).unwrap().with_equalization(equalize.parse().unwrap()).unwrap()
 }
 
 #[test]
@@ -158,4 +169,161 @@ fn an_export_whose_factors_have_changed_is_not_compared() {
     std::fs::write(&table, bytes).unwrap();
     let error = fail(1, &["compare", &model, &out]);
     assert!(error.contains("equalization.parquet: is damaged: its digest is not the one in the manifest"), "{error}");
+}
+
+/// A model of one block of `LLaMA` with eight channels, in which `changed` names tensors with their dtype and values.
+fn block(place: &Place, changed: &[(&str, Dtype, Vec<f32>)]) -> String {
+    const MODULES: [(&str, bool); 9] = [
+        ("self_attn.q_proj", true),
+        ("self_attn.k_proj", true),
+        ("self_attn.v_proj", true),
+        ("self_attn.o_proj", true),
+        ("mlp.gate_proj", true),
+        ("mlp.up_proj", true),
+        ("mlp.down_proj", true),
+        ("input_layernorm", false),
+        ("post_attention_layernorm", false),
+    ];
+    let tensors: Vec<_> = MODULES
+        .iter()
+        .enumerate()
+        .map(|(seed, (module, matrix))| {
+            let shape = if *matrix { vec![8, 8] } else { vec![8] };
+            let plain = || (Dtype::F32, noise(shape.iter().product(), seed as u64));
+            let given = changed.iter().find(|change| change.0 == *module);
+            let (dtype, values) = given.map_or_else(plain, |(_, dtype, values)| (*dtype, values.clone()));
+            let bytes = match dtype {
+                Dtype::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
+                _ => f32_bytes(&values),
+            };
+            (format!("model.layers.0.{module}.weight"), dtype, shape, bytes)
+        })
+        .collect();
+    let tensors =
+        tensors.iter().map(|(name, dtype, shape, bytes)| (name.as_str(), *dtype, shape.clone(), bytes.clone()));
+    write(&place.path("model.safetensors"), &tensors.collect::<Vec<_>>());
+    std::fs::write(place.path("config.json"), r#"{"model_type": "llama"}"#).unwrap();
+    place.text("model.safetensors")
+}
+
+/// A matrix of eight rows whose channel `large` holds 100 and whose others 0.01: the factors are 1/2 and the most.
+fn uneven(large: usize) -> Vec<f32> {
+    (0..64).map(|i| if i % 8 == large { 100.0 } else { 0.01 }).collect()
+}
+
+#[test]
+fn what_factors_make_too_large_is_named_with_its_row_before_anything_is_whole() {
+    let place = Place::new();
+    let out = place.text("out");
+    let refused = |model: &str, more: &[&str]| {
+        let error = fail(1, &[&["quantize", model, "--output", &out, "--equalize", "weights"][..], more].concat());
+        assert!(error.contains("model.safetensors: tensor 'model.layers.0."), "{error}");
+        assert!(!place.path("out").exists());
+        std::fs::remove_dir_all(place.path("out.partial")).unwrap();
+        error
+    };
+    // A matrix that is carried takes the factors of the input that it shares: 256 at most.
+    let inputs = ["q", "v"].map(|name| (format!("self_attn.{name}_proj"), uneven(0)));
+    let inputs: Vec<(&str, Dtype, Vec<f32>)> =
+        inputs.iter().map(|(name, values)| (name.as_str(), Dtype::F32, values.clone())).collect();
+    let mut carried = vec![0.5; 64];
+    carried[3 * 8 + 1] = 1000.0;
+    let matrix = [&inputs[..], &[("self_attn.k_proj", Dtype::F16, carried)]].concat();
+    let model = block(&place, &matrix);
+    let excluded = ["--exclude", "k_proj"];
+    let expected = "k_proj.weight': row 3, element 1 is 1000, 256000 when equalized, which is beyond what F16 holds";
+    for format in ["parquet", "arrow", "safetensors"] {
+        let error = refused(&model, &[&excluded[..], &["--format", format]].concat());
+        assert!(error.contains(expected), "{format}: {error}");
+    }
+    // A norm is divided by them, by less than 1/2 for the channel that is large. In parts it is F32.
+    let mut norm = vec![1.0; 8];
+    norm[0] = 60000.0;
+    let vector = [&inputs[..], &[("input_layernorm", Dtype::F16, norm)]].concat();
+    let model = block(&place, &vector);
+    let error = refused(&model, &["--format", "safetensors"]);
+    assert!(error.contains("input_layernorm.weight': row 0, element 0 is 60000, 13"), "{error}");
+    assert!(error.contains(" when equalized, which is beyond what F16 holds"), "{error}");
+    succeed(&[
+        "quantize",
+        &model,
+        "--output",
+        &out,
+        "--equalize",
+        "weights",
+        "--format",
+        "safetensors",
+        "--dtype",
+        "BF16",
+    ]);
+    std::fs::remove_dir_all(&out).unwrap();
+    succeed(&["quantize", &model, "--output", &out, "--equalize", "weights"]);
+    std::fs::remove_dir_all(&out).unwrap();
+    // A matrix that is quantized leaves F32 itself: its row 2 is divided by less than 1/2.
+    let model =
+        block(&place, &[("mlp.up_proj", Dtype::F32, vec![2.5e38; 64]), ("mlp.down_proj", Dtype::F32, uneven(2))]);
+    for format in ["parquet", "safetensors"] {
+        let error = refused(&model, &["--format", format]);
+        let expected = format!("up_proj.weight': row 2, element 0 is {}, inf when equalized; only finite", 2.5e38f32);
+        assert!(error.contains(&expected), "{format}: {error}");
+    }
+    // What is not finite from the start says so: of an equalized tensor that is not quantized, too.
+    let mut norm = vec![1.0; 8];
+    norm[5] = f32::NAN;
+    let model = block(&place, &[("input_layernorm", Dtype::F32, norm)]);
+    let error = refused(&model, &[]);
+    assert!(error.contains("layernorm.weight': row 0, element 5 is NaN; only finite weights are equalized"), "{error}");
+}
+
+/// The passes of a run: their kind, the bytes that they were to do and those that they did, and whether they ended.
+#[derive(Default)]
+pub struct Passes(Mutex<Vec<(Pass, u64, u64, bool)>>);
+
+impl Progress for Passes {
+    fn start(&self, pass: Pass, total: u64) {
+        self.0.lock().unwrap().push((pass, total, 0, false));
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2 += bytes;
+    }
+
+    fn finish(&self) {
+        self.0.lock().unwrap().last_mut().unwrap().3 = true;
+    }
+}
+
+#[test]
+fn every_pass_says_what_it_is_and_counts_its_own_bytes_from_0_to_all() {
+    let place = llama(96, Dtype::F32);
+    let (parts, file) = (OutputFormat::Parquet, OutputFormat::Safetensors);
+    for (bits_per_weight, equalize, format, check, expected) in [
+        (Some(3.5), None, parts, true, &[Pass::Widths, Pass::Quantize][..]),
+        (None, Some("weights"), parts, true, &[Pass::Channels, Pass::Quantize]),
+        (None, Some("auto"), parts, false, &[Pass::Alphas, Pass::Quantize]),
+        (None, Some("weights"), file, true, &[Pass::Channels, Pass::Quantize, Pass::Check]),
+        (None, Some("0.5"), file, false, &[Pass::Quantize]),
+        (None, None, parts, true, &[Pass::Quantize]),
+    ] {
+        let rules = Rules::new(QuantizeOptions::new(Bits::Four), None);
+        let job = Job { model: place.path("model.safetensors"), rules, target: format.into(), batch: false };
+        let (passes, cancel) = (Passes::default(), Cancel::new(false));
+        let goals = Goals { budget: bits_per_weight.map(Budget::BitsPerWeight), ..Goals::default() };
+        let mut planned = job.plan().unwrap().reach(goals, 2, None, &passes, &cancel).unwrap();
+        if let Some(by) = equalize {
+            planned =
+                planned.with_activations(options(&place)).unwrap().with_equalization(by.parse().unwrap()).unwrap();
+        }
+        let output = place.path("out");
+        let destination = Destination { output, existing: Existing::Overwrite, check, threads: 2, memory_limit: None };
+        planned.run(&destination, &passes, &cancel).unwrap();
+        let passes = passes.0.into_inner().unwrap();
+        assert_eq!(passes.iter().map(|pass| pass.0).collect::<Vec<_>>(), expected, "{equalize:?} {format}");
+        for (pass, total, done, ended) in passes {
+            assert!(total > 0 && done == total && ended, "{equalize:?} {format}, {pass}: {done} of {total}");
+            let model = planned.model().total_bytes();
+            let read_back = pass == Pass::Quantize && format == parts && check;
+            assert!(total <= if read_back { 2 * model } else { model }, "{pass}: {total} of {model}");
+        }
+    }
 }

@@ -4,14 +4,16 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, types::Float64Type};
 use arrow_quant::{
-    io::QuantizedModel,
-    sql::{Session, recipes},
+    io::{OutputFormat, QuantizedModel, Rules, choice::Goals},
+    sql::{Cancel, Equalize, Job, PlannedJob, Session, recipes},
+    types::{Bits, QuantizeOptions},
 };
 use datafusion::{catalog::MemTable, physical_plan::displayable};
 use parquet::arrow::ArrowWriter;
 
 use crate::{
     cli::{Place, contents, fail, succeed},
+    equalization::Passes,
     model::{noise, small},
 };
 
@@ -171,6 +173,40 @@ fn what_cannot_be_used_is_one_line_of_error() {
         assert!(!Path::new(&out).exists());
     }
     assert!(fail(1, &["quantize", &model, "--output", &out, "--hessians", &model]).contains("model.safetensors"));
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_whichever_is_asked_for_first() {
+    let (place, model, hessians) = place();
+    let planned = || {
+        let rules = Rules::new(QuantizeOptions::new(Bits::Four), None);
+        let job =
+            Job { model: place.path("model.safetensors"), rules, target: OutputFormat::Parquet.into(), batch: false };
+        job.plan().unwrap()
+    };
+    let file = Path::new(&hessians);
+    let first = planned().with_hessians(file, 1).unwrap().with_equalization(Equalize::Weights).unwrap_err();
+    let last = planned().with_equalization(Equalize::Weights).unwrap().with_hessians(file, 1).unwrap_err();
+    let expected = "--hessians cannot be used with --equalize: they are those of inputs that are not equalized";
+    assert_eq!((first.to_string(), last.to_string()), (expected.to_owned(), expected.to_owned()));
+
+    let ratio = Goals { min_sqnr: Some(5.0), ..Goals::default() };
+    let reach = |planned: PlannedJob| planned.reach(ratio, 1, None, &Passes::default(), &Cancel::new(false));
+    let first = reach(planned().with_hessians(file, 1).unwrap()).unwrap_err();
+    let last = reach(planned()).unwrap().with_hessians(file, 1).unwrap_err();
+    assert!(first.to_string().starts_with("--hessians cannot be used with --min-sqnr"), "{first}");
+    assert_eq!(first.to_string(), last.to_string());
+    let first = reach(planned().with_equalization(Equalize::Weights).unwrap()).unwrap_err();
+    let last = reach(planned()).unwrap().with_equalization(Equalize::Weights).unwrap_err();
+    assert!(first.to_string().starts_with("--equalize cannot be used with --min-sqnr"), "{first}");
+    assert_eq!(first.to_string(), last.to_string());
+
+    let (one, other) = (["--hessians", &hessians], ["--equalize", "weights"]);
+    let errors = [[one, other], [other, one]].map(|options| {
+        let run = ["quantize", &model, "--output", &place.text("out")];
+        fail(2, &[&run[..], &options.concat()].concat())
+    });
+    assert!(errors[0].contains(expected) && errors[0] == errors[1], "{errors:?}");
 }
 
 #[tokio::test]

@@ -57,15 +57,22 @@ impl Change {
         Ok([factors, row_factors, offsets, back_factors, back_row_factors, back_offsets])
     }
 
-    /// What brings a tensor with so many rows of this length back to what it was.
+    /// What is done to a tensor with so many rows of this length.
     ///
     /// # Errors
     /// A list has another length than the tensor.
-    pub fn back(&self, rows: usize, length: usize) -> Result<Back, String> {
+    pub fn applied(&self, rows: usize, length: usize) -> Result<Lists, String> {
+        let [factors, row_factors, offsets, _, _, _] = self.filled(rows, length)?;
+        Ok(Lists::new([factors, row_factors, offsets]))
+    }
+
+    /// What brings it back to what it was.
+    ///
+    /// # Errors
+    /// As [`Self::applied`].
+    pub fn back(&self, rows: usize, length: usize) -> Result<Lists, String> {
         let [_, _, _, factors, row_factors, offsets] = self.filled(rows, length)?;
-        let [factors, row_factors, offsets] =
-            [factors, row_factors, offsets].map(|list| lists([Some(&list)].into_iter()));
-        Ok(Back { factors, row_factors, offsets })
+        Ok(Lists::new([factors, row_factors, offsets]))
     }
 
     /// What there is to say of it in a report.
@@ -84,19 +91,24 @@ impl Change {
     }
 }
 
-/// What brings a tensor back to what it was before a [`Change`]; the lists of the whole tensor are made once.
+/// The lists of a [`Change`], or of what brings it back, for a whole tensor; made once.
 #[derive(Debug)]
-pub struct Back {
+pub struct Lists {
     factors: ListArray,
     row_factors: ListArray,
     offsets: ListArray,
 }
 
-impl Back {
-    /// Brings some rows back: `List<Float32>`, the first of them the row `first` of the tensor.
+impl Lists {
+    fn new(all: [Vec<f32>; 3]) -> Self {
+        let [factors, row_factors, offsets] = all.map(|list| lists([Some(&list)].into_iter()));
+        Self { factors, row_factors, offsets }
+    }
+
+    /// What becomes of some rows: `List<Float32>`, the first of them the row `first` of the tensor.
     ///
     /// # Errors
-    /// Rows of another length, or more than the tensor has.
+    /// Rows of another length, more than the tensor has, or what comes of them is not finite.
     pub fn rows(&self, weights: &dyn Array, first: usize) -> Result<ArrayRef, ComputeError> {
         let channels = Int64Array::from_iter_values(first as i64..(first + weights.len()) as i64);
         equalize_rows(weights, &self.factors, &channels, &self.row_factors, Some(&self.offsets))

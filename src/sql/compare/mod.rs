@@ -59,7 +59,7 @@ pub struct Compared {
 /// figures not even on that.
 ///
 /// # Errors
-/// When a file cannot be read, or when one was made from a folder whose channels were equalized and the other neither is that
+/// When a file cannot be read, when weights are not finite in a tensor whose bytes are not the same, or when one was made from a folder whose channels were equalized and the other neither is that
 /// folder nor was made from it.
 pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Result<Vec<Compared>> {
     let sides = open(reference, candidate).map_err(external)?;
@@ -70,7 +70,7 @@ pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Resu
         .filter(|(number, pair)| left.tensor(*number).shape == right.tensor(pair.tensor).shape)
         .flat_map(|(number, pair)| Piece::all(left, number, right, pair.tensor, pair.dealt))
         .collect();
-    let measured = measure(threads, sides.clone(), pieces).await?;
+    let mut measured = measure(threads, sides.clone(), pieces).await?;
     let mut all = Vec::new();
     for (number, pair) in pairs.iter().enumerate() {
         let tensor = left.tensor(number);
@@ -80,9 +80,12 @@ pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Resu
             Some((_, other)) if tensor.shape != other.shape => {
                 Difference::Shape(tensor.shape.clone(), other.shape.clone())
             }
-            Some(_) => measured.get(&number).map(Measured::difference).ok_or_else(|| {
-                DataFusionError::Execution(format!("tensor '{name}': the two models share no row of it"))
-            })?,
+            Some(_) => {
+                let shared = measured.remove(&number).ok_or_else(|| {
+                    DataFusionError::Execution(format!("tensor '{name}': the two models share no row of it"))
+                });
+                shared?.difference()?
+            }
         };
         let renamed = found.map(|(_, other)| other.name.clone()).filter(|other| *other != name);
         let reordered = found.is_some_and(|(pair, _)| pair.dealt != SAME_ORDER);
@@ -117,7 +120,12 @@ async fn measure(threads: usize, sides: (Side, Side), pieces: Vec<Piece>) -> Res
     let mut sums: BTreeMap<usize, Measured> = BTreeMap::new();
     for (piece, measured) in measured {
         if let Some(measured) = measured {
-            sums.entry(piece.place().0).and_modify(|sum| *sum = sum.merge(measured)).or_insert(measured);
+            let tensor = piece.place().0;
+            let sum = match sums.remove(&tensor) {
+                Some(before) => before.merge(measured),
+                None => measured,
+            };
+            sums.insert(tensor, sum);
         }
     }
     Ok(sums)

@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::compute::concat_batches;
-use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, cast::AsArray, types::Float64Type};
 use datafusion::{
     catalog::MemTable,
     common::{ParamValues, Result, ScalarValue, internal_datafusion_err},
@@ -11,8 +11,13 @@ use datafusion::{
 
 use super::Difference;
 use crate::{
-    io::{Model, Tensor, output::ErrorSums, scan::Run},
-    sql::{Session, recipes, tables::WeightsTable},
+    compute::{ComputeError, equalize_rows, error_stats},
+    io::{IoError, Model, Tensor, output::ErrorSums, scan::Run},
+    sql::{
+        Session, recipes,
+        refused::Refused,
+        tables::{WeightsTable, external},
+    },
     types::weights::NAME,
 };
 
@@ -45,12 +50,20 @@ impl Side {
         Some(changes.slice(row, 1))
     }
 
-    /// Makes rows of a tensor the table `name`, with what equalization changed of them brought back.
-    async fn register(&self, session: &Session, name: &str, rows: Run) -> Result<()> {
+    /// Makes rows of a tensor the table `name`, with what equalization changed of them brought back. Without weights they
+    /// are bytes alone.
+    async fn register(&self, session: &Session, name: &str, rows: Run, weights: bool) -> Result<()> {
         let context = session.context();
         let changes = self.changes_of(&self.tensor(rows.tensor).name);
         let part = self.model.part(vec![rows]);
         let table = Arc::new(WeightsTable::new(Arc::clone(&self.model)).with_partitions(vec![part]));
+        if !weights {
+            context.register_table(format!("{name}_stored"), table)?;
+            let view = format!("SELECT name, dtype, channel, data, NULL AS weights FROM {name}_stored");
+            let view = context.sql(&view).await?.into_view();
+            context.register_table(name, view)?;
+            return Ok(());
+        }
         let Some(changes) = changes else {
             context.register_table(name, table)?;
             return Ok(());
@@ -66,6 +79,29 @@ impl Side {
         let view = context.sql(&view).await?.into_view();
         context.register_table(name, view)?;
         Ok(())
+    }
+
+    /// The first weight of some rows that cannot be compared.
+    fn refused(&self, rows: &Run) -> std::result::Result<Option<IoError>, IoError> {
+        let tensor = self.tensor(rows.tensor);
+        let changes = self.changes_of(&tensor.name);
+        let compared = |weights: &ArrayRef, first: usize| {
+            // Measures finite rows alone.
+            error_stats(weights, weights)?;
+            let Some(changes) = &changes else { return Ok(()) };
+            let list = |name: &str| {
+                let missing = || ComputeError::InvalidArgument(format!("the changes have no column {name}"));
+                changes.column_by_name(name).ok_or_else(missing)
+            };
+            let channels = Int64Array::from_iter_values(first as i64..(first + weights.len()) as i64);
+            let (factors, rows, offsets) = (list("back_factors")?, list("back_row_factors")?, list("back_offsets")?);
+            equalize_rows(weights, factors, &channels, rows, Some(offsets)).map(drop)
+        };
+        let refused = Refused::first(&self.model, rows, "equalization is brought back", compared)?;
+        Ok(refused.map(|refused| {
+            let problem = format!("{refused}; only finite weights are compared");
+            IoError::tensor(&self.model.file_of(tensor).path, &tensor.name, problem)
+        }))
     }
 }
 
@@ -100,12 +136,29 @@ impl Piece {
         (self.left.tensor, self.left.rows.start)
     }
 
-    /// Runs the recipe over the piece: `None` where the two models share no row of it.
+    /// Runs the recipe over the piece: `None` where the two models share no row of it. Weights that are not finite have no
+    /// error; where all bytes of the piece are the same, that is told of a tensor only if others of it are not.
     pub async fn measure(&self, left: &Side, right: &Side) -> Result<Option<Measured>> {
+        let error = match self.query(left, right, true).await {
+            Ok(measured) => return Ok(measured),
+            Err(error) => error,
+        };
+        let named = match left.refused(&self.left).map_err(external)? {
+            None => right.refused(&self.right).map_err(external)?,
+            named => named,
+        };
+        let Some(named) = named else { return Err(error) };
+        match self.query(left, right, false).await? {
+            Some(bytes) if bytes.same => Ok(Some(Measured { refused: Some(named), ..bytes })),
+            _ => Err(external(named)),
+        }
+    }
+
+    async fn query(&self, left: &Side, right: &Side, weights: bool) -> Result<Option<Measured>> {
         // One thread, so that rows are added up in their order; the other threads have pieces of their own.
         let session = Session::new(1)?;
-        left.register(&session, "reference", self.left.clone()).await?;
-        right.register(&session, "candidate", self.right.clone()).await?;
+        left.register(&session, "reference", self.left.clone(), weights).await?;
+        right.register(&session, "candidate", self.right.clone(), weights).await?;
         let name = |side: &Side, run: &Run| ScalarValue::from(side.tensor(run.tensor).name.as_str());
         let (head, share) = self.dealt;
         let parameters = ParamValues::from(vec![
@@ -130,12 +183,14 @@ fn cut(rows: usize, row_bytes: usize, together: usize) -> impl Iterator<Item = R
 }
 
 /// What the recipe gives.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Measured {
     /// Whether the stored bytes are the same.
     same: bool,
     /// The error sums, where the rows are floats.
     errors: Option<ErrorSums>,
+    /// Why rows that are the same have none.
+    refused: Option<IoError>,
 }
 
 impl Measured {
@@ -160,7 +215,7 @@ impl Measured {
                 n: value("n")? as u64,
             }),
         };
-        Ok(Self { same: same.is_valid(0) && same.value(0), errors })
+        Ok(Self { same: same.is_valid(0) && same.value(0), errors, refused: None })
     }
 
     /// Both together.
@@ -170,15 +225,19 @@ impl Measured {
             (Some(errors), Some(others)) => Some(errors.merge(others)),
             (errors, others) => errors.or(others),
         };
-        Self { same: self.same && other.same, errors }
+        Self { same: self.same && other.same, errors, refused: self.refused.or(other.refused) }
     }
 
     /// What that says of the tensor.
-    pub fn difference(&self) -> Difference {
-        match self.errors {
-            _ if self.same => Difference::Identical,
-            None => Difference::Bytes,
-            Some(errors) => Difference::Error(errors),
+    ///
+    /// # Errors
+    /// Some of its bytes differ, and others stand for weights that are not finite.
+    pub fn difference(self) -> Result<Difference> {
+        match (self.errors, self.refused) {
+            _ if self.same => Ok(Difference::Identical),
+            (_, Some(refused)) => Err(external(refused)),
+            (None, None) => Ok(Difference::Bytes),
+            (Some(errors), None) => Ok(Difference::Error(errors)),
         }
     }
 }

@@ -1,32 +1,33 @@
-//! A kernel knows the row of a batch that it refused; a reader wants the tensor. Looked up only after a failure.
+//! Names the tensor and the row whose weights made a run fail.
 
-use std::sync::Arc;
-
-use arrow_array::{
-    Array,
-    cast::AsArray,
-    types::{Float32Type, Int64Type},
-};
+use arrow_array::{Array, ArrayRef, cast::AsArray, types::Float32Type};
 use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};
 use crate::{
-    io::{IoError, Part, Scan, scan::BATCH_BYTES},
-    types::{Encoding, Float},
+    compute::{ComputeError, encode_as, error_stats},
+    io::{Equalization, IoError, OutputFormat, Part, dtype::float_of, scan::Run},
+    sql::{
+        error::{innermost, message},
+        refused::Refused,
+    },
+    types::{Block, Encoding, Float},
 };
 
-/// The largest number that a half holds.
+/// The largest number that a half holds, as which blocks store scales.
 const HALF_MOST: f32 = 65504.0;
 
-/// Columns `name`, `channel` and `weights` of the weights table.
-const PROJECTION: [usize; 3] = [0, 5, 6];
-
-/// The error itself, or, where a chosen tensor of the part holds NaN, infinity or more than its format does, one that
-/// names the place.
-pub fn name_the_tensor(job: &PlannedJob, part: &Part, error: DataFusionError) -> JobError {
-    match first_nonfinite(job, part) {
+/// The error itself, or one that names the place: where a tensor of the part that is quantized or equalized holds NaN or
+/// infinity, or a weight of it, equalized or not, is more than what it is stored as holds.
+pub fn name_the_tensor(
+    job: &PlannedJob,
+    part: &Part,
+    equalization: Option<&Equalization>,
+    error: DataFusionError,
+) -> JobError {
+    match first_refused(job, part, equalization) {
         Ok(Some(named)) => named.into(),
-        Ok(None) => error.into(),
+        Ok(None) => name_the_part(job, part, error),
         Err(unreadable) => unreadable.into(),
     }
 }
@@ -34,47 +35,89 @@ pub fn name_the_tensor(job: &PlannedJob, part: &Part, error: DataFusionError) ->
 /// As [`name_the_tensor`], for a query over the whole model.
 pub fn name_any_tensor(job: &PlannedJob, error: JobError) -> JobError {
     let JobError::Query(query) = error else { return error };
-    let named = job.parts.iter().find_map(|part| first_nonfinite(job, part).transpose());
+    let named = job.parts.iter().find_map(|part| first_refused(job, part, None).transpose());
     named.map_or_else(|| query.into(), |named| named.unwrap_or_else(|unreadable| unreadable).into())
 }
 
-fn first_nonfinite(job: &PlannedJob, part: &Part) -> Result<Option<IoError>, IoError> {
-    for batch in Scan::new(Arc::clone(&job.model), part.clone(), PROJECTION.to_vec(), BATCH_BYTES)? {
-        let batch = batch?;
-        let (names, channels) = (batch.column(0).as_string_view(), batch.column(1).as_primitive::<Int64Type>());
-        let weights = batch.column(2).as_list::<i32>();
-        for row in (0..batch.num_rows()).filter(|row| weights.is_valid(*row)) {
-            let values = weights.value(row);
-            let values = values.as_primitive::<Float32Type>().values();
-            let name = names.value(row);
-            let wrong = |value: &f32| !value.is_finite() || value.abs() > HALF_MOST;
-            let Some(element) = values.iter().position(wrong) else { continue };
-            let Some(number) = job.model.tensors().iter().position(|tensor| tensor.name == name) else { continue };
-            let tensor = &job.model.tensors()[number];
-            let (value, path) = (values[element], &job.model.file_of(tensor).path);
-            let encoding = job.export.as_ref().and_then(|export| export.tensors[number].encoding);
-            if value.is_finite() {
-                let advice = match encoding {
-                    Some(Encoding::Float(Float::F16)) => "--dtype BF16 has more range",
-                    Some(Encoding::Block(_)) => "--exclude leaves a tensor as it is",
-                    _ => continue,
-                };
-                if let Some(encoding) = encoding {
-                    let problem = format!(
-                        "row {}, element {element} is {value}, which is beyond what {encoding} holds ({advice})",
-                        channels.value(row)
-                    );
-                    return Ok(Some(IoError::tensor(path, name, problem)));
-                }
-            } else if job.choices[number].options.is_some() {
-                let problem = format!(
-                    "row {}, element {element} is {}; only finite weights are quantized (--exclude leaves a tensor as it is)",
-                    channels.value(row),
-                    value
-                );
-                return Ok(Some(IoError::tensor(path, name, problem)));
-            }
+/// What a function refused for another reason, with the tensors that the rows are of.
+fn name_the_part(job: &PlannedJob, part: &Part, error: DataFusionError) -> JobError {
+    let name = |run: &Run| job.model.tensors()[run.tensor].name.as_str();
+    match (innermost(&error), part.runs.first().map(name), part.runs.last().map(name)) {
+        (DataFusionError::Execution(_), Some(first), Some(last)) => {
+            let problem = format!("in a batch of the tensors '{first}' to '{last}': {}", message(&error));
+            IoError::file(job.model.folder(), problem).into()
         }
+        _ => error.into(),
+    }
+}
+
+fn first_refused(
+    job: &PlannedJob,
+    part: &Part,
+    equalization: Option<&Equalization>,
+) -> Result<Option<IoError>, IoError> {
+    for run in &part.runs {
+        let tensor = &job.model.tensors()[run.tensor];
+        let path = &job.model.file_of(tensor).path;
+        let quantized = job.choices[run.tensor].options.is_some();
+        let change = equalization.and_then(|equalization| equalization.of(&tensor.name));
+        let change = change.map(|change| change.applied(tensor.rows, tensor.row_length)).transpose();
+        let change = change.map_err(|problem| IoError::tensor(path, &tensor.name, problem))?;
+        let encoding = match &job.export {
+            Some(export) => {
+                let carried = || change.as_ref().and_then(|_| float_of(tensor.dtype));
+                export.tensors[run.tensor].encoding.or_else(|| carried().map(Encoding::Float))
+            }
+            None => equalization.and_then(|all| job.stored_as(all, run.tensor)).map(Encoding::Float),
+        };
+        let stored = |weights: &ArrayRef, first: usize| {
+            if quantized || change.is_some() {
+                // Measures finite rows alone.
+                error_stats(weights, weights)?;
+            }
+            let weights = match &change {
+                Some(change) => &change.rows(weights, first)?,
+                None => weights,
+            };
+            match encoding {
+                Some(Encoding::Float(_)) => encode_as(weights, &[encoding]).map(drop),
+                Some(Encoding::Block(block)) => within_a_half(weights, block),
+                Some(Encoding::Packed(_)) | None => Ok(()),
+            }
+        };
+        let Some(refused) = Refused::first(&job.model, run, "equalized", stored)? else { continue };
+        let problem = match &refused.error {
+            ComputeError::TooLarge { float, .. } => {
+                let advice = match encoding {
+                    _ if !refused.as_stored() => "",
+                    Some(Encoding::Float(Float::F16)) if job.job.target.format == OutputFormat::Safetensors => {
+                        " (--dtype BF16 has more range)"
+                    }
+                    Some(Encoding::Block(_)) => " (--exclude leaves a tensor as it is)",
+                    _ => "",
+                };
+                format!("{refused}, which is beyond what {float} holds{advice}")
+            }
+            _ if !refused.as_stored() => format!("{refused}; only finite weights are stored"),
+            _ if quantized => {
+                format!("{refused}; only finite weights are quantized (--exclude leaves a tensor as it is)")
+            }
+            _ => format!("{refused}; only finite weights are equalized"),
+        };
+        return Ok(Some(IoError::tensor(path, &tensor.name, problem)));
     }
     Ok(None)
+}
+
+/// Refuses what no block holds.
+fn within_a_half(weights: &ArrayRef, block: Block) -> Result<(), ComputeError> {
+    let rows = weights.as_list::<i32>();
+    for row in (0..rows.len()).filter(|row| rows.is_valid(*row)) {
+        let values = rows.value(row);
+        let values = values.as_primitive::<Float32Type>().values();
+        if let Some(element) = values.iter().position(|value| value.abs() > HALF_MOST) {
+            return Err(ComputeError::TooLarge { row, element, value: values[element], float: block.name() });
+        }
+    }
+    Ok(())
 }

@@ -75,6 +75,8 @@ struct Work<'a> {
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     folder: &'a OutputFolder,
+    /// What is changed of the weights.
+    equalization: Option<&'a Equalization>,
     /// Where rows are written in place; none: to parts.
     files: Option<&'a RowFiles<'a>>,
     progress: &'a dyn Progress,
@@ -119,14 +121,15 @@ impl PlannedJob {
         };
         let failed = AtomicBool::new(false);
         let read_back = destination.check && files.is_none();
-        let work = Work {
-            job: self,
         // Parts are read back as they are written, files in a pass of their own.
         progress.start(Pass::Quantize, self.part_bytes() * if read_back { 2 } else { 1 });
         progress.advance(self.part_bytes() - left);
+        let work = Work {
+            job: self,
             plan,
             context,
             folder: &folder,
+            equalization,
             files: files.as_ref(),
             progress,
             cancel,
@@ -268,7 +271,7 @@ impl PlannedJob {
 impl PlannedJob {
     /// What a tensor that is not quantized is stored as, in parts, where equalization may change it: a norm or a bias with all
     /// the digits that it has then, which take next to nothing more; a matrix, which would take twice as much, as what it was.
-    fn stored_as(&self, equalization: &Equalization, number: usize) -> Option<Float> {
+    pub(super) fn stored_as(&self, equalization: &Equalization, number: usize) -> Option<Float> {
         if self.is_widened(number) {
             return Some(Float::F32);
         }
@@ -352,7 +355,8 @@ impl Work<'_> {
             }
             let started = Instant::now();
             let Some(batch) = stream.next().await else { break };
-            let batch = batch.map_err(|error| name_the_tensor(self.job, &self.job.parts[part], error))?;
+            let batch =
+                batch.map_err(|error| name_the_tensor(self.job, &self.job.parts[part], self.equalization, error))?;
             match &mut writer {
                 Writer::Rows(rows) => rows.write(&batch)?,
                 Writer::Part(part) => part.write(&batch)?,

@@ -68,7 +68,7 @@ impl Survey<'_> {
         let work = |part: usize| {
             let rows = self.unless(|| failed.load(Ordering::Relaxed), query(&parts[part]));
             rows.map_err(|error| match error {
-                JobError::Query(error) => name_the_tensor(job, &parts[part], error),
+                JobError::Query(error) => name_the_tensor(job, &parts[part], None, error),
                 other => other,
             })
         };
