@@ -260,9 +260,12 @@ def _progress(progress: Progress) -> Iterator[Callable[[int, int, str], object] 
             nonlocal begun
             if name != begun:
                 begun = name
+                bar.set_description(name, refresh=False)
                 bar.reset(total)
-                bar.set_description(name)
             bar.update(done - bar.n)
+            if done == total:
+                # The end of a short pass would come too soon after its start to be drawn.
+                bar.refresh()
 
         yield tell
 
