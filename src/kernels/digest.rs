@@ -26,7 +26,7 @@ use super::{
 };
 
 /// What the kernels gave when this test was written, on x86-64 and on 64-bit Arm.
-const DIGEST: u64 = 0xa588_3b15_2a6d_a576;
+const DIGEST: u64 = 0x726e_8702_9fd0_5b37;
 
 /// FNV-1a.
 struct Digest(u64);

@@ -59,8 +59,8 @@ pub struct Compared {
 /// figures not even on that.
 ///
 /// # Errors
-/// When a file cannot be read, when weights are not finite in a tensor whose bytes are not the same, or when one was made from a folder whose channels were equalized and the other neither is that
-/// folder nor was made from it.
+/// When a file cannot be read, when weights are not finite in a tensor whose bytes are not the same, or when one was made
+/// from a folder whose channels were equalized and the other neither is that folder nor was made from it.
 pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Result<Vec<Compared>> {
     let sides = open(reference, candidate).map_err(external)?;
     let (left, right) = &sides;
