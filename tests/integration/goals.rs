@@ -9,7 +9,8 @@ use crate::{
     model::{f32_bytes, noise, write},
 };
 
-/// Matrices of three sizes; the noise of some is louder, and one is easy: two values need two codes.
+/// Matrices of many sizes, so that nearly every budget can be used up; the noise of some is louder, and one is easy: two
+/// values need two codes.
 fn unlike(path: &Path) {
     let matrix = |rows: usize, loudness: f32, seed| {
         (
@@ -23,8 +24,8 @@ fn unlike(path: &Path) {
     tensors[1].1.1 = vec![96];
     for layer in 0..8 {
         let loudness = 1.0 + layer as f32;
-        tensors.push((format!("layers.{layer}.up.weight"), matrix(64, loudness, 10 + layer)));
-        tensors.push((format!("layers.{layer}.down.weight"), matrix(24, 0.5 * loudness, 30 + layer)));
+        tensors.push((format!("layers.{layer}.up.weight"), matrix(64 + 3 * layer as usize, loudness, 10 + layer)));
+        tensors.push((format!("layers.{layer}.down.weight"), matrix(24 + layer as usize, 0.5 * loudness, 30 + layer)));
     }
     let views: Vec<_> = tensors
         .iter()

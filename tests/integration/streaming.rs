@@ -133,7 +133,8 @@ fn the_peak_of_comparing_does_not_grow_with_a_tensor() {
     });
     let [small, large] = peaks;
     for (small, large) in small.into_iter().zip(large) {
-        assert!(large < small + 2 * NOISE, "64 MiB peak at {small}, 256 MiB at {large}");
+        // How the pieces of two threads fall together moves a peak by some 35 MB; whole tensors would by 400 at least.
+        assert!(large < small + 4 * NOISE, "64 MiB peak at {small}, 256 MiB at {large}");
     }
 }
 
