@@ -44,7 +44,8 @@ kernel! {
     /// assert_eq!(cosine_similarity(&[0.0, 0.0], &[3.0, 4.0]), 0.0);
     /// ```
     pub fn cosine_similarity(a: &[f32], b: &[f32]) -> f64 {
-        const LANES: usize = 32;
+        // With more, AVX2 has not the registers for three sums.
+        const LANES: usize = 16;
         let (mut dot, mut a2, mut b2) = ([0f64; LANES], [0f64; LANES], [0f64; LANES]);
         each_pair::<_, LANES>(a, b, |lane, a, b| {
             let (a, b) = (f64::from(a), f64::from(b));
