@@ -70,7 +70,7 @@ impl Contents {
 
     /// As [`Self::buffer`], for one of the buffers that a pass takes one after the other. `continues`: the next of them
     /// begins where this one ends, and takes the last pages of this one with it. Where none comes, as when the pass is
-    /// stopped, up to [`RELEASE`] of the file stay resident.
+    /// stopped, up to 2 MiB of the file stay resident.
     pub fn buffer_of_pass(&self, range: Range<usize>, continues: bool) -> Option<Buffer> {
         let bytes = self.bytes().get(range.clone())?;
         match &self.0 {

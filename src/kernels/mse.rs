@@ -9,7 +9,7 @@ impl ErrorStats {
     }
 }
 
-/// The mean of `(a - b)^2`, summed as [`error_stats`] does; 0 for empty rows.
+/// The mean of `(a - b)^2`, summed as [`error_stats`](fn@error_stats) does; 0 for empty rows.
 ///
 /// ```
 /// assert_eq!(arrow_quant::kernels::mse::mse(&[1.0, 2.0], &[1.0, 4.0]), 2.0);
