@@ -23,7 +23,7 @@ const BATCH_ROWS: usize = 64;
 /// A file of activations that fits a model.
 #[derive(Debug)]
 pub struct CheckedFile {
-    /// The BLAKE3 digest of the file.
+    /// The digest of the file.
     pub digest: String,
     /// The mean square of each input channel over the tokens of all timesteps, by the name of the tensor.
     pub mean_squares: BTreeMap<String, Vec<f64>>,

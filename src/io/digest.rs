@@ -1,6 +1,6 @@
 //! Digests of what is written and read: XXH3 of 128 bits, in hex as `xxh128sum` prints it.
 //!
-//! They tell damage and change, not forgery, and are as fast as reading from memory.
+//! They tell damage and change, not forgery.
 
 use std::{
     fmt,
@@ -14,7 +14,6 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::IoError;
 
 /// A digest of bytes that come piece by piece.
-#[derive(Clone)]
 pub(super) struct Digest(Xxh3Default);
 
 impl Digest {

@@ -27,7 +27,7 @@ use crate::{
 /// The factors of a model's layers, made of a file of Hessians.
 #[derive(Debug, Clone)]
 pub struct Factors {
-    /// The BLAKE3 digest of the file.
+    /// The digest of the file.
     pub digest: String,
     /// One row per layer, of [`factors_schema`]; the factor is null where no damping made the Hessian positive definite.
     pub table: RecordBatch,

@@ -61,18 +61,18 @@ impl Change {
     ///
     /// # Errors
     /// A list has another length than the tensor.
-    pub fn applied(&self, rows: usize, length: usize) -> Result<Lists, String> {
+    pub fn applied(&self, rows: usize, length: usize) -> Result<RowChange, String> {
         let [factors, row_factors, offsets, _, _, _] = self.filled(rows, length)?;
-        Ok(Lists::new([factors, row_factors, offsets]))
+        Ok(RowChange::new([factors, row_factors, offsets]))
     }
 
     /// What brings it back to what it was.
     ///
     /// # Errors
     /// As [`Self::applied`].
-    pub fn back(&self, rows: usize, length: usize) -> Result<Lists, String> {
+    pub fn back(&self, rows: usize, length: usize) -> Result<RowChange, String> {
         let [_, _, _, factors, row_factors, offsets] = self.filled(rows, length)?;
-        Ok(Lists::new([factors, row_factors, offsets]))
+        Ok(RowChange::new([factors, row_factors, offsets]))
     }
 
     /// What there is to say of it in a report.
@@ -91,15 +91,15 @@ impl Change {
     }
 }
 
-/// The lists of a [`Change`], or of what brings it back, for a whole tensor; made once.
+/// What is done to the rows of a tensor: its [`Change`], or what brings that back. Made once.
 #[derive(Debug)]
-pub struct Lists {
+pub struct RowChange {
     factors: ListArray,
     row_factors: ListArray,
     offsets: ListArray,
 }
 
-impl Lists {
+impl RowChange {
     fn new(all: [Vec<f32>; 3]) -> Self {
         let [factors, row_factors, offsets] = all.map(|list| lists([Some(&list)].into_iter()));
         Self { factors, row_factors, offsets }
@@ -115,7 +115,7 @@ impl Lists {
     }
 }
 
-/// Lists as Arrow has them.
+/// RowChange as Arrow has them.
 pub(super) fn lists<'a>(rows: impl Iterator<Item = Option<&'a Vec<f32>>>) -> ListArray {
     ListArray::from_iter_primitive::<Float32Type, _, _>(rows.map(|row| Some(row?.iter().copied().map(Some))))
 }

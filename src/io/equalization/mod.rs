@@ -7,7 +7,7 @@ mod file;
 mod plan;
 pub mod table;
 
-pub use change::{Change, Lists};
+pub use change::{Change, RowChange};
 pub use changes::Equalization;
 pub use channels::{Channels, SOURCE_CHANNELS};
 pub use plan::{Fold, Folds};

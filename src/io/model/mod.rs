@@ -61,7 +61,7 @@ pub struct ModelFile {
     pub name: String,
     /// Its length in bytes.
     pub bytes: usize,
-    /// The BLAKE3 digest of its header and of samples of its data, in hex: it tells another checkpoint of the same
+    /// The digest of its header and of samples of its data, in hex: it tells another checkpoint of the same
     /// shapes, not every single byte that was changed.
     pub source_digest: String,
     /// The pairs of its `__metadata__`, or those of a GGUF file as text.

@@ -100,7 +100,7 @@ impl Model {
     pub(crate) fn tensors_batch_of(&self, numbers: &[usize]) -> Result<RecordBatch, IoError> {
         let every = || numbers.iter().map(|tensor| (*tensor, 1));
         let tensors = || numbers.iter().map(|tensor| &self.tensors[*tensor]);
-        let numbers = |number: fn(&Tensor) -> usize| -> ArrayRef {
+        let count_of = |number: fn(&Tensor) -> usize| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(tensors().map(|tensor| number(tensor) as i64)))
         };
         let files = tensors().map(|tensor| self.file_of(tensor).name.as_str());
@@ -113,10 +113,10 @@ impl Model {
                     Arc::new(self.labels.modules.repeated(every())?),
                     Arc::new(self.labels.dtypes.repeated(every())?),
                     Arc::new(shapes(tensors().map(|tensor| (tensor, 1)))?),
-                    numbers(Tensor::elements),
-                    numbers(Tensor::bytes),
-                    numbers(|tensor| tensor.rows),
-                    numbers(|tensor| tensor.row_length),
+                    count_of(Tensor::elements),
+                    count_of(Tensor::bytes),
+                    count_of(|tensor| tensor.rows),
+                    count_of(|tensor| tensor.row_length),
                     Arc::new(StringViewArray::from_iter_values(files)),
                 ],
             )

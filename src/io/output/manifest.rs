@@ -57,7 +57,7 @@ pub struct FileEntry {
     pub file: String,
     /// Its length.
     pub bytes: u64,
-    /// Its BLAKE3 digest, of a table.
+    /// Its digest, of a table.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
@@ -84,7 +84,7 @@ pub struct Source {
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// The BLAKE3 digest of its header and of samples of its data.
+    /// The digest of its header and of samples of its data.
     pub source_digest: String,
 }
 
@@ -114,7 +114,7 @@ pub struct PartEntry {
     /// The length of its file; known when the folder is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// The BLAKE3 digest of its file; known when the folder is complete.
+    /// The digest of its file; known when the folder is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }

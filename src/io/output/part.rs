@@ -54,7 +54,7 @@ pub struct PartWriter {
 pub struct WrittenPart {
     /// The length of its file.
     pub bytes: u64,
-    /// The BLAKE3 digest of its file, in hex.
+    /// The digest of its file, in hex.
     pub digest: String,
     /// What it says of each tensor that it holds rows of.
     pub reports: Vec<TensorReport>,

@@ -103,7 +103,7 @@ pub struct TensorReport {
     pub bytes_out: u64,
     /// What they lost; none where they are carried.
     pub errors: Option<ErrorSums>,
-    /// The BLAKE3 digest of what they hold, in a part of its own file.
+    /// The digest of what they hold, in a part of its own file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub content: String,
 }

@@ -175,7 +175,7 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
     }
 
     /// The covering scale times `shrink`, rounded by `round`; what is clipped is shared by the ends as `lean` says:
-    /// -1 clips nothing at the low end, 1 nothing at the high end.
+    /// -1 clips nothing at the low end, 1 nothing at the high end; beyond them the range is moved past that end.
     #[inline(always)]
     fn shrunk(&self, shrink: f32, lean: f32, round: impl Fn(f32) -> f32) -> Candidate<L> {
         let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);
