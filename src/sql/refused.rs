@@ -24,20 +24,20 @@ pub struct Refused {
     value: f32,
     /// Why.
     pub error: ComputeError,
-    /// What made one of the other.
-    done: &'static str,
+    /// What was done to the weight in between: "equalized".
+    change: &'static str,
 }
 
 impl Refused {
-    /// The first weight among rows of a tensor that `made` refuses. It is called with the weights of a few rows and the
-    /// number of the first of them, counts rows from there, and does what `done` says.
+    /// The first weight of a tensor's rows that `made` refuses. `made` takes the weights of some rows and the number of the
+    /// first in the tensor; rows in its errors count from that one. `change` is the word for what it does.
     ///
     /// # Errors
     /// The rows cannot be read, or are refused as a whole.
     pub fn first(
         model: &Arc<Model>,
         run: &Run,
-        done: &'static str,
+        change: &'static str,
         made: impl Fn(&ArrayRef, usize) -> Result<(), ComputeError>,
     ) -> Result<Option<Self>, IoError> {
         let tensor = &model.tensors()[run.tensor];
@@ -57,7 +57,7 @@ impl Refused {
                     return Err(IoError::tensor(path, &tensor.name, error.to_string()));
                 };
                 let stored = weights.as_list::<i32>().value(row).as_primitive::<Float32Type>().value(element);
-                return Ok(Some(Self { row: first + row, element, stored, value, error, done }));
+                return Ok(Some(Self { row: first + row, element, stored, value, error, change }));
             }
             first += batch.num_rows();
         }
@@ -70,10 +70,10 @@ impl Refused {
     }
 }
 
-/// Where it is and what: `row 3, element 5 is 1000, 812000 when equalized`.
+/// Where it is and what: `row 3, element 5 is 1000, 256000 when equalized`.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "row {}, element {} is {}", self.row, self.element, self.stored)?;
-        if self.as_stored() { Ok(()) } else { write!(f, ", {} when {}", self.value, self.done) }
+        if self.as_stored() { Ok(()) } else { write!(f, ", {} when {}", self.value, self.change) }
     }
 }

@@ -411,4 +411,12 @@ fn a_piece_that_is_the_same_and_not_finite_is_named_where_another_piece_differs(
     let other = model("other.safetensors", &values);
     let error = fail(1, &["compare", &one, &other]);
     assert!(error.contains("one.safetensors: tensor 'w': row 3, element 7 is NaN"), "{error}");
+    // Of two pieces that fail, the first is told.
+    values[0] += 1.0;
+    values[2000 * length] = f32::NAN;
+    let both = model("both.safetensors", &values);
+    for _ in 0..3 {
+        let error = fail(1, &["compare", &both, &one, "--threads", "2"]);
+        assert!(error.contains("both.safetensors: tensor 'w': row 3, element 7 is NaN"), "{error}");
+    }
 }

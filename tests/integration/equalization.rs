@@ -206,13 +206,15 @@ fn block(place: &Place, changed: &[(&str, Dtype, Vec<f32>)]) -> String {
     place.text("model.safetensors")
 }
 
-/// A matrix of eight rows whose channel `large` holds 100 and whose others 0.01: the factors are 1/2 and the most.
+/// A matrix of eight rows whose channel `large` holds 100 and whose others 0.01: the factors are 0.46 and 256, the most that
+/// is folded.
 fn uneven(large: usize) -> Vec<f32> {
     (0..64).map(|i| if i % 8 == large { 100.0 } else { 0.01 }).collect()
 }
 
 #[test]
 fn what_factors_make_too_large_is_named_with_its_row_before_anything_is_whole() {
+    const ADVICE: &str = " (--dtype BF16 has more range)";
     let place = Place::new();
     let out = place.text("out");
     let refused = |model: &str, more: &[&str]| {
@@ -235,15 +237,17 @@ fn what_factors_make_too_large_is_named_with_its_row_before_anything_is_whole() 
     for format in ["parquet", "arrow", "safetensors"] {
         let error = refused(&model, &[&excluded[..], &["--format", format]].concat());
         assert!(error.contains(expected), "{format}: {error}");
+        assert_eq!(error.contains(ADVICE), format == "safetensors", "{format}: {error}");
     }
-    // A norm is divided by them, by less than 1/2 for the channel that is large. In parts it is F32.
+    // A norm is divided by them, by 0.4585 for the channel that is large: 60000 / 0.4585 is 130859. In parts it is F32.
     let mut norm = vec![1.0; 8];
     norm[0] = 60000.0;
     let vector = [&inputs[..], &[("input_layernorm", Dtype::F16, norm)]].concat();
     let model = block(&place, &vector);
     let error = refused(&model, &["--format", "safetensors"]);
     assert!(error.contains("input_layernorm.weight': row 0, element 0 is 60000, 13"), "{error}");
-    assert!(error.contains(" when equalized, which is beyond what F16 holds"), "{error}");
+    let expected = format!(" when equalized, which is beyond what F16 holds{ADVICE}");
+    assert!(error.contains(&expected), "{error}");
     succeed(&[
         "quantize",
         &model,
@@ -259,7 +263,7 @@ fn what_factors_make_too_large_is_named_with_its_row_before_anything_is_whole() 
     std::fs::remove_dir_all(&out).unwrap();
     succeed(&["quantize", &model, "--output", &out, "--equalize", "weights"]);
     std::fs::remove_dir_all(&out).unwrap();
-    // A matrix that is quantized leaves F32 itself: its row 2 is divided by less than 1/2.
+    // A matrix that is quantized leaves F32 itself: its row 2 is divided by 0.4585.
     let model =
         block(&place, &[("mlp.up_proj", Dtype::F32, vec![2.5e38; 64]), ("mlp.down_proj", Dtype::F32, uneven(2))]);
     for format in ["parquet", "safetensors"] {

@@ -114,6 +114,29 @@ fn a_dtype_is_that_of_every_float_and_what_it_cannot_hold_is_named() {
 }
 
 #[test]
+fn a_mask_of_infinities_is_carried_as_it_is_and_named_where_its_dtype_would_change() {
+    let place = Place::new();
+    let mut mask = vec![0.0; 4 * 4];
+    mask[2 * 4 + 3] = f32::NEG_INFINITY;
+    write(
+        &place.path("m.safetensors"),
+        &[
+            ("a.weight", Dtype::F32, vec![64, 48], f32_bytes(&noise(64 * 48, 3))),
+            ("mask", Dtype::F32, vec![4, 4], f32_bytes(&mask)),
+        ],
+    );
+    let (model, out) = (place.text("m.safetensors"), place.text("out"));
+    let arguments =
+        ["quantize", &model, "--output", &out, "--exclude", "mask", "--format", "safetensors", "--overwrite"];
+    succeed(&arguments);
+    assert_eq!(tensors(&place.path("out"))["mask"].2, f32_bytes(&mask));
+    let error = fail(1, &[&arguments[..], &["--dtype", "BF16"]].concat());
+    let expected =
+        "m.safetensors: tensor 'mask': row 2, element 3 is -inf; only finite weights are stored as another type";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
 fn the_scale_of_an_fp8_tensor_is_applied_and_left_out() {
     let place = Place::new();
     // 0x38 is 1 in E4M3, 0xC0 is -2.

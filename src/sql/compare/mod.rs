@@ -5,12 +5,15 @@ mod piece;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use arrow_array::RecordBatch;
 use datafusion::common::{DataFusionError, Result, runtime::SpawnedTask};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use self::piece::{Measured, Piece, Side};
 use super::tables::external;
@@ -103,24 +106,33 @@ pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Resu
 
 /// Measures the pieces, `threads` at a time, and adds up those of each tensor of the reference in their order.
 async fn measure(threads: usize, sides: (Side, Side), pieces: Vec<Piece>) -> Result<BTreeMap<usize, Measured>> {
-    let sides = Arc::new(sides);
-    let mut measured: Vec<(Piece, Option<Measured>)> = stream::iter(pieces)
+    let (sides, failed) = (Arc::new(sides), AtomicBool::new(false));
+    // Pieces begin in their order, so those before one that fails are all measured, and the first failure in that order is
+    // told whichever came first in time.
+    let pieces = pieces.into_iter().take_while(|_| !failed.load(Relaxed));
+    let mut measured: Vec<_> = stream::iter(pieces)
         .map(|piece| {
             let sides = Arc::clone(&sides);
+            let place = piece.place();
             // A task of its own, which ends when this is dropped.
-            let task = async move { piece.measure(&sides.0, &sides.1).await.map(|measured| (piece, measured)) };
-            async {
-                SpawnedTask::spawn(task).join_unwind().await.map_err(|error| DataFusionError::External(error.into()))?
+            let task = SpawnedTask::spawn(async move { piece.measure(&sides.0, &sides.1).await });
+            async move {
+                let measured = task.join_unwind().await.map_err(|error| DataFusionError::External(error.into()));
+                (place, measured.flatten())
             }
         })
         .buffer_unordered(threads.max(1))
-        .try_collect()
-        .await?;
-    measured.sort_by_key(|(piece, _)| piece.place());
+        .inspect(|(_, measured)| {
+            if measured.is_err() {
+                failed.store(true, Relaxed);
+            }
+        })
+        .collect()
+        .await;
+    measured.sort_by_key(|(place, _)| *place);
     let mut sums: BTreeMap<usize, Measured> = BTreeMap::new();
-    for (piece, measured) in measured {
-        if let Some(measured) = measured {
-            let tensor = piece.place().0;
+    for ((tensor, _), measured) in measured {
+        if let Some(measured) = measured? {
             let sum = match sums.remove(&tensor) {
                 Some(before) => before.merge(measured),
                 None => measured,

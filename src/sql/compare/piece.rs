@@ -137,7 +137,8 @@ impl Piece {
     }
 
     /// Runs the recipe over the piece: `None` where the two models share no row of it. Weights that are not finite have no
-    /// error; where all bytes of the piece are the same, that is told of a tensor only if others of it are not.
+    /// error. Where all bytes of the piece are the same, the refusal is kept, and told only if another piece of the tensor
+    /// differs.
     pub async fn measure(&self, left: &Side, right: &Side) -> Result<Option<Measured>> {
         let error = match self.query(left, right, true).await {
             Ok(measured) => return Ok(measured),

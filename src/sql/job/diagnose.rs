@@ -6,7 +6,7 @@ use datafusion::common::DataFusionError;
 use super::{JobError, PlannedJob};
 use crate::{
     compute::{ComputeError, encode_as, error_stats},
-    io::{Equalization, IoError, OutputFormat, Part, dtype::float_of, scan::Run},
+    io::{Equalization, IoError, OutputFormat, Part, dtype::float_of},
     sql::{
         error::{innermost, message},
         refused::Refused,
@@ -17,8 +17,8 @@ use crate::{
 /// The largest number that a half holds, as which blocks store scales.
 const HALF_MOST: f32 = 65504.0;
 
-/// The error itself, or one that names the place: where a tensor of the part that is quantized or equalized holds NaN or
-/// infinity, or a weight of it, equalized or not, is more than what it is stored as holds.
+/// The error itself, or one that names the place: where a tensor of the part that is quantized, equalized or stored as
+/// another type holds NaN or infinity, or a weight of it, equalized or not, is more than what it is stored as holds.
 pub fn name_the_tensor(
     job: &PlannedJob,
     part: &Part,
@@ -39,12 +39,12 @@ pub fn name_any_tensor(job: &PlannedJob, error: JobError) -> JobError {
     named.map_or_else(|| query.into(), |named| named.unwrap_or_else(|unreadable| unreadable).into())
 }
 
-/// What a function refused for another reason, with the tensors that the rows are of.
+/// What a function refused for another reason, with the tensor that the part begins with.
 fn name_the_part(job: &PlannedJob, part: &Part, error: DataFusionError) -> JobError {
-    let name = |run: &Run| job.model.tensors()[run.tensor].name.as_str();
-    match (innermost(&error), part.runs.first().map(name), part.runs.last().map(name)) {
-        (DataFusionError::Execution(_), Some(first), Some(last)) => {
-            let problem = format!("in a batch of the tensors '{first}' to '{last}': {}", message(&error));
+    match (innermost(&error), part.runs.first()) {
+        (DataFusionError::Execution(_), Some(run)) => {
+            let first = &job.model.tensors()[run.tensor].name;
+            let problem = format!("in the part that begins with the tensor '{first}': {}", message(&error));
             IoError::file(job.model.folder(), problem).into()
         }
         _ => error.into(),
@@ -71,7 +71,7 @@ fn first_refused(
             None => equalization.and_then(|all| job.stored_as(all, run.tensor)).map(Encoding::Float),
         };
         let stored = |weights: &ArrayRef, first: usize| {
-            if quantized || change.is_some() {
+            if quantized || change.is_some() || encoding.is_some() {
                 // Measures finite rows alone.
                 error_stats(weights, weights)?;
             }
@@ -89,11 +89,10 @@ fn first_refused(
         let problem = match &refused.error {
             ComputeError::TooLarge { float, .. } => {
                 let advice = match encoding {
-                    _ if !refused.as_stored() => "",
                     Some(Encoding::Float(Float::F16)) if job.job.target.format == OutputFormat::Safetensors => {
                         " (--dtype BF16 has more range)"
                     }
-                    Some(Encoding::Block(_)) => " (--exclude leaves a tensor as it is)",
+                    Some(Encoding::Block(_)) if refused.as_stored() => " (--exclude leaves a tensor as it is)",
                     _ => "",
                 };
                 format!("{refused}, which is beyond what {float} holds{advice}")
@@ -102,7 +101,8 @@ fn first_refused(
             _ if quantized => {
                 format!("{refused}; only finite weights are quantized (--exclude leaves a tensor as it is)")
             }
-            _ => format!("{refused}; only finite weights are equalized"),
+            _ if change.is_some() => format!("{refused}; only finite weights are equalized"),
+            _ => format!("{refused}; only finite weights are stored as another type"),
         };
         return Ok(Some(IoError::tensor(path, &tensor.name, problem)));
     }

@@ -62,7 +62,8 @@ impl TableProvider for WeightsTable {
         let parts = if let Some(parts) = &self.parts {
             let mut parts = parts.clone();
             if !filters.is_empty() {
-                // Of a large model whose tensors are looked at one by one, the others would be the most of the work.
+                // Of these tensors alone: `compare` scans thousands of tensors one at a time, and a table of all for each
+                // would be quadratic.
                 let tensors: BTreeSet<usize> = parts.iter().flat_map(|part| &part.runs).map(|run| run.tensor).collect();
                 let known = |tensor: &usize| *tensor < self.model.tensors().len();
                 let tensors: Vec<usize> = tensors.into_iter().filter(known).collect();
