@@ -162,9 +162,10 @@ def quantize_model(
             the layers' outputs. Not with `equalize`: they are those of inputs that are not equalized.
         progress: called as `progress(done, total)`, in bytes of the source; what it raises stops the run. Each pass over the
             weights counts its own bytes, from 0 to `total`: those before weights are quantized (for bits that are chosen by
-            measurement, and for `equalize` 'auto' and 'weights'), and for other formats than parts the one after. When left
-            out, a bar of tqdm in a notebook and on a terminal, where tqdm is installed. False shows nothing, True a bar in
-            any case.
+            measurement, and for `equalize` 'auto' and 'weights'), the one that quantizes, and for other formats than parts
+            the one after. Those of parts that are read back count twice in the one that quantizes: once written, once read
+            back. When left out, a bar of tqdm in a notebook and on a terminal, where tqdm is installed. False shows nothing,
+            True a bar in any case.
 
     Returns:
         The `Report`: one row per tensor and the figures over all. With `dry_run`, the `Plan`.

@@ -70,7 +70,7 @@ impl Progress for Reporter {
             Self::Bar(bar) => bar.inc(bytes),
             Self::Lines(lines) => {
                 if let Ok(mut lines) = lines.lock()
-                    && let Some(line) = lines.as_mut().and_then(|lines| lines.advance(bytes))
+                    && let Some(line) = lines.as_mut().and_then(|lines| lines.advance(bytes, Instant::now()))
                 {
                     eprintln!("{line}");
                 }
@@ -93,13 +93,13 @@ impl Lines {
     }
 
     /// The next line, where it is time for one.
-    fn advance(&mut self, bytes: u64) -> Option<String> {
+    fn advance(&mut self, bytes: u64, now: Instant) -> Option<String> {
         self.done += bytes;
-        if self.printed.elapsed() < LINE_INTERVAL {
+        if now.duration_since(self.printed) < LINE_INTERVAL {
             return None;
         }
-        self.printed = Instant::now();
-        let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
+        self.printed = now;
+        let rate = self.done as f64 / now.duration_since(self.started).as_secs_f64();
         let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
         let [done, total, rate] = [self.done, self.total, rate as u64].map(table::bytes);
         Some(format!("{}: {done} of {total}, {rate}/s, {left:.0} s left", self.pass))
@@ -135,9 +135,10 @@ mod tests {
         let Reporter::Lines(lines) = &reporter else { panic!("no lines") };
         let mut lines = lines.lock().unwrap();
         let lines = lines.as_mut().unwrap();
-        assert_eq!(lines.advance(100), None);
-        lines.printed = lines.started.checked_sub(LINE_INTERVAL).unwrap();
-        let line = lines.advance(400).unwrap();
-        assert!(line.starts_with("quantize: 500 B of 2.00 kB, "), "{line}");
+        let started = lines.started;
+        assert_eq!(lines.advance(100, started + Duration::from_secs(4)), None);
+        let line = lines.advance(400, started + LINE_INTERVAL).unwrap();
+        assert_eq!(line, "quantize: 500 B of 2.00 kB, 100 B/s, 15 s left");
+        assert_eq!(lines.advance(100, started + Duration::from_secs(9)), None);
     }
 }

@@ -163,14 +163,12 @@ impl PlannedJob {
             folder.set_files(files.finish()?);
         }
         folder.complete()?;
-        let checked = match &self.export {
-            Some(export) if destination.check => {
-                let written = Written { export, equalization, folder: &folder, reports: &reports };
-                self.check(&written, threads, progress, cancel)
-            }
-            _ => Ok(()),
-        };
-        checked?;
+        if let Some(export) = &self.export
+            && destination.check
+        {
+            let written = Written { export, equalization, folder: &folder, reports: &reports };
+            self.check(&written, threads, progress, cancel)?;
+        }
         folder.finish()?;
         Ok(Summary {
             report,
