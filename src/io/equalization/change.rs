@@ -115,7 +115,7 @@ impl RowChange {
     }
 }
 
-/// RowChange as Arrow has them.
+/// Lists as Arrow has them.
 pub(super) fn lists<'a>(rows: impl Iterator<Item = Option<&'a Vec<f32>>>) -> ListArray {
     ListArray::from_iter_primitive::<Float32Type, _, _>(rows.map(|row| Some(row?.iter().copied().map(Some))))
 }
