@@ -14,13 +14,10 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::IoError;
 
 /// A digest of bytes that come piece by piece.
+#[derive(Default)]
 pub(super) struct Digest(Xxh3Default);
 
 impl Digest {
-    pub(super) const fn new() -> Self {
-        Self(Xxh3Default::new())
-    }
-
     pub(super) fn update(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update(bytes);
         self
@@ -29,12 +26,6 @@ impl Digest {
     /// The digest of the bytes so far.
     pub(super) fn hex(&self) -> String {
         format!("{:032x}", self.0.digest128())
-    }
-}
-
-impl Default for Digest {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -53,8 +44,8 @@ pub(super) struct Digesting<W> {
 }
 
 impl<W: Write> Digesting<W> {
-    pub(super) const fn new(inner: W) -> Self {
-        Self { inner, digest: Digest::new(), bytes: 0 }
+    pub(super) fn new(inner: W) -> Self {
+        Self { inner, digest: Digest::default(), bytes: 0 }
     }
 
     /// The writer, the bytes that it took and their digest.
@@ -100,11 +91,11 @@ mod tests {
         // printf '' | xxh128sum; printf abc | xxh128sum
         for (bytes, expected) in [("", "99aa06d3014798d86001c324468d497f"), ("abc", "06b05ab6733a618578af5f94892f3950")]
         {
-            assert_eq!(Digest::new().update(bytes.as_bytes()).hex(), expected);
+            assert_eq!(Digest::default().update(bytes.as_bytes()).hex(), expected);
         }
         // python3 -c "import sys; sys.stdout.buffer.write(bytes(i % 251 for i in range(100002)))" | xxh128sum
         let bytes: Vec<u8> = (0..100_002u32).map(|i| (i % 251) as u8).collect();
-        let mut digest = Digest::new();
+        let mut digest = Digest::default();
         for piece in bytes.chunks(777) {
             digest.update(piece);
         }

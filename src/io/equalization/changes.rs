@@ -77,7 +77,7 @@ impl Equalization {
 
     /// A digest of what becomes of every tensor: another one is that of other factors.
     pub fn digest(&self) -> String {
-        let mut digest = Digest::new();
+        let mut digest = Digest::default();
         for (name, change) in &self.changes {
             // Lengths go before what they are the lengths of, so that no two equalizations give the same bytes.
             digest.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());

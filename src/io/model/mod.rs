@@ -339,7 +339,7 @@ const SAMPLE_BYTES: usize = 4096;
 /// The digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
 /// quantizing it.
 fn source_digest(contents: &Contents, data_start: usize) -> String {
-    let mut digest = Digest::new();
+    let mut digest = Digest::default();
     let (bytes, length) = (contents.bytes(), contents.bytes().len());
     digest.update(bytes.get(..data_start).unwrap_or_default());
     let step = ((length - data_start) / SAMPLES).max(SAMPLE_BYTES);

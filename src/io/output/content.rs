@@ -87,7 +87,7 @@ impl Content {
     }
 
     fn digest(&self) -> String {
-        let mut all = Digest::new();
+        let mut all = Digest::default();
         for stream in std::iter::once(&self.labels).chain(&self.bytes) {
             all.update(stream.hex().as_bytes());
         }

@@ -238,7 +238,7 @@ impl<'f> RowWriter<'f> {
         }
         let text = serde_json::to_vec(&self.reports)
             .map_err(|error| IoError::file(&self.marker, format!("cannot be written: {error}")))?;
-        let digest = Digest::new().update(&text).hex();
+        let digest = Digest::default().update(&text).hex();
         let written = WrittenPart { bytes: text.len() as u64, digest, reports: self.reports };
         Ok(Unsettled { place: Place::Rows { files: self.files, touched, marker: self.marker, text }, written })
     }
