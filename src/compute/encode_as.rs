@@ -223,12 +223,21 @@ fn blocks(
     row: usize,
     out: &mut [u8],
 ) -> Result<(), ComputeError> {
+    fits_blocks(block, weights, row)?;
+    encode_blocks(kernel_type(block), weights, importance, out);
+    Ok(())
+}
+
+/// Refuses the weights of a row that blocks do not hold.
+///
+/// # Errors
+/// A weight is not finite, or beyond what a half holds.
+pub(crate) fn fits_blocks(block: Block, weights: &[f32], row: usize) -> Result<(), ComputeError> {
     if finite_absmax(weights, row)? > HALF_MOST
         && let Some(element) = weights.iter().position(|weight| weight.abs() > HALF_MOST)
     {
         return Err(ComputeError::TooLarge { row, element, value: weights[element], float: block.name() });
     }
-    encode_blocks(kernel_type(block), weights, importance, out);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};
 use crate::{
-    compute::{ComputeError, encode_as, error_stats},
+    compute::{ComputeError, encode_as, error_stats, fits_blocks},
     io::{Equalization, IoError, OutputFormat, Part, dtype::float_of},
     sql::{
         error::{innermost, message},
@@ -13,9 +13,6 @@ use crate::{
     },
     types::{Block, Encoding, Float},
 };
-
-/// The largest number that a half holds, as which blocks store scales.
-const HALF_MOST: f32 = 65504.0;
 
 /// The error itself, or one that names the place: where a tensor of the part that is quantized, equalized or stored as
 /// another type holds NaN or infinity, or a weight of it, equalized or not, is more than what it is stored as holds.
@@ -81,7 +78,7 @@ fn first_refused(
             };
             match encoding {
                 Some(Encoding::Float(_)) => encode_as(weights, &[encoding]).map(drop),
-                Some(Encoding::Block(block)) => within_a_half(weights, block),
+                Some(Encoding::Block(block)) => fit_blocks(weights, block),
                 Some(Encoding::Packed(_)) | None => Ok(()),
             }
         };
@@ -109,15 +106,9 @@ fn first_refused(
     Ok(None)
 }
 
-/// Refuses what no block holds.
-fn within_a_half(weights: &ArrayRef, block: Block) -> Result<(), ComputeError> {
+/// Refuses what no block holds, without making the blocks.
+fn fit_blocks(weights: &ArrayRef, block: Block) -> Result<(), ComputeError> {
     let rows = weights.as_list::<i32>();
-    for row in (0..rows.len()).filter(|row| rows.is_valid(*row)) {
-        let values = rows.value(row);
-        let values = values.as_primitive::<Float32Type>().values();
-        if let Some(element) = values.iter().position(|value| value.abs() > HALF_MOST) {
-            return Err(ComputeError::TooLarge { row, element, value: values[element], float: block.name() });
-        }
-    }
-    Ok(())
+    let mut valid = (0..rows.len()).filter(|row| rows.is_valid(*row));
+    valid.try_for_each(|row| fits_blocks(block, rows.value(row).as_primitive::<Float32Type>().values(), row))
 }
