@@ -36,7 +36,7 @@ impl Equalize {
     /// The alphas that [`Equalize::Auto`] tries.
     pub const GRID: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
-    /// Whether a run can do it that has activations, or has none, and has Hessians or has none.
+    /// Refuses Hessians, and what needs activations without them.
     ///
     /// # Errors
     /// It needs activations and has none, or it has Hessians: they are those of inputs as they were.

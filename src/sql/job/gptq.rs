@@ -27,7 +27,8 @@ impl PlannedJob {
             return refuse("cannot be used with --symmetric: GPTQ quantizes with zero points");
         }
         if let Some(equalized) = &self.equalized {
-            equalized.by.check(true, true).map_err(|error| IoError::Request(error.to_string()))?;
+            let possible = equalized.by.check(self.activations.is_some(), true);
+            possible.map_err(|error| IoError::Request(error.to_string()))?;
         }
         if self.goals.min_sqnr.is_some() {
             return Err(without_a_ratio());
