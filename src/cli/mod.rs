@@ -2,6 +2,7 @@
 
 mod activations;
 mod compare;
+mod console;
 mod error;
 mod format;
 mod functions;

@@ -12,7 +12,7 @@ use rustyline::{
     validate::{ValidationContext, ValidationResult, Validator},
 };
 
-use super::{CliError, sql::Console};
+use super::{CliError, console::Console};
 
 const HELP: &str = "A statement ends with a semicolon and may span lines. Ctrl-C clears or stops, Ctrl-D or \\q leaves.
   CREATE EXTERNAL TABLE layers STORED AS SAFETENSORS LOCATION 'model.safetensors';

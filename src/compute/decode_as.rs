@@ -5,7 +5,7 @@ use arrow_schema::DataType;
 
 use super::{
     ComputeError,
-    encode_as::{check_count, for_row, kernel_type, row_bytes},
+    encoding::{check_count, for_row, kernel_type, row_bytes},
     list::ListBuilder,
 };
 use crate::{

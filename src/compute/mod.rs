@@ -13,6 +13,7 @@ mod cosine_similarity;
 mod decode_as;
 mod dequantize;
 mod encode_as;
+mod encoding;
 mod equalization_factors;
 mod equalize;
 mod error;

@@ -1,5 +1,6 @@
 //! How far two models lie apart, tensor by tensor, through `sql/compare.sql`.
 
+mod difference;
 mod piece;
 
 use std::{
@@ -15,29 +16,10 @@ use arrow_array::RecordBatch;
 use datafusion::common::{DataFusionError, Result, runtime::SpawnedTask};
 use futures::{StreamExt, stream};
 
+pub use self::difference::Difference;
 use self::piece::{Measured, Piece, Side};
 use super::tables::external;
-use crate::io::{
-    Equalization, IoError, Model, Tensor, equalization::Channels, export::EngineNames, output::ErrorSums, piece::Order,
-};
-
-/// What became of one tensor of the reference.
-#[derive(Debug, Clone)]
-pub enum Difference {
-    /// Only one of the two models has it.
-    Missing {
-        /// Whether the one that lacks it is the candidate.
-        in_candidate: bool,
-    },
-    /// The two have different shapes, this one and that of the candidate.
-    Shape(Vec<usize>, Vec<usize>),
-    /// The stored bytes are the same.
-    Identical,
-    /// The stored bytes differ, and the tensor is not one of floats.
-    Bytes,
-    /// The error sums over all rows.
-    Error(ErrorSums),
-}
+use crate::io::{Equalization, IoError, Model, Tensor, equalization::Channels, export::EngineNames, piece::Order};
 
 /// A tensor and what became of it.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! What a run makes of activations: a quantizer per layer and group of timesteps, and factors that equalize channels.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use arrow_array::{RecordBatch, StringViewArray};
 use datafusion::{
@@ -9,44 +9,19 @@ use datafusion::{
 };
 
 use super::{
-    JobError, PlannedJob,
-    factors::Factors,
+    ActivationOptions, CheckedActivations, JobError, PlannedJob,
+    equalized_inputs::Factors,
     tables::{collect, lists, replace},
 };
 use crate::{
     io::{IoError, activations::check_activations, choice::choices_batch},
     sql::{Session, recipes, tables::WeightsTable},
     types::{
-        ActivationBits, TimeMethod,
         activations::activation_params_schema,
         equalization::{FACTORS, INPUT_SCALE},
         weights::NAME,
     },
 };
-
-/// What to do with the activations of a model.
-#[derive(Debug, Clone)]
-pub struct ActivationOptions {
-    /// The Parquet file that holds them.
-    pub file: PathBuf,
-    /// Groups of timesteps, at most.
-    pub time_groups: u32,
-    /// How time is cut.
-    pub time_method: TimeMethod,
-    /// Bits per activation.
-    pub bits: ActivationBits,
-    /// Whether zero points are the middle code.
-    pub symmetric: bool,
-}
-
-/// Activations that were held against the model.
-#[derive(Debug)]
-pub struct CheckedActivations {
-    options: ActivationOptions,
-    digest: String,
-    /// The mean square of each input channel over all tokens.
-    pub(super) mean_squares: BTreeMap<String, Vec<f64>>,
-}
 
 impl PlannedJob {
     /// Reads and checks the activations for this model, and adds what is to be made of them to the job.
@@ -72,23 +47,6 @@ impl PlannedJob {
 }
 
 impl CheckedActivations {
-    /// The mean square of each input channel over all tokens, by the name of the tensor.
-    pub const fn mean_squares(&self) -> &BTreeMap<String, Vec<f64>> {
-        &self.mean_squares
-    }
-
-    /// The options, for a manifest to record.
-    pub fn describe(&self) -> serde_json::Value {
-        let options = &self.options;
-        serde_json::json!({
-            "digest": self.digest,
-            "time_groups": options.time_groups,
-            "time_method": options.time_method.name(),
-            "bits": options.bits.get(),
-            "symmetric": options.symmetric,
-        })
-    }
-
     /// A session with the tables `layers`, `inputs` and `activations`, the latter of the quantized layers alone.
     pub(super) async fn session(&self, job: &PlannedJob, threads: usize) -> Result<Session, JobError> {
         let session = Session::new(threads)?;

@@ -15,6 +15,7 @@ use datafusion::common::{DataFusionError, internal_datafusion_err};
 
 use super::{
     CheckedActivations, Equalize, EqualizedInputs, JobError, Pass, PlannedJob,
+    equalized_inputs::Factors,
     survey::Survey,
     tables::{collect, lists, replace},
 };
@@ -23,9 +24,6 @@ use crate::{
     sql::{Session, recipes},
     types::weights::weights_type,
 };
-
-/// The factors of each input, by name.
-pub type Factors = BTreeMap<String, Vec<f32>>;
 
 /// What candidates cost, by layer and the number of the candidate.
 type Costs = HashMap<(String, usize), f64>;

@@ -2,8 +2,10 @@
 
 mod activations;
 mod check;
+mod checked_activations;
 mod diagnose;
 mod equalize;
+mod equalized_inputs;
 mod factors;
 mod gptq;
 mod plan;
@@ -21,8 +23,8 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use datafusion::common::DataFusionError;
 
-pub use activations::{ActivationOptions, CheckedActivations};
-pub use equalize::{Equalize, EqualizedInputs};
+pub use checked_activations::{ActivationOptions, CheckedActivations};
+pub use equalized_inputs::{Equalize, EqualizedInputs};
 pub use plan::PlannedJob;
 pub use prepare::Prepared;
 pub use progress::{Pass, Progress};

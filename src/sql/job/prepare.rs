@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use datafusion::common::internal_datafusion_err;
 
-use super::{Equalize, JobError, PlannedJob, factors::Factors, survey::Survey};
+use super::{Equalize, JobError, PlannedJob, equalized_inputs::Factors, survey::Survey};
 use crate::io::Equalization;
 
 /// What a run writes beside the weights.

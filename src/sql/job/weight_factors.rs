@@ -6,7 +6,7 @@ use arrow_array::{cast::AsArray, types::Float32Type};
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 
-use super::{EqualizedInputs, JobError, Pass, PlannedJob, factors::Factors, survey::Survey};
+use super::{EqualizedInputs, JobError, Pass, PlannedJob, equalized_inputs::Factors, survey::Survey};
 use crate::{
     compute::{ChannelAccumulator, ChannelStatistic, ComputeError, weight_equalization_factors},
     sql::recipes,
