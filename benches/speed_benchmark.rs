@@ -10,12 +10,12 @@ use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBa
 use arrow_quant::{
     compute,
     io::{
-        Existing, Model, OutputFormat, Rules, Scan,
+        Existing, Model, Rules, Scan,
         scan::{BATCH_BYTES, PART_BYTES},
     },
     sql::{ActivationOptions, Cancel, Destination, Equalize, Job, Pass, PlannedJob, Progress, Session},
     types::{
-        ActivationBits, Bits, Method, QuantizeOptions, TimeMethod,
+        ActivationBits, Bits, Method, OutputFormat, QuantizeOptions, TimeMethod,
         weights::{WEIGHTS, weights_schema},
     },
 };

@@ -2,8 +2,8 @@
 
 use super::{CliError, gguf, options};
 use crate::{
-    io::{OutputFormat, Target},
-    types::{Float, QuantizeOptions},
+    io::Target,
+    types::{Float, OutputFormat, QuantizeOptions},
 };
 
 /// Parses `--group-size`.

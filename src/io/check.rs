@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 
 use super::{
     IoError, Model, Part,
-    equalization::Change,
+    export::Written,
     output::{ErrorSums, TensorReport},
     piece::Order,
     scan::{BATCH_BYTES, Run, rows_of},
@@ -15,17 +15,6 @@ use crate::{
     compute::error_stats,
     types::weights::{DATA, WEIGHTS, weights_schema},
 };
-
-/// Where the rows of a tensor are in the output.
-#[derive(Debug, Clone, Copy)]
-pub struct Written<'a> {
-    /// What it is called there.
-    pub name: &'a str,
-    /// How its rows follow each other.
-    pub order: Order,
-    /// What was changed of its weights before they were stored.
-    pub change: Option<&'a Change>,
-}
 
 /// The error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
 ///

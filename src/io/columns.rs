@@ -1,16 +1,19 @@
-//! Tables that others wrote as Parquet, read by the names and types of columns that are expected.
+//! Small tables as Parquet: written, and read by the names and types of columns that are expected.
 
 use std::{fs::File, path::Path};
 
 use arrow::compute::cast;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema};
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+use parquet::{
+    arrow::{
+        ArrowWriter, ProjectionMask,
+        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+    },
+    file::properties::WriterProperties,
 };
 
-use super::IoError;
+use super::{IoError, atomic_file::write_renamed};
 
 /// Opens the Parquet file at `path` and reads the columns of `schema`, `rows` at a time. `what` is what the rows are, for
 /// the message of an error.
@@ -60,4 +63,23 @@ fn fits(given: &DataType, wanted: &DataType) -> bool {
         },
         _ => given == wanted,
     }
+}
+
+/// Writes a small table to a folder, as Parquet.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_table(folder: &Path, name: &str, table: &RecordBatch) -> Result<(), IoError> {
+    let path = folder.join(name);
+    let properties = WriterProperties::builder()
+        .set_created_by(concat!("arrow-quant ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let mut bytes = Vec::new();
+    let write = || {
+        let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties))?;
+        writer.write(table)?;
+        writer.close()
+    };
+    write().map_err(IoError::parquet(&path))?;
+    write_renamed(&path, &bytes)
 }

@@ -1,9 +1,10 @@
 //! Bytes on disk to record batches and back.
 
 pub mod activations;
+mod atomic_file;
 pub mod check;
 pub mod choice;
-mod columns;
+pub mod columns;
 mod digest;
 pub mod dtype;
 pub mod equalization;
@@ -27,6 +28,6 @@ pub use equalization::Equalization;
 pub use error::IoError;
 pub use export::{Export, Target};
 pub use model::{Model, Tensor};
-pub use output::{Existing, OutputFolder, OutputFormat};
+pub use output::{Existing, OutputFolder};
 pub use quantized_model::QuantizedModel;
 pub use scan::{Part, Scan};

@@ -208,10 +208,10 @@ mod tests {
     use super::*;
     use crate::{
         io::output::{
-            Existing, MANIFEST, OutputFolder, OutputFormat, PartWriter,
+            Existing, MANIFEST, OutputFolder, PartWriter,
             part::tests::{manifest, model, output, sums},
         },
-        types::output::output_schema,
+        types::{OutputFormat, output::output_schema},
     };
 
     /// An output folder, and the rows that went into it.

@@ -8,12 +8,12 @@ use std::{
 use arrow_array::{cast::AsArray, types::Int64Type};
 use arrow_quant::{
     io::{
-        Existing, OutputFormat, Rules,
+        Existing, Rules,
         choice::{Budget, Goals},
         output::EQUALIZATION,
     },
     sql::{ActivationOptions, Cancel, Destination, Job, Pass, PlannedJob, Progress},
-    types::{ActivationBits, Bits, QuantizeOptions, TimeMethod},
+    types::{ActivationBits, Bits, OutputFormat, QuantizeOptions, TimeMethod},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use safetensors::Dtype;

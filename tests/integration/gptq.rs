@@ -4,9 +4,9 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, types::Float64Type};
 use arrow_quant::{
-    io::{OutputFormat, QuantizedModel, Rules, choice::Goals},
+    io::{QuantizedModel, Rules, choice::Goals},
     sql::{Cancel, Equalize, Job, PlannedJob, Session, recipes},
-    types::{Bits, QuantizeOptions},
+    types::{Bits, OutputFormat, QuantizeOptions},
 };
 use datafusion::{catalog::MemTable, physical_plan::displayable};
 use parquet::arrow::ArrowWriter;

@@ -6,7 +6,7 @@ use arrow_array::{Array, ListArray, cast::AsArray, types::Float32Type};
 
 use super::{Change, Equalization, Folds, foldable};
 use crate::{
-    io::{Dtype, Model, Rules, equalization::table::ARCHITECTURES, model::tests::write, output::write_table},
+    io::{Dtype, Model, Rules, columns::write_table, equalization::table::ARCHITECTURES, model::tests::write},
     types::{Bits, QuantizeOptions},
 };
 

@@ -8,20 +8,19 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Export, Layout, Target, TensorExport, leave_out_applied_scales,
+    Export, Layout, Target, TensorExport,
+    export::leave_out_applied_scales,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
     io::{
         Choice, Dtype, IoError, Model, Tensor,
         dtype::{dtype_of, float_of},
+        model::CONFIG,
         piece::Order,
     },
     types::{Encoding, Float, Packed, QuantizeOptions},
 };
-
-/// The name of the file that says how the model is quantized.
-pub const CONFIG: &str = "config.json";
 
 /// Plans the files. A tensor that the format cannot hold quantized is carried, and its note says why.
 ///

@@ -14,10 +14,6 @@ use arrow::compute::cast;
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_schema::DataType;
 
-use super::{
-    gguf,
-    shards::{self, HeadEntry},
-};
 use crate::{
     compute::encode_as,
     io::{
@@ -25,9 +21,12 @@ use crate::{
         dtype::{dtype_of, float_of},
         gguf::{
             Element,
-            writer::{NewEntry, lay_out},
+            writer::{NewEntry, check, lay_out, pairs_of},
         },
-        safetensors::Entry,
+        safetensors::{
+            Entry,
+            writer::{HeadEntry, head},
+        },
     },
     types::{
         Block, Encoding, Float,
@@ -225,18 +224,18 @@ impl RowGatherer {
                         bytes: *bytes,
                     })
                     .collect();
-                let (head, starts) = shards::head(&entries).map_err(|problem| IoError::file(&self.path, problem))?;
+                let (head, starts) = head(&entries).map_err(|problem| IoError::file(&self.path, problem))?;
                 let length = head.len() + entries.iter().map(|entry| entry.bytes).sum::<usize>();
                 Ok((head, starts, length))
             }
             Container::Gguf { architecture } => {
                 let mut entries = Vec::with_capacity(self.tensors.len());
                 for ((name, tensor), shape) in tensors {
-                    gguf::check(name, tensor.element, shape.len())
+                    check(name, tensor.element, shape.len())
                         .map_err(|problem| IoError::tensor(&self.path, name, problem))?;
                     entries.push(NewEntry { name: name.clone(), element: tensor.element, shape });
                 }
-                let pairs = gguf::pairs_of(architecture.as_deref(), &entries);
+                let pairs = pairs_of(architecture.as_deref(), &entries);
                 let file = lay_out(&pairs, &entries).map_err(|name| {
                     IoError::tensor(&self.path, &name, "has a type or a shape that GGUF does not have")
                 })?;

@@ -1,7 +1,8 @@
 //! Plain safetensors: every tensor as floats, the quantized ones rounded to what their codes decode to.
 
 use super::{
-    Export, Target, TensorExport, leave_out_applied_scales,
+    Export, Target, TensorExport,
+    export::leave_out_applied_scales,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{

@@ -1,8 +1,13 @@
 //! Exports written without a query, read back, and damaged.
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    sync::Arc,
+};
 
-use arrow_array::{ArrayRef, Int64Array, StringViewArray, cast::AsArray, types::Float32Type};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Float32Type};
 
 use super::*;
 use crate::{
@@ -10,13 +15,13 @@ use crate::{
     io::{
         Dtype, Rules,
         model::tests::write,
-        output::{ENCODED, Manifest, RowFiles},
+        output::{ENCODED, RowFiles, new_manifest},
         piece::Piece,
         scan::{Run, rows_of},
     },
     kernels::samples::Random,
     types::{
-        Bits,
+        Bits, QuantizeOptions,
         weights::{CHANNEL, NAME},
     },
 };
@@ -43,9 +48,9 @@ fn exported(options: QuantizeOptions, part_bytes: u64) -> (tempfile::TempDir, Pa
     let model = Model::open(place.path()).unwrap();
     let mut choices = Rules::new(options, None).choose(&model).unwrap();
     let target = Target::from(OutputFormat::CompressedTensors);
-    let export = Export::plan(&model, &mut choices, &target).unwrap().unwrap();
+    let export = plan(&model, &mut choices, &target).unwrap().unwrap();
     let parts = model.parts_of(None, part_bytes, Piece::ROWS_TOGETHER);
-    let manifest = Manifest::new(&model, &parts, target.format, BTreeMap::new(), String::new());
+    let manifest = new_manifest(&model, &parts, target.format, BTreeMap::new(), String::new());
     let folder = place.path().join("out");
     fs::create_dir_all(folder.join("weights")).unwrap();
     let files = RowFiles::create(&folder, &export.layout, false).unwrap();

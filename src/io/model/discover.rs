@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::index::Index;
 use crate::io::IoError;
 
+/// The name of a model's configuration.
+pub const CONFIG: &str = "config.json";
+
 const EXTENSION: &str = ".safetensors";
 const INDEX_EXTENSION: &str = ".safetensors.index.json";
 const GGUF_EXTENSION: &str = ".gguf";

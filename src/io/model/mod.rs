@@ -3,6 +3,7 @@
 mod discover;
 mod header;
 mod index;
+mod labels;
 mod packed;
 pub(in crate::io) mod part_rows;
 mod scale;
@@ -17,16 +18,15 @@ use std::{
 
 use arrow_buffer::Buffer;
 
-pub use scale::Scale;
+pub use discover::CONFIG;
+pub(in crate::io) use labels::{Labels, shapes};
 pub(in crate::io) use scale::blocks_of_row;
-pub(in crate::io) use tables::{Labels, shapes};
-pub use tensor::{Storage, Tensor};
+pub use tensor::{Scale, Storage, Tensor};
 
 use super::{
     IoError, QuantizedModel,
     digest::Digest,
     dtype::{dtype_of, float_of},
-    export::compressed_tensors,
     gguf::Pair,
     mmap::Contents,
     output::{MANIFEST, Manifest},
@@ -320,7 +320,7 @@ fn is_of_parts(path: &Path) -> Result<bool, IoError> {
 
 /// The tensors, with those that modules of compressed-tensors stand for in place of theirs.
 fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<Vec<Tensor>, IoError> {
-    let config = std::fs::read(folder.join(compressed_tensors::CONFIG)).ok();
+    let config = std::fs::read(folder.join(CONFIG)).ok();
     let config = config.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
     let widths = config.map(|config| packed::widths(&config)).unwrap_or_default();
     let read = |tensor: &Tensor| {

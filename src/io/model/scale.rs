@@ -2,45 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Tensor;
+use super::{Scale, Tensor};
 
 /// The side of the square blocks of a `_scale_inv` companion.
 const BLOCK: usize = 128;
-
-/// What the elements of a tensor are multiplied by when they are widened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scale {
-    /// Nothing: it is no fp8 tensor.
-    None,
-    /// One number for all of it.
-    Tensor {
-        /// The companion's number.
-        companion: usize,
-    },
-    /// One number for each row.
-    Row {
-        /// The companion's number.
-        companion: usize,
-    },
-    /// One number for each block of 128 x 128 of its last two dimensions.
-    Block {
-        /// The companion's number.
-        companion: usize,
-    },
-    /// It is an fp8 tensor whose scale cannot be told, and why. Asking for its weights is an error; its bytes can be
-    /// read as they are.
-    Unknown(String),
-}
-
-impl Scale {
-    /// The number of the companion, where there is one.
-    pub fn companion(&self) -> Option<usize> {
-        match self {
-            Self::Tensor { companion } | Self::Row { companion } | Self::Block { companion } => Some(*companion),
-            Self::None | Self::Unknown(_) => None,
-        }
-    }
-}
 
 /// Finds the companion of every fp8 tensor.
 pub(super) fn assign(tensors: &mut [Tensor], by_name: &HashMap<String, usize>) {

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::Scale;
 use crate::{
     io::{Dtype, name::layer_and_module, piece::Piece, safetensors::Entry},
     types::Encoding,
@@ -55,6 +54,41 @@ pub enum Storage {
         /// The bytes that it takes there.
         bytes: usize,
     },
+}
+
+/// What the elements of a tensor are multiplied by when they are widened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scale {
+    /// Nothing: it is no fp8 tensor.
+    None,
+    /// One number for all of it.
+    Tensor {
+        /// The companion's number.
+        companion: usize,
+    },
+    /// One number for each row.
+    Row {
+        /// The companion's number.
+        companion: usize,
+    },
+    /// One number for each block of 128 x 128 of its last two dimensions.
+    Block {
+        /// The companion's number.
+        companion: usize,
+    },
+    /// It is an fp8 tensor whose scale cannot be told, and why. Asking for its weights is an error; its bytes can be
+    /// read as they are.
+    Unknown(String),
+}
+
+impl Scale {
+    /// The number of the companion, where there is one.
+    pub fn companion(&self) -> Option<usize> {
+        match self {
+            Self::Tensor { companion } | Self::Row { companion } | Self::Block { companion } => Some(*companion),
+            Self::None | Self::Unknown(_) => None,
+        }
+    }
 }
 
 impl Tensor {

@@ -8,8 +8,8 @@ use std::{
 
 use arrow_array::RecordBatch;
 
-use super::{FileEntry, MANIFEST, Manifest, TensorReport, part::WrittenPart, part_reader::read_report, write_table};
-use crate::io::{IoError, Model, QuantizedModel, digest::digest_of};
+use super::{FileEntry, MANIFEST, Manifest, TensorReport, WrittenPart, part_reader::read_report};
+use crate::io::{IoError, Model, QuantizedModel, columns::write_table, digest::digest_of};
 
 /// The file that a run holds a lock on while it writes a folder.
 const LOCK: &str = ".lock";

@@ -4,11 +4,19 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ACTIVATION_PARAMS, EQUALIZATION, OutputFormat};
-use crate::io::{IoError, Model, Part, digest::digest_of};
+use crate::{
+    io::{IoError, atomic_file::write_renamed, digest::digest_of},
+    types::OutputFormat,
+};
 
 /// The name of the manifest in an output folder.
 pub const MANIFEST: &str = "arrow_quant.json";
+
+/// The name of the activation quantizers in an output folder.
+pub const ACTIVATION_PARAMS: &str = "activation_params.parquet";
+
+/// The name of the factors by which an equalized model's channels were multiplied, in an output folder.
+pub const EQUALIZATION: &str = "equalization.parquet";
 
 /// The option that has the digest of what equalization makes of the tensors.
 pub const EQUALIZATION_DIGEST: &str = "equalization";
@@ -17,7 +25,7 @@ pub const EQUALIZATION_DIGEST: &str = "equalization";
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The layout of an equalized model whose inputs are to be scaled: as [`FORMAT_VERSION`], but what is decoded must be
-/// multiplied by the `input_scale` of [`EQUALIZATION`](super::EQUALIZATION), so that a reader that does not know of it must
+/// multiplied by the `input_scale` of [`EQUALIZATION`], so that a reader that does not know of it must
 /// refuse. Where all factors are folded the layout is the plain one.
 pub const EQUALIZED_VERSION: u32 = 2;
 
@@ -127,45 +135,6 @@ impl PartEntry {
 }
 
 impl Manifest {
-    /// The manifest of a run that begins.
-    pub fn new(
-        model: &Model,
-        parts: &[Part],
-        output_format: OutputFormat,
-        options: BTreeMap<String, serde_json::Value>,
-        sql: String,
-    ) -> Self {
-        let sources = model.files().iter().map(|file| Source {
-            name: file.name.clone(),
-            bytes: file.bytes as u64,
-            source_digest: file.source_digest.clone(),
-        });
-        let tensors = model.tensors().iter().map(|tensor| TensorEntry {
-            name: tensor.name.clone(),
-            dtype: model.dtype_name(tensor).to_owned(),
-            shape: tensor.shape.clone(),
-            bytes: None,
-        });
-        let parts = parts.iter().enumerate().map(|(number, part)| PartEntry {
-            file: part_file(number, output_format),
-            rows: part.runs.iter().map(|run| (run.tensor, run.rows.start, run.rows.end)).collect(),
-            bytes: None,
-            digest: None,
-        });
-        Self {
-            format_version: FORMAT_VERSION,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            complete: false,
-            output_format,
-            options,
-            sql,
-            sources: sources.collect(),
-            tensors: tensors.collect(),
-            parts: parts.collect(),
-            files: Vec::new(),
-        }
-    }
-
     /// Reads the manifest of a folder.
     ///
     /// # Errors
@@ -229,7 +198,7 @@ impl Manifest {
         let path = folder.join(MANIFEST);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| IoError::file(&path, format!("cannot be written: {error}")))?;
-        super::write_renamed(&path, text.as_bytes())
+        write_renamed(&path, text.as_bytes())
     }
 
     /// What differs in a run that wants to go on with this folder; none: it may.

@@ -20,22 +20,21 @@ use parquet::{
 };
 
 use super::{
-    ErrorSums, Manifest, OutputFormat, TensorReport, Unsettled,
+    ErrorSums, Manifest, Unsettled, WrittenPart,
     content::Contents,
     row_group::{ROW_GROUP_BYTES, RowGroups, conform, stored_bytes},
     row_order::RowOrder,
+    tensor_report::{REPORT_KEY, TensorReport},
     unsettled::Place,
 };
 use crate::{
     io::{IoError, digest::Digesting},
     types::{
+        OutputFormat,
         output::output_schema,
         weights::{CHANNEL, NAME},
     },
 };
-
-/// The key in a part's footer under which its [`TensorReport`]s stand, as JSON.
-pub(super) const REPORT_KEY: &str = "arrow_quant.report";
 
 /// A part being written. Dropped before [`Self::finish`], it leaves a file whose name ends in `.tmp`.
 pub struct PartWriter {
@@ -47,17 +46,6 @@ pub struct PartWriter {
     order: RowOrder,
     reports: Vec<TensorReport>,
     contents: Contents,
-}
-
-/// A finished part.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WrittenPart {
-    /// The length of its file.
-    pub bytes: u64,
-    /// The digest of its file, in hex.
-    pub digest: String,
-    /// What it says of each tensor that it holds rows of.
-    pub reports: Vec<TensorReport>,
 }
 
 enum Sink {

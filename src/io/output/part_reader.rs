@@ -13,8 +13,14 @@ use parquet::arrow::{
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
 
-use super::{OutputFormat, PartEntry, TensorReport, part::REPORT_KEY, row_files::read_marker};
-use crate::{io::IoError, types::output::output_schema};
+use super::{
+    PartEntry,
+    tensor_report::{REPORT_KEY, TensorReport},
+};
+use crate::{
+    io::IoError,
+    types::{OutputFormat, output::output_schema},
+};
 
 /// Stored bytes of a batch, about.
 const BATCH_BYTES: u64 = 2 << 20;
@@ -160,4 +166,11 @@ fn read_footer(path: &Path, format: OutputFormat) -> Result<Vec<TensorReport>, I
     let json = json.ok_or_else(|| IoError::file(path, format!("is not a part: its footer has no {REPORT_KEY}")))?;
     serde_json::from_str(&json)
         .map_err(|error| IoError::file(path, format!("is not a part: {REPORT_KEY} of its footer: {error}")))
+}
+
+/// What a marker says of the tensors of its part.
+fn read_marker(path: &Path) -> Result<Vec<TensorReport>, IoError> {
+    let text = std::fs::read(path).map_err(IoError::system("read", path))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| IoError::file(path, format!("does not say what was written: {error}")))
 }

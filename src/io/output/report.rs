@@ -1,128 +1,17 @@
 //! The report: what each tensor lost and what it takes, added up over parts.
 
-use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
-use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
-    cast::AsArray,
-    types::{Float64Type, Int64Type},
-};
-use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
-use serde::{Deserialize, Serialize};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
 
+use super::{ErrorSums, TensorReport};
 use crate::{
-    io::{Choice, IoError, Model, Tensor, model::shapes},
-    kernels::error_stats::ErrorStats,
-    types::{
-        Block, QuantizeOptions,
-        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
-        report::report_schema,
-    },
+    io::{Choice, IoError, Model, Tensor, columns::write_table, model::shapes},
+    types::{Block, QuantizeOptions, report::report_schema},
 };
 
 /// The name of the report in an output folder.
 pub const REPORT: &str = "report.parquet";
-
-/// Sums over the weights of a tensor, `a` the original and `b` what its quantized form decodes to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ErrorSums {
-    /// The sum of `a * b`.
-    pub dot: f64,
-    /// The sum of `a^2`.
-    pub a2: f64,
-    /// The sum of `b^2`.
-    pub b2: f64,
-    /// The sum of `(a - b)^2`.
-    pub err2: f64,
-    /// The largest `|a - b|`.
-    pub max_abs: f64,
-    /// The number of weights.
-    pub n: u64,
-}
-
-impl From<ErrorStats> for ErrorSums {
-    fn from(ErrorStats { dot, a2, b2, err2, max_abs, n }: ErrorStats) -> Self {
-        Self { dot, a2, b2, err2, max_abs, n }
-    }
-}
-
-impl From<ErrorSums> for ErrorStats {
-    fn from(ErrorSums { dot, a2, b2, err2, max_abs, n }: ErrorSums) -> Self {
-        Self { dot, a2, b2, err2, max_abs, n }
-    }
-}
-
-impl ErrorSums {
-    /// The sums of both together.
-    #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        ErrorStats::from(self).merge(other.into()).into()
-    }
-
-    /// The sums and those of some rows of an array of `error_stats`, one after the other.
-    ///
-    /// # Errors
-    /// It is no such array.
-    pub fn add_rows(self, errors: &dyn Array, rows: Range<usize>) -> Result<Self, String> {
-        let errors = errors.as_struct_opt().ok_or("the errors are no structs")?;
-        let column = |name: &str| errors.column_by_name(name).ok_or_else(|| format!("the errors have no field {name}"));
-        let field = |name: &str| {
-            let values = column(name)?.as_primitive_opt::<Float64Type>();
-            values.map(|values| values.values().as_ref()).ok_or_else(|| format!("the field {name} is no Float64"))
-        };
-        let fields: [&[f64]; 5] = [field(DOT)?, field(A2)?, field(B2)?, field(ERR2)?, field(MAX_ABS)?];
-        let n = column(N)?.as_primitive_opt::<Int64Type>().ok_or("the field n is no Int64")?.values();
-        Ok(rows.fold(self, |sum, row| {
-            let [dot, a2, b2, err2, max_abs] = fields.map(|values| values[row]);
-            sum.merge(Self { dot, a2, b2, err2, max_abs, n: n[row] as u64 })
-        }))
-    }
-
-    /// Whether every bit is the same.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let bits = |sums: &Self| [sums.dot, sums.a2, sums.b2, sums.err2, sums.max_abs].map(f64::to_bits);
-        bits(self) == bits(other) && self.n == other.n
-    }
-
-    /// The measures of the sums: see [`ErrorStats`].
-    pub fn stats(&self) -> ErrorStats {
-        (*self).into()
-    }
-}
-
-/// What a part, or all parts together, say of one tensor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TensorReport {
-    /// Its name.
-    pub name: String,
-    /// Its rows.
-    pub rows: u64,
-    /// The bytes that they take.
-    pub bytes_out: u64,
-    /// What they lost; none where they are carried.
-    pub errors: Option<ErrorSums>,
-    /// The digest of what they hold, in a part of its own file.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub content: String,
-}
-
-impl TensorReport {
-    pub(super) fn new(name: String, bytes: usize) -> Self {
-        Self { name, rows: 1, bytes_out: bytes as u64, errors: None, content: String::new() }
-    }
-
-    /// Rows that take no bytes yet.
-    pub(super) fn empty(name: String, rows: usize) -> Self {
-        Self { name, rows: rows as u64, bytes_out: 0, errors: None, content: String::new() }
-    }
-
-    pub(super) fn add(&mut self, bytes: usize) {
-        self.rows += 1;
-        self.bytes_out += bytes as u64;
-    }
-}
 
 /// Adds up the reports of all parts, given in the order of the parts, into one for each tensor of the model in its order.
 ///
@@ -253,27 +142,9 @@ pub fn write_report(folder: &Path, report: &RecordBatch) -> Result<(), IoError> 
     write_table(folder, REPORT, report)
 }
 
-/// Writes a small table to a folder, as Parquet.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_table(folder: &Path, name: &str, table: &RecordBatch) -> Result<(), IoError> {
-    let path = folder.join(name);
-    let properties = WriterProperties::builder()
-        .set_created_by(concat!("arrow-quant ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let mut bytes = Vec::new();
-    let write = || {
-        let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties))?;
-        writer.write(table)?;
-        writer.close()
-    };
-    write().map_err(IoError::parquet(&path))?;
-    super::write_renamed(&path, &bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use arrow_array::{Array, cast::AsArray, types::Float64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
@@ -331,15 +202,5 @@ mod tests {
         let parts = [report("a.weight", 1, 8, None)];
         let message = merge(&model, &parts).unwrap_err().to_string();
         assert!(message.ends_with("tensor 'a.weight': the parts hold 1 of its 2 rows"), "{message}");
-    }
-
-    #[test]
-    fn error_sums_read_back_as_written() {
-        for value in [0.1, 1.0 / 3.0, 1e-310, f64::MAX, 5e-324, 123_456_789.123_456_78] {
-            let sums =
-                ErrorSums { dot: -value, a2: value, b2: value * 0.7, err2: value / 3.0, max_abs: value, n: u64::MAX };
-            let json = serde_json::to_string(&sums).unwrap();
-            assert_eq!(serde_json::from_str::<ErrorSums>(&json).unwrap(), sums, "{json}");
-        }
     }
 }

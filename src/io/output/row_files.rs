@@ -11,11 +11,11 @@ use arrow_array::{Array, BinaryArray, RecordBatch, StringViewArray, cast::AsArra
 
 use super::{
     ErrorSums, FileEntry, Manifest, TensorReport, Unsettled, WrittenPart, row_order::RowOrder, unsettled::Place,
-    write_renamed,
 };
 use crate::{
     io::{
         IoError,
+        atomic_file::write_renamed,
         digest::Digest,
         export::Layout,
         piece::{Order, Piece},
@@ -29,9 +29,9 @@ pub const ENCODED: &str = "encoded";
 /// The files of a layout in the making: each has its full length from the start and a name that ends in `.tmp`.
 #[derive(Debug)]
 pub struct RowFiles<'a> {
-    pub(super) layout: &'a Layout,
-    pub(super) folder: PathBuf,
-    pub(super) files: Vec<File>,
+    layout: &'a Layout,
+    folder: PathBuf,
+    files: Vec<File>,
 }
 
 impl<'a> RowFiles<'a> {
@@ -240,18 +240,11 @@ impl<'f> RowWriter<'f> {
             .map_err(|error| IoError::file(&self.marker, format!("cannot be written: {error}")))?;
         let digest = Digest::default().update(&text).hex();
         let written = WrittenPart { bytes: text.len() as u64, digest, reports: self.reports };
-        Ok(Unsettled { place: Place::Rows { files: self.files, touched, marker: self.marker, text }, written })
+        let RowFiles { layout, folder, files } = self.files;
+        let files = touched.into_iter().map(|file| (&files[file], temporary(folder, &layout.files[file].name)));
+        let place = Place::Rows { files: files.collect(), marker: self.marker, text };
+        Ok(Unsettled { place, written })
     }
-}
-
-/// What a marker says of the tensors of its part.
-///
-/// # Errors
-/// It is missing, or no marker.
-pub(super) fn read_marker(path: &Path) -> Result<Vec<TensorReport>, IoError> {
-    let text = fs::read(path).map_err(IoError::system("read", path))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| IoError::file(path, format!("does not say what was written: {error}")))
 }
 
 fn columns(
@@ -267,7 +260,7 @@ fn columns(
 }
 
 /// What a file is called until every row is in it.
-pub(super) fn temporary(folder: &Path, name: &str) -> PathBuf {
+fn temporary(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.tmp"))
 }
 

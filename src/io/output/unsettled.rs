@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    OutputFormat, PartReader, RowFiles, TensorReport, WrittenPart, content::Contents, row_files::temporary,
-    write_renamed,
+use super::{PartReader, TensorReport, content::Contents};
+use crate::{
+    io::{IoError, atomic_file::write_renamed},
+    types::{OutputFormat, output::output_schema},
 };
-use crate::{io::IoError, types::output::output_schema};
 
 /// A part that has no name yet. Dropped before [`Self::settle`], it is not there.
 #[must_use]
@@ -24,8 +24,19 @@ pub struct Unsettled<'f> {
 pub(super) enum Place<'f> {
     /// In a file of their own.
     Part { file: File, temporary: PathBuf, path: PathBuf, format: OutputFormat },
-    /// In some of the files of a layout, by number; then a marker says so.
-    Rows { files: &'f RowFiles<'f>, touched: Vec<usize>, marker: PathBuf, text: Vec<u8> },
+    /// In files of a layout, which others write to as well; then a marker says so.
+    Rows { files: Vec<(&'f File, PathBuf)>, marker: PathBuf, text: Vec<u8> },
+}
+
+/// A finished part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenPart {
+    /// The length of its file.
+    pub bytes: u64,
+    /// The digest of its file, in hex.
+    pub digest: String,
+    /// What it says of each tensor that it holds rows of.
+    pub reports: Vec<TensorReport>,
 }
 
 impl Unsettled<'_> {
@@ -51,10 +62,9 @@ impl Unsettled<'_> {
                 file.sync_all().map_err(IoError::system("write", &temporary))?;
                 std::fs::rename(&temporary, &path).map_err(IoError::system("rename into place", &path))?;
             }
-            Place::Rows { files, touched, marker, text } => {
-                for file in touched {
-                    let path = temporary(&files.folder, &files.layout.files[file].name);
-                    files.files[file].sync_data().map_err(IoError::system("write", &path))?;
+            Place::Rows { files, marker, text } => {
+                for (file, path) in files {
+                    file.sync_data().map_err(IoError::system("write", &path))?;
                 }
                 write_renamed(&marker, &text)?;
             }

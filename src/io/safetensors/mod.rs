@@ -2,5 +2,6 @@
 
 pub mod header;
 pub(in crate::io) mod json;
+pub mod writer;
 
 pub use header::{Entry, Header};

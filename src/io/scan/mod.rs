@@ -3,6 +3,7 @@
 mod batch;
 mod part;
 mod pool;
+mod stored;
 mod widen;
 
 use std::{ops::Range, sync::Arc};

@@ -1,6 +1,6 @@
 //! Rows as stored to f32, times the scale of an fp8 tensor.
 
-use super::{Run, batch::copy_rows};
+use super::{Run, stored::copy_rows};
 use crate::{
     compute::decode_row,
     io::{

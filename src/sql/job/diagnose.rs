@@ -6,12 +6,12 @@ use datafusion::common::DataFusionError;
 use super::{JobError, PlannedJob};
 use crate::{
     compute::{ComputeError, encode_as, error_stats, fits_blocks},
-    io::{Equalization, IoError, OutputFormat, Part, dtype::float_of},
+    io::{Equalization, IoError, Part, dtype::float_of},
     sql::{
         error::{innermost, message},
         refused::Refused,
     },
-    types::{Block, Encoding, Float},
+    types::{Block, Encoding, Float, OutputFormat},
 };
 
 /// The error itself, or one that names the place: where a tensor of the part that is quantized, equalized or stored as

@@ -7,13 +7,14 @@ use arrow_array::RecordBatch;
 use super::{CheckedActivations, EqualizedInputs, Job, JobError};
 use crate::{
     io::{
-        Choice, Equalization, Export, Model, OutputFormat, Part,
+        Choice, Equalization, Export, Model, Part,
         choice::{Goals, Width, choices_batch, widths_batch},
+        export,
         hessians::Factors,
         piece::Piece,
         scan::part_bytes,
     },
-    types::Float,
+    types::{Float, OutputFormat},
 };
 
 /// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
@@ -44,7 +45,7 @@ impl Job {
         let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
         let model = model.decoded(self.target.format == OutputFormat::Gguf);
         let mut choices = self.rules.choose(&model)?;
-        let export = Export::plan(&model, &mut choices, &self.target)?;
+        let export = export::plan(&model, &mut choices, &self.target)?;
         let parts = model.parts_of(
             None,
             part_bytes(model.total_bytes()),

@@ -36,8 +36,8 @@ use crate::{
         equalization::{Change, Channels, SOURCE_CHANNELS},
         memory::peak_resident,
         output::{
-            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, Manifest, PartWriter, RowFiles,
-            RowWriter, Totals, Unsettled, WrittenPart, merge, read_back, report_batch, totals, write_report,
+            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, PartWriter, RowFiles, RowWriter,
+            Totals, Unsettled, WrittenPart, merge, new_manifest, read_back, report_batch, totals, write_report,
         },
     },
     sql::{Session, recipes, tables::WeightsTable},
@@ -204,7 +204,7 @@ impl PlannedJob {
         if let Some(equalization) = equalization {
             options.insert(EQUALIZATION_DIGEST.into(), equalization.digest().into());
         }
-        let mut manifest = Manifest::new(&self.model, &self.parts, self.job.target.format, options, sql);
+        let mut manifest = new_manifest(&self.model, &self.parts, self.job.target.format, options, sql);
         if let Some(equalization) = equalization {
             for (number, entry) in manifest.tensors.iter_mut().enumerate() {
                 if let Some(stored) = self.stored_as(equalization, number) {

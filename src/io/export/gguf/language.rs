@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    ARCHITECTURE, GgufOptions,
+    GgufOptions,
     family::{Family, HEADS, KEY_HEADS, SIZES, dealt},
     tokenizer,
 };
 use crate::io::{
     IoError, Model, Tensor,
-    gguf::{Pair, Value},
+    gguf::{Pair, Value, writer::ARCHITECTURE},
     piece::Order,
 };
 

@@ -13,14 +13,14 @@ pub use options::{GgufOptions, Misfit};
 
 use language::Language;
 
-use super::{Export, Layout, PlannedFile, TensorExport, leave_out_applied_scales};
+use super::{Export, Layout, PlannedFile, TensorExport, export::leave_out_applied_scales};
 use crate::{
     io::{
         Choice, Dtype, IoError, Model, Tensor,
         dtype::{dtype_of, float_of},
         gguf::{
-            Element, MAX_RANK, Pair, Value,
-            writer::{NewEntry, lay_out},
+            Element, Pair, Value,
+            writer::{ARCHITECTURE, NewEntry, check, kinds, lay_out},
         },
         model::Storage,
         piece::{Order, Piece},
@@ -30,12 +30,6 @@ use crate::{
 
 /// The name of the file.
 const FILE: &str = "model.gguf";
-
-/// The key of what loaders take a model for.
-const ARCHITECTURE: &str = "general.architecture";
-
-/// The longest name of a tensor: llama.cpp reads up to 63 bytes, the loaders of diffusion models up to this.
-const MOST_NAME: usize = 127;
 
 /// Plans the file.
 ///
@@ -177,20 +171,6 @@ fn stored(tensor: &Tensor) -> Option<Element> {
     }
 }
 
-/// Whether the format has such a tensor, of a rank.
-pub(super) fn check(name: &str, element: Element, rank: usize) -> Result<(), String> {
-    if element.number().is_none() {
-        return Err(format!("is {}, which GGUF has no type for", element.name()));
-    }
-    if rank > MAX_RANK {
-        return Err(format!("has {rank} dimensions; GGUF has at most {MAX_RANK}"));
-    }
-    if name.len() > MOST_NAME {
-        return Err(format!("has a name of {} bytes; readers of GGUF take at most {MOST_NAME}", name.len()));
-    }
-    Ok(())
-}
-
 /// The pairs: those of a GGUF source or of a language model, and what is said of every file.
 fn pairs(
     model: &Model,
@@ -212,48 +192,4 @@ fn pairs(
     }
     pairs.extend(kinds(entries));
     Ok(pairs)
-}
-
-/// What is said of a file that holds these tensors and comes from no model.
-pub(super) fn pairs_of(architecture: Option<&str>, entries: &[NewEntry]) -> Vec<Pair> {
-    let value = architecture.map(|name| Value::String(name.to_owned()));
-    let architecture = value.map(|value| Pair { key: ARCHITECTURE.to_owned(), value });
-    architecture.into_iter().chain(kinds(entries)).collect()
-}
-
-/// What is said of the types of the tensors.
-fn kinds(entries: &[NewEntry]) -> Vec<Pair> {
-    let pair = |key: &str, number| Pair { key: format!("general.{key}"), value: Value::U32(number) };
-    let in_blocks = entries.iter().any(|entry| matches!(entry.element, Element::Block(_)));
-    let version = in_blocks.then(|| pair("quantization_version", 2));
-    version.into_iter().chain(file_type(entries).map(|number| pair("file_type", number))).collect()
-}
-
-/// `general.file_type`: the number of the type that most elements have.
-fn file_type(entries: &[NewEntry]) -> Option<u32> {
-    let elements = |of: Element| -> usize {
-        entries.iter().filter(|entry| entry.element == of).map(|entry| entry.shape.iter().product::<usize>()).sum()
-    };
-    let most = entries.iter().map(|entry| entry.element).max_by_key(|element| elements(*element))?;
-    match most {
-        Element::Plain(dtype) => match dtype {
-            Dtype::F32 => Some(0),
-            Dtype::F16 => Some(1),
-            Dtype::BF16 => Some(32),
-            _ => None,
-        },
-        Element::Block(block) => Some(match block {
-            Block::Q4_0 => 2,
-            Block::Q4_1 => 3,
-            Block::Q8_0 => 7,
-            Block::Q5_0 => 8,
-            Block::Q5_1 => 9,
-            Block::Q2_K => 10,
-            // The small mixtures: those that are of one type but for a few tensors.
-            Block::Q3_K => 11,
-            Block::Q4_K => 14,
-            Block::Q5_K => 16,
-            Block::Q6_K => 18,
-        }),
-    }
 }

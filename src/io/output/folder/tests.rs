@@ -3,12 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::*;
-use crate::io::{
-    Model, Part,
-    output::{
-        OutputFormat, PartWriter,
-        part::tests::{manifest, model, output},
+use crate::{
+    io::{
+        Model, Part,
+        output::{
+            PartWriter,
+            part::tests::{manifest, model, output},
+        },
     },
+    types::OutputFormat,
 };
 
 struct Run {

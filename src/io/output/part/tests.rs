@@ -13,7 +13,7 @@ use crate::{
     io::{
         Dtype, Model, Rules, Scan,
         model::tests::write,
-        output::{PartReader, read_back, read_report},
+        output::{PartReader, new_manifest, read_back, read_report},
     },
     types::{
         Bits, QuantizeOptions,
@@ -72,7 +72,7 @@ fn rows(model: &Model, choices: &[crate::io::Choice], batch: &RecordBatch) -> Ve
 }
 
 pub(in crate::io) fn manifest(model: &Model, parts: &[crate::io::Part], format: OutputFormat) -> Manifest {
-    Manifest::new(model, parts, format, std::collections::BTreeMap::default(), "SELECT 1".to_owned())
+    new_manifest(model, parts, format, std::collections::BTreeMap::default(), "SELECT 1".to_owned())
 }
 
 pub(in crate::io) fn sums(part: &[RecordBatch]) -> HashMap<String, ErrorSums> {
