@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         batch: bool
         resume: bool
         overwrite: bool
+        force: bool
         no_check: bool
         format: str
         dtype: str | None
@@ -95,6 +96,7 @@ def quantize_model(
     batch: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    force: bool = False,
     dry_run: bool = False,
     no_check: bool = False,
     format: str = "parquet",
@@ -137,7 +139,8 @@ def quantize_model(
         memory_limit: resident memory to stay below, in bytes or as "800MB".
         batch: read the whole model to memory first.
         resume: go on with an interrupted run.
-        overwrite: replace the folder, or the rest of an interrupted run.
+        overwrite: replace the folder, or the rest of an interrupted run, unless it holds files that no run wrote.
+        force: with `overwrite`, replace the folder with all that is in it. What the run reads is never replaced.
         dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.
         no_check: do not read the output back to compare it with what was meant.
         format: what the weights are written as: 'parquet' or 'arrow', or for other programs 'safetensors',
@@ -194,6 +197,7 @@ def quantize_model(
         batch=batch,
         resume=resume,
         overwrite=overwrite,
+        force=force,
         dry_run=dry_run,
         no_check=no_check,
         format=format,

@@ -19,7 +19,7 @@ use crate::{
 pub struct Arguments {
     /// Activations that calibration wrote (Parquet): make a quantizer for the input of each quantized layer
     #[arg(long, value_name = "FILE")]
-    activations: Option<PathBuf>,
+    pub activations: Option<PathBuf>,
     /// Groups of timesteps with a quantizer of their own; 1: the same for all [default: 8, or the profile's]
     #[arg(long, value_name = "N", requires = "activations", value_parser = clap::value_parser!(u32).range(1..))]
     time_groups: Option<u32>,

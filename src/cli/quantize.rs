@@ -11,7 +11,7 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{CliError, activations, format, goals, options, progress::Reporter, table};
 use crate::{
-    io::{Equalization, Existing, OutputFolder, Rules, output::REPORT},
+    io::{Equalization, Existing, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -60,9 +60,12 @@ pub struct Arguments {
     /// Go on with an interrupted run
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
-    /// Replace the output folder, or the rest of an interrupted run
+    /// Replace the output folder, or the rest of an interrupted run, unless it holds files that no run wrote
     #[arg(long)]
     overwrite: bool,
+    /// With --overwrite: replace the output folder with all that is in it
+    #[arg(long, requires = "overwrite")]
+    force: bool,
     /// Say what would happen to each tensor and write nothing; weights are read only where bits are chosen by measurement
     #[arg(long, conflicts_with_all = ["resume", "overwrite", "report"])]
     pub(super) dry_run: bool,
@@ -160,9 +163,10 @@ pub(super) fn destination(arguments: &Arguments) -> Result<Destination, CliError
     };
     Ok(Destination {
         output: output.clone(),
-        existing: match (arguments.resume, arguments.overwrite) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
+        existing: match (arguments.resume, arguments.overwrite, arguments.force) {
+            (true, ..) => Existing::Resume,
+            (_, true, false) => Existing::Overwrite,
+            (_, true, true) => Existing::Force,
             _ => Existing::Refuse,
         },
         check: !arguments.no_check,
@@ -179,13 +183,13 @@ pub(super) fn plan(
     cancel: &Cancel,
 ) -> Result<PlannedJob, CliError> {
     arguments.check()?;
-    if !arguments.dry_run {
-        // Bits may be chosen by measuring the whole model: what is in the way is said before.
-        let destination = destination(arguments)?;
-        OutputFolder::check_target(&destination.output, destination.existing)?;
-    }
     let goals = arguments.goals.goals();
     let planned = job(arguments, model)?.plan()?;
+    if !arguments.dry_run {
+        // Bits may be chosen by measuring the whole model: what is in the way is said before.
+        let others = arguments.hessians.iter().chain(&arguments.activations.activations).cloned();
+        planned.check_target(&destination(arguments)?, others)?;
+    }
     let mut planned = planned.reach(goals, arguments.threads(), arguments.memory_limit, progress, cancel)?;
     if let Some(file) = &arguments.hessians {
         planned = planned.with_hessians(file, arguments.threads())?;

@@ -61,7 +61,7 @@ impl Place {
     }
 
     /// Names of everything in the folder, sorted.
-    pub fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -265,6 +265,46 @@ fn an_output_that_is_there_is_refused_unless_it_may_be_replaced() {
     succeed(&["quantize", &model, "--output", &out, "--bits", "8", "--overwrite"]);
     assert_ne!(contents(&place.path("out")), two);
     assert_eq!(place.names(), ["model.safetensors", "out"]);
+}
+
+#[test]
+fn what_a_run_reads_and_what_no_run_wrote_outlive_an_overwrite() {
+    let place = Place::with_small_model();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    fs::write(place.path("config.json"), "{}").unwrap();
+    succeed(&["quantize", &model, "--output", &out, "--target-bpw", "4"]);
+    fs::create_dir(place.path("out/source")).unwrap();
+    fs::copy(&model, place.path("out/source/model.safetensors")).unwrap();
+    fs::copy(&model, place.path("out/hessians.parquet")).unwrap();
+    let before = contents(&place.path("out"));
+    let [folder, file, hessians] = ["out/source", "out/source/model.safetensors", "out/hessians.parquet"];
+    let (folder, file, hessians) = (place.text(folder), place.text(file), place.text(hessians));
+    for (source, more) in [
+        (&out, &[][..]),
+        (&folder, &[]),
+        (&file, &[]),
+        (&model, &["--hessians", &hessians]),
+        (&model, &["--activations", &hessians]),
+    ] {
+        for replace in [&["--overwrite"][..], &["--overwrite", "--force"]] {
+            let arguments = [&["quantize", source, "--output", &out], more, replace].concat();
+            let error = fail(1, &arguments);
+            assert!(error.contains("lies in it and is read; give another output"), "{arguments:?}: {error}");
+        }
+    }
+    let arguments = ["quantize", &model, "--output", &out, "--overwrite"];
+    let error = fail(1, &arguments);
+    assert!(error.contains("holds 2 entries that no run wrote, such as 'hessians.parquet'"), "{error}");
+    assert_eq!(contents(&place.path("out")), before);
+    assert!(fail(2, &["quantize", &model, "--output", &out, "--force"]).contains("--overwrite"));
+    succeed(&[&arguments[..], &["--force"]].concat());
+    assert!(!place.path("out/hessians.parquet").exists());
+    // All that a run writes is known as such, and read.
+    succeed(&[&arguments[..], &["--target-bpw", "4"]].concat());
+    assert!(place.path("out/widths.parquet").exists());
+    succeed(&["inspect", &out]);
+    succeed(&arguments);
+    assert_eq!(place.names(), ["config.json", "model.safetensors", "out"]);
 }
 
 #[test]

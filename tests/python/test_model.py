@@ -164,6 +164,19 @@ def test_what_is_wrong_is_named(digits_dit, tmp_path, options, exception, messag
     assert message in str(raised.value)
 
 
+def test_what_no_run_wrote_is_replaced_by_force_alone(digits_dit, tmp_path):
+    out = tmp_path / "out"
+    arrow_quant.quantize_model(digits_dit, out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(arrow_quant.FileError, match="1 entry that no run wrote: 'notes.txt'"):
+        arrow_quant.quantize_model(digits_dit, out, overwrite=True)
+    with pytest.raises(arrow_quant.FileError, match="is read; give another output"):
+        arrow_quant.quantize_model(out, out, overwrite=True, force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    arrow_quant.quantize_model(digits_dit, out, overwrite=True, force=True)
+    assert not (out / "notes.txt").exists()
+
+
 def test_a_model_that_is_not_there_is_a_file_error(tmp_path):
     with pytest.raises(arrow_quant.FileError, match="missing"):
         arrow_quant.quantize_model(tmp_path / "missing", tmp_path / "out")

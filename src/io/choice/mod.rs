@@ -8,7 +8,7 @@ mod width;
 
 pub use goals::{Budget, Goals};
 pub use table::{choices_batch, choices_schema, option_columns, option_fields};
-pub use width::{WIDTHS, Width, candidates_batch, widths_batch, widths_schema};
+pub use width::{Width, candidates_batch, widths_batch, widths_schema};
 
 use std::collections::BTreeMap;
 

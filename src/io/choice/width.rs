@@ -11,9 +11,6 @@ use crate::{
     types::QuantizeOptions,
 };
 
-/// The name of the table in an output folder.
-pub const WIDTHS: &str = "widths.parquet";
-
 /// What a tensor takes and loses when it is quantized in one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Width {

@@ -50,7 +50,7 @@ fn exported(options: QuantizeOptions, part_bytes: u64) -> (tempfile::TempDir, Pa
     let target = Target::from(OutputFormat::CompressedTensors);
     let export = plan(&model, &mut choices, &target).unwrap().unwrap();
     let parts = model.parts_of(None, part_bytes, Piece::ROWS_TOGETHER);
-    let manifest = new_manifest(&model, &parts, target.format, BTreeMap::new(), String::new());
+    let manifest = new_manifest(&model, &parts, target.format, BTreeMap::new(), String::new(), Vec::new());
     let folder = place.path().join("out");
     fs::create_dir_all(folder.join("weights")).unwrap();
     let files = RowFiles::create(&folder, &export.layout, false).unwrap();

@@ -162,7 +162,8 @@ pub fn config_files(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(paths.filter(|path| path.is_file()).collect())
 }
 
-fn is_config(name: &str) -> bool {
+/// Tells by its name whether a file goes along with the weights.
+pub fn is_config(name: &str) -> bool {
     const NAMES: [&str; 8] = [
         "added_tokens.json",
         "chat_template.json",

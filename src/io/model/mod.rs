@@ -19,6 +19,7 @@ use std::{
 use arrow_buffer::Buffer;
 
 pub use discover::CONFIG;
+pub(in crate::io) use discover::is_config;
 pub(in crate::io) use labels::{Labels, shapes};
 pub(in crate::io) use scale::blocks_of_row;
 pub use tensor::{Scale, Storage, Tensor};

@@ -8,11 +8,13 @@ use std::{
 
 use arrow_array::RecordBatch;
 
-use super::{FileEntry, MANIFEST, Manifest, TensorReport, WrittenPart, part_reader::read_report};
+use super::{
+    FileEntry, MANIFEST, Manifest, TensorReport, WrittenPart,
+    entries::{Entries, LOCK},
+    part_reader::read_report,
+    reads::check_reads,
+};
 use crate::io::{IoError, Model, QuantizedModel, columns::write_table, digest::digest_of};
-
-/// The file that a run holds a lock on while it writes a folder.
-const LOCK: &str = ".lock";
 
 /// What names of files end in that an output holds: a folder of such a name would be taken for one.
 const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
@@ -24,8 +26,17 @@ pub enum Existing {
     Refuse,
     /// Go on with the unfinished run. It is an error if that had other options or sources; without one, begin.
     Resume,
-    /// Begin anew; what is there is replaced when the new output is complete. Only output folders are replaced.
+    /// Begin anew; what is there is replaced when the new output is complete. Only output folders are replaced, and only
+    /// those that hold nothing but what a run wrote.
     Overwrite,
+    /// As [`Self::Overwrite`], and what else the output folder holds goes too.
+    Force,
+}
+
+impl Existing {
+    const fn replaces(self) -> bool {
+        matches!(self, Self::Overwrite | Self::Force)
+    }
 }
 
 /// An output folder in the making.
@@ -33,7 +44,7 @@ pub enum Existing {
 pub struct OutputFolder {
     target: PathBuf,
     partial: PathBuf,
-    overwrite: bool,
+    existing: Existing,
     manifest: Manifest,
     finished: Vec<Option<WrittenPart>>,
     /// Held while the folder is written, so that two runs do not write the same one.
@@ -41,19 +52,24 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Whether an output can go to `target`, as far as what is there tells: before anything is measured or written.
+    /// Checks that an output can go to `target`, as far as what is there tells: before anything is measured or written.
+    /// `reads` are the files and folders that the run reads.
     ///
     /// # Errors
-    /// The target exists (unless it is to be overwritten), is called like a file, or an unfinished run is in the way.
-    pub fn check_target(target: &Path, existing: Existing) -> Result<(), IoError> {
+    /// The target exists (unless it is to be overwritten, and holds nothing else than a run wrote), is called like a file, or
+    /// an unfinished run is in the way; or the run reads what would be replaced.
+    pub fn check_target(target: &Path, existing: Existing, reads: &[PathBuf]) -> Result<(), IoError> {
         let refuse = |path: &Path, problem: &str| Err(IoError::file(path, problem));
         let partial = beside(target, ".partial")?;
+        for folder in [target, &partial, &beside(target, ".replaced")?] {
+            check_reads(folder, reads)?;
+        }
         let began = exists(&partial)?;
         if exists(target)? && !target.is_dir() {
             return refuse(target, "is a file; the output is a folder that holds the weights and what goes with them");
         }
-        if exists(target)? && existing == Existing::Overwrite {
-            check_ours(target)?;
+        if exists(target)? && existing.replaces() {
+            Entries::of(target)?.check(existing == Existing::Force)?;
         } else if exists(target)? {
             let complete = existing == Existing::Resume && !began && Manifest::read(target).is_ok();
             return refuse(
@@ -74,23 +90,25 @@ impl OutputFolder {
             let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
             return refuse(&partial, problem);
         }
+        if began && existing.replaces() {
+            Entries::of(&partial)?.check(existing == Existing::Force)?;
+        }
         Ok(())
     }
 
     /// Begins, or goes on with, the output that a manifest describes: makes the folder `TARGET.partial` and writes the
-    /// manifest into it.
+    /// manifest into it. `reads` are the files and folders that the run reads.
     ///
     /// # Errors
     /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the folder above is missing or not writable.
-    pub fn create(target: &Path, existing: Existing, manifest: Manifest) -> Result<Self, IoError> {
-        Self::check_target(target, existing)?;
+    pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &[PathBuf]) -> Result<Self, IoError> {
+        Self::check_target(target, existing, reads)?;
         let partial = beside(target, ".partial")?;
-        let (overwrite, began) = (existing == Existing::Overwrite, exists(&partial)?);
+        let began = exists(&partial)?;
         let resumes = began && existing == Existing::Resume && exists(&partial.join(MANIFEST))?;
         if began && !resumes {
-            check_ours(&partial)?;
             drop(lock(&partial)?);
-            fs::remove_dir_all(&partial).map_err(IoError::system("remove", &partial))?;
+            remove(&partial, existing == Existing::Force)?;
         }
         if resumes {
             let there = Manifest::read(&partial)?;
@@ -105,7 +123,7 @@ impl OutputFolder {
         let weights = partial.join("weights");
         fs::create_dir_all(&weights).map_err(IoError::system("create", &weights))?;
         let finished = vec![None; manifest.parts.len()];
-        let mut folder = Self { target: target.to_owned(), partial, overwrite, manifest, finished, _lock: lock };
+        let mut folder = Self { target: target.to_owned(), partial, existing, manifest, finished, _lock: lock };
         if resumes {
             folder.find_finished()?;
         }
@@ -193,6 +211,7 @@ impl OutputFolder {
     /// # Errors
     /// It cannot be written.
     pub fn write(&mut self, name: &str, table: &RecordBatch) -> Result<(), IoError> {
+        self.check_name(name)?;
         write_table(&self.partial, name, table)?;
         let (bytes, digest) = digest_of(&self.partial.join(name))?;
         self.manifest.files.push(FileEntry { file: name.to_owned(), bytes, digest });
@@ -205,13 +224,27 @@ impl OutputFolder {
     /// It cannot be read or written.
     pub fn copy(&self, file: &Path) -> Result<(), IoError> {
         let name = file.file_name().ok_or_else(|| IoError::file(file, "is not the path of a file"))?;
+        self.check_name(&name.to_string_lossy())?;
         let to = self.partial.join(name);
         fs::copy(file, &to).map(drop).map_err(IoError::system("copy to", &to))
     }
 
     /// Takes note of the files that the parts were written to, where the format has no parts of its own.
-    pub fn set_files(&mut self, files: Vec<FileEntry>) {
+    ///
+    /// # Errors
+    /// The manifest does not list one.
+    pub fn set_files(&mut self, files: Vec<FileEntry>) -> Result<(), IoError> {
+        files.iter().try_for_each(|entry| self.check_name(&entry.file))?;
         self.manifest.files.extend(files);
+        Ok(())
+    }
+
+    /// Checks that the manifest lists a file, so that it can be told from other people's.
+    fn check_name(&self, name: &str) -> Result<(), IoError> {
+        if self.manifest.names.iter().flatten().any(|listed| listed == name) {
+            return Ok(());
+        }
+        Err(IoError::file(&self.partial.join(name), "is not written: the manifest does not list it"))
     }
 
     /// Completes the manifest with what is known of the parts.
@@ -268,9 +301,13 @@ impl OutputFolder {
         fs::remove_file(&lock).map_err(IoError::system("remove", &lock))?;
         sync(&self.partial)?;
         let old = beside(&self.target, ".replaced")?;
-        let replaces = self.overwrite && exists(&self.target)?;
+        let replaces = self.existing.replaces() && exists(&self.target)?;
+        let force = self.existing == Existing::Force;
         if replaces {
-            remove_ours(&old)?;
+            Entries::of(&self.target)?.check(force)?;
+            if exists(&old)? {
+                remove(&old, force)?;
+            }
             fs::rename(&self.target, &old).map_err(IoError::system("rename", &self.target))?;
         }
         if let Err(error) = fs::rename(&self.partial, &self.target) {
@@ -281,7 +318,7 @@ impl OutputFolder {
             return Err(IoError::system("rename into place", &self.target)(error));
         }
         if replaces {
-            remove_ours(&old)?;
+            remove(&old, force)?;
         }
         if let Some(parent) = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync(parent)?;
@@ -303,21 +340,11 @@ fn exists(path: &Path) -> Result<bool, IoError> {
     Ok(path.is_symlink() || path.try_exists().map_err(IoError::system("look at", path))?)
 }
 
-/// Refuses to remove what is no output folder.
-fn check_ours(path: &Path) -> Result<(), IoError> {
-    let mut entries = fs::read_dir(path).map_err(IoError::system("list", path))?;
-    if !path.is_symlink() && (path.join(MANIFEST).is_file() || entries.next().is_none()) {
-        return Ok(());
-    }
-    Err(IoError::file(path, format!("is not overwritten: it has no {MANIFEST}, so it is no output folder")))
-}
-
-fn remove_ours(path: &Path) -> Result<(), IoError> {
-    if exists(path)? {
-        check_ours(path)?;
-        fs::remove_dir_all(path).map_err(IoError::system("remove", path))?;
-    }
-    Ok(())
+/// Removes an output folder, unless it holds what no run wrote; with `force`, that too.
+fn remove(folder: &Path, force: bool) -> Result<(), IoError> {
+    let entries = Entries::of(folder)?;
+    entries.check(force)?;
+    entries.remove()
 }
 
 /// Locks a folder against other runs until the file is closed.

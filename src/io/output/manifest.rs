@@ -14,6 +14,8 @@ pub const MANIFEST: &str = "arrow_quant.json";
 
 /// The name of the activation quantizers in an output folder.
 pub const ACTIVATION_PARAMS: &str = "activation_params.parquet";
+/// The name of what each tensor takes and loses at each width, in an output folder.
+pub const WIDTHS: &str = "widths.parquet";
 
 /// The name of the factors by which an equalized model's channels were multiplied, in an output folder.
 pub const EQUALIZATION: &str = "equalization.parquet";
@@ -55,6 +57,10 @@ pub struct Manifest {
     /// complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileEntry>,
+    /// The names of all files that the run writes beside the manifest and the parts, sorted. `None` means that the folder is
+    /// one of a version that did not list them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
 }
 
 /// A file beside the parts, or in place of them.
@@ -173,9 +179,12 @@ impl Manifest {
                 return Err(format!("part {number} has rows of no tensor"));
             }
         }
-        let known = [ACTIVATION_PARAMS, EQUALIZATION];
-        let is_name = |file: &str| !file.contains(['/', '\\']) && !file.starts_with('.');
+        let known = [ACTIVATION_PARAMS, EQUALIZATION, WIDTHS];
+        let is_name = |file: &str| !file.is_empty() && !file.contains(['/', '\\']) && !file.starts_with('.');
         let accepted = |file: &str| known.contains(&file) || (!self.output_format.has_parts() && is_name(file));
+        if let Some(other) = self.names.iter().flatten().find(|name| !is_name(name)) {
+            return Err(format!("'{other}' is not the name of a file in the folder"));
+        }
         if let Some(other) = self.files.iter().find(|entry| !accepted(&entry.file)) {
             return Err(format!("the file '{}' is none of {}", other.file, known.join(", ")));
         }
@@ -269,6 +278,7 @@ mod tests {
                 digest: None,
             }],
             files: Vec::new(),
+            names: Some(vec!["report.parquet".into()]),
         }
     }
 
@@ -301,9 +311,10 @@ mod tests {
                 "layout 2 needs the file equalization.parquet",
             ),
             (
-                good.replace("]}]}", "]}],\"files\":[{\"file\":\"../x\",\"bytes\":1,\"digest\":\"\"}]}"),
+                good.replace("]]}],", "]]}],\"files\":[{\"file\":\"../x\",\"bytes\":1,\"digest\":\"\"}],"),
                 "the file '../x' is none of activation_params.parquet, equalization.parquet",
             ),
+            (good.replace("[\"report.parquet\"]", "[\"../x\"]"), "'../x' is not the name of a file in the folder"),
             (good.replace("[[0,0,2]]", "[[1,0,2]]"), "part 0 has rows of no tensor"),
             (good.replace("[[0,0,2]]", "[[0,3,2]]"), "part 0 has rows of no tensor"),
             (good.replace("weights/part-00000", "../../etc/passwd"), "part 0 is in '../../etc/passwd.parquet'"),

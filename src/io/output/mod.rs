@@ -1,12 +1,14 @@
 //! The output folder: parts, manifest and report, written beside and renamed.
 
 mod content;
+mod entries;
 mod error_sums;
 mod folder;
 mod manifest;
 mod new_manifest;
 pub(in crate::io) mod part;
 mod part_reader;
+mod reads;
 mod report;
 mod row_files;
 mod row_group;
@@ -18,7 +20,7 @@ pub use error_sums::ErrorSums;
 pub use folder::{Existing, OutputFolder};
 pub use manifest::{
     ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, FORMAT_VERSION, FileEntry, MANIFEST,
-    Manifest, PartEntry, Source, TensorEntry, part_file,
+    Manifest, PartEntry, Source, TensorEntry, WIDTHS, part_file,
 };
 pub use new_manifest::new_manifest;
 pub use part::PartWriter;

@@ -8,13 +8,14 @@ use crate::{
     types::OutputFormat,
 };
 
-/// The manifest of a run that begins.
+/// Returns the manifest of a run that begins. `names` are those of all files that it will write beside the parts.
 pub fn new_manifest(
     model: &Model,
     parts: &[Part],
     output_format: OutputFormat,
     options: BTreeMap<String, serde_json::Value>,
     sql: String,
+    names: Vec<String>,
 ) -> Manifest {
     let sources = model.files().iter().map(|file| Source {
         name: file.name.clone(),
@@ -44,5 +45,6 @@ pub fn new_manifest(
         tensors: tensors.collect(),
         parts: parts.collect(),
         files: Vec::new(),
+        names: Some(names),
     }
 }

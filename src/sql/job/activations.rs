@@ -31,6 +31,7 @@ impl PlannedJob {
     pub fn with_activations(mut self, options: ActivationOptions) -> Result<Self, JobError> {
         let checked = check_activations(&options.file, &self.model)?;
         let (digest, mean_squares) = (checked.digest, checked.mean_squares);
+        self.reads.push(options.file.clone());
         self.activations = Some(CheckedActivations { options, digest, mean_squares });
         Ok(self)
     }

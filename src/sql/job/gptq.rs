@@ -44,6 +44,7 @@ impl PlannedJob {
             choice.note = if choice.note.is_empty() { note } else { format!("{}; {note}", choice.note) };
         }
         self.factors = Some(factors);
+        self.reads.push(file.to_owned());
         Ok(self)
     }
 

@@ -1,13 +1,13 @@
 //! What a run will do, known from the headers alone.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use arrow_array::RecordBatch;
 
-use super::{CheckedActivations, EqualizedInputs, Job, JobError};
+use super::{CheckedActivations, Destination, EqualizedInputs, Job, JobError};
 use crate::{
     io::{
-        Choice, Equalization, Export, Model, Part,
+        Choice, Equalization, Export, Model, OutputFolder, Part,
         choice::{Goals, Width, choices_batch, widths_batch},
         export,
         hessians::Factors,
@@ -34,6 +34,8 @@ pub struct PlannedJob {
     pub(super) goals: Goals,
     /// What each tensor takes and loses at each width, where goals made it be measured.
     pub(super) widths: Option<Vec<Vec<Width>>>,
+    /// The files and folders that the run reads.
+    pub(super) reads: Vec<PathBuf>,
 }
 
 impl Job {
@@ -51,6 +53,9 @@ impl Job {
             part_bytes(model.total_bytes()),
             if export.is_some() { Piece::ROWS_TOGETHER } else { 1 },
         );
+        let mut reads = vec![self.model.clone(), model.folder().to_owned()];
+        reads.extend(model.files().iter().map(|file| file.path.clone()));
+        reads.extend(model.config_files()?);
         Ok(PlannedJob {
             job: self,
             model: Arc::new(model),
@@ -62,6 +67,7 @@ impl Job {
             export,
             goals: Goals::default(),
             widths: None,
+            reads,
         })
     }
 }
@@ -70,6 +76,20 @@ impl PlannedJob {
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Checks that the output can go where it is to, as far as what is there tells. `others` are files that the run will
+    /// read as well: see [`OutputFolder::check_target`].
+    ///
+    /// # Errors
+    /// Those of [`OutputFolder::check_target`].
+    pub fn check_target(
+        &self,
+        destination: &Destination,
+        others: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<(), JobError> {
+        let reads: Vec<PathBuf> = self.reads.iter().cloned().chain(others).collect();
+        Ok(OutputFolder::check_target(&destination.output, destination.existing, &reads)?)
     }
 
     /// What happens to each tensor, in the order of the model.

@@ -1,7 +1,8 @@
 //! Threads take parts: each part is one partition of the plan, written beside its place and renamed when whole.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,13 +32,13 @@ use crate::{
     compute::DAMPING,
     io::{
         Choice, Equalization, OutputFolder,
-        choice::WIDTHS,
         dtype::float_of,
         equalization::{Change, Channels, SOURCE_CHANNELS},
         memory::peak_resident,
         output::{
-            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, PartWriter, RowFiles, RowWriter,
-            Totals, Unsettled, WrittenPart, merge, new_manifest, read_back, report_batch, totals, write_report,
+            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, PartWriter, REPORT, RowFiles,
+            RowWriter, Totals, Unsettled, WIDTHS, WrittenPart, merge, new_manifest, read_back, report_batch, totals,
+            write_report,
         },
     },
     sql::{Session, recipes, tables::WeightsTable},
@@ -160,7 +161,7 @@ impl PlannedJob {
             folder.write(EQUALIZATION, &equalization.batch(folder.path())?)?;
         }
         if let Some(files) = files {
-            folder.set_files(files.finish()?);
+            folder.set_files(files.finish()?)?;
         }
         folder.complete()?;
         if let Some(export) = &self.export
@@ -204,7 +205,9 @@ impl PlannedJob {
         if let Some(equalization) = equalization {
             options.insert(EQUALIZATION_DIGEST.into(), equalization.digest().into());
         }
-        let mut manifest = new_manifest(&self.model, &self.parts, self.job.target.format, options, sql);
+        let copied = self.model.config_files()?;
+        let names = self.names(&copied, equalization.is_some());
+        let mut manifest = new_manifest(&self.model, &self.parts, self.job.target.format, options, sql, names);
         if let Some(equalization) = equalization {
             for (number, entry) in manifest.tensors.iter_mut().enumerate() {
                 if let Some(stored) = self.stored_as(equalization, number) {
@@ -215,12 +218,27 @@ impl PlannedJob {
                 manifest.format_version = EQUALIZED_VERSION;
             }
         }
-        let folder = OutputFolder::create(&destination.output, destination.existing, manifest)?;
+        let folder = OutputFolder::create(&destination.output, destination.existing, manifest, &self.reads)?;
         folder.check_space(self.bytes_out().sum())?;
-        for file in self.model.config_files()? {
+        for file in copied {
             folder.copy(&file)?;
         }
         Ok(folder)
+    }
+
+    /// The names of all files beside the manifest and the parts, `copied` ones among them, sorted.
+    fn names(&self, copied: &[PathBuf], equalized: bool) -> Vec<String> {
+        let tables = [
+            (REPORT, true),
+            (WIDTHS, self.widths.is_some()),
+            (ACTIVATION_PARAMS, self.activations.is_some()),
+            (EQUALIZATION, equalized),
+        ];
+        let tables = tables.into_iter().filter(|(_, written)| *written).map(|(name, _)| name.to_owned());
+        let copied = copied.iter().filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()));
+        let layout = self.export.iter().flat_map(|export| export.layout.names()).map(str::to_owned);
+        let names: BTreeSet<String> = tables.chain(copied).chain(layout).collect();
+        names.into_iter().collect()
     }
 
     /// The recipe that quantizes the weights.

@@ -72,7 +72,8 @@ fn rows(model: &Model, choices: &[crate::io::Choice], batch: &RecordBatch) -> Ve
 }
 
 pub(in crate::io) fn manifest(model: &Model, parts: &[crate::io::Part], format: OutputFormat) -> Manifest {
-    new_manifest(model, parts, format, std::collections::BTreeMap::default(), "SELECT 1".to_owned())
+    let names = ["model.safetensors", "report.parquet"].map(str::to_owned).into();
+    new_manifest(model, parts, format, std::collections::BTreeMap::default(), "SELECT 1".to_owned(), names)
 }
 
 pub(in crate::io) fn sums(part: &[RecordBatch]) -> HashMap<String, ErrorSums> {
