@@ -7,6 +7,8 @@
 
 pub(super) mod candidate;
 mod grid;
+#[cfg(test)]
+mod never_loses;
 mod row_fit;
 mod schedule;
 pub(super) mod tile;
@@ -19,8 +21,11 @@ use tile::{Buffer, DEPTH, NARROW, Tile, WIDE};
 
 use super::{
     dispatch::kernel,
-    minmax::{covering_row_scale, minmax_row},
-    scale::scale_code_nearest,
+    lanes::{each, each_pair, fold},
+    minmax::{centred, covering_row_scale, zero},
+    params::{max_code, reciprocal, round_clamped_f32},
+    range::covering_scale,
+    scale::{scale_code_nearest, scale_code_up, scale_factor},
 };
 
 #[inline(always)]
@@ -77,7 +82,89 @@ fn search_row<const BITS: usize>(
             }
         },
     );
-    fit.row_scale(row_scale)
+    let fitted = fit.row_scale(row_scale);
+    if fit.cancels() {
+        let zeros = zero_points.as_deref();
+        let error = |row_scale| row_error::<BITS>(weights, importance, group_size, row_scale, scales, zeros);
+        if error(row_scale) <= error(fitted) {
+            return row_scale;
+        }
+    }
+    fitted
+}
+
+/// Fills the parameters of 8 bits: the scale of each group's range, rounded up or to the nearest, whichever loses less.
+/// Returns the row's scale.
+#[inline(always)]
+fn better_side(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    group_size: usize,
+    scratch: &mut [f32],
+    scales: &mut [u8],
+    mut zero_points: Option<&mut [u8]>,
+) -> f32 {
+    let group_size = group_size.max(1);
+    let symmetric = zero_points.is_none();
+    let (row_scale, lows, highs) = covering_row_scale::<8>(weights, group_size, symmetric, scratch);
+    let divisor = if row_scale > 0.0 { row_scale } else { 1.0 };
+    for (g, (group, scale)) in weights.chunks(group_size).zip(scales).enumerate() {
+        let (low, high) = (lows.get(g).copied().unwrap_or(0.0), highs.get(g).copied().unwrap_or(0.0));
+        let importance = importance.map(|importance| &importance[g * group_size..g * group_size + group.len()]);
+        let ratio = covering_scale::<8>(low, high, symmetric) / divisor;
+        let sides = [scale_code_up(ratio), scale_code_nearest(ratio)].map(|code| {
+            let s = row_scale * scale_factor(code);
+            let zero_code = centred::<8>(low, high, s);
+            (group_error(group, importance, s, zero::<8>(zero_code, symmetric)), code, zero_code)
+        });
+        let (_, code, zero_code) = if sides[1].0 < sides[0].0 { sides[1] } else { sides[0] };
+        *scale = code;
+        if let Some(place) = zero_points.as_mut().and_then(|codes| codes.get_mut(g)) {
+            *place = zero_code;
+        }
+    }
+    row_scale
+}
+
+/// The squared error of a group at 8 bits, weight by weight, times the importances.
+#[inline(always)]
+fn group_error(group: &[f32], importance: Option<&[f32]>, s: f32, z: f32) -> f32 {
+    const LANES: usize = 16;
+    let inverse = reciprocal(s);
+    let off = |x: f32| x - s * (round_clamped_f32(x * inverse + z, max_code::<8>()) - z);
+    let mut sums = [0f32; LANES];
+    match importance {
+        None => each::<_, LANES>(group, |lane, x| sums[lane] += off(x) * off(x)),
+        Some(importance) => {
+            each_pair::<_, LANES>(group, importance, |lane, x, weight| sums[lane] += weight * off(x) * off(x));
+        }
+    }
+    fold(sums, |a, b| a + b)
+}
+
+/// The squared error of a row, weight by weight, times the importances.
+#[inline(always)]
+fn row_error<const BITS: usize>(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    group_size: usize,
+    row_scale: f32,
+    scales: &[u8],
+    zero_points: Option<&[u8]>,
+) -> f64 {
+    let mut error = 0.0;
+    for (g, (group, code)) in weights.chunks(group_size).zip(scales).enumerate() {
+        let s = row_scale * scale_factor(*code);
+        let z = zero::<BITS>(zero_points.map_or(0, |codes| codes.get(g).copied().unwrap_or(0)), zero_points.is_none());
+        let inverse = reciprocal(s);
+        for (i, x) in group.iter().enumerate() {
+            let off = f64::from(x - s * (round_clamped_f32(x * inverse + z, max_code::<BITS>()) - z));
+            let weight =
+                importance.map_or(1.0, |importance| importance.get(g * group_size + i).copied().unwrap_or(0.0));
+            error += f64::from(weight) * (off * off);
+        }
+    }
+    error
 }
 
 /// Gives the best factor and zero-point code of every group to `put`, with the group's number.
@@ -127,7 +214,7 @@ kernel! {
     /// From 17 to 26 candidates per group, made by shrinking its range, by least squares and by moving the best of them, the
     /// best is kept; in groups of 32 it comes within 0.1 dB of the best of all pairs of codes, and is never worse than
     /// [`minmax`](fn@super::minmax::minmax). At 8 bits, where clipping does not pay, the scale of the range is rounded
-    /// to the better side, whatever the importance. The row's scale is then fitted to all groups.
+    /// to the side of least error. Up to 4 bits the row's scale is then fitted to all groups.
     ///
     /// Each error is multiplied by its weight in `importance`, `weights.len()` numbers of at least 0, where given. The other
     /// arguments are those of [`minmax`](fn@super::minmax::minmax).
@@ -153,7 +240,7 @@ kernel! {
             2 => search_row::<2>(weights, importance, group_size, scratch, scales, zero_points),
             3 => search_row::<3>(weights, importance, group_size, scratch, scales, zero_points),
             4 => search_row::<4>(weights, importance, group_size, scratch, scales, zero_points),
-            _ => minmax_row::<8>(weights, group_size, true, scratch, scales, zero_points),
+            _ => better_side(weights, importance, group_size, scratch, scales, zero_points),
         }
     }
 }

@@ -28,29 +28,62 @@ impl<const L: usize> Sums<L> {
     /// Of the codes of all weights of a tile, for an inverse scale and a zero point.
     #[inline(always)]
     pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile<L>, inverse: &Lane<L>, z: &Lane<L>) -> Self {
-        let mut sums = Self::NONE;
-        let (q, qq, xq) = (parts_mut(&mut sums.q), parts_mut(&mut sums.qq), parts_mut(&mut sums.xq));
-        for (part, (inverse, z)) in parts(inverse).iter().zip(parts(z)).enumerate() {
-            let mut sum = [[0.0; AT_ONCE]; 3];
-            if let Some((x, weight)) = &tile.tail {
-                add::<BITS>(&mut sum, &parts(x)[part], Some(&parts(weight)[part]), inverse, z);
-            }
-            match tile.importance {
-                None => {
-                    for x in tile.weights {
-                        add::<BITS>(&mut sum, &parts(x)[part], None, inverse, z);
-                    }
-                }
-                Some(importance) => {
-                    for (x, weight) in tile.weights.iter().zip(importance) {
-                        add::<BITS>(&mut sum, &parts(x)[part], Some(&parts(weight)[part]), inverse, z);
-                    }
-                }
-            }
-            [q[part], qq[part], xq[part]] = sum;
-        }
-        Self { q: tile.total(sums.q), qq: tile.total(sums.qq), xq: tile.total(sums.xq) }
+        let [q, qq, xq] = sums_over(tile, |part, sum, x, weight| {
+            add::<BITS>(sum, x, weight, &parts(inverse)[part], &parts(z)[part]);
+        });
+        Self { q, qq, xq }
     }
+}
+
+/// Adds up `N` numbers of each weight of a tile, lane by lane. `add` is given the number of the part of the lanes, the sums
+/// so far, the weights, and their importances where they differ.
+#[inline(always)]
+fn sums_over<const N: usize, const L: usize>(
+    tile: &Tile<L>,
+    add: impl Fn(usize, &mut [[f32; AT_ONCE]; N], &[f32; AT_ONCE], Option<&[f32; AT_ONCE]>),
+) -> [Lane<L>; N] {
+    let mut sums = [[0.0; L]; N];
+    for part in 0..L / AT_ONCE {
+        let mut sum = [[0.0; AT_ONCE]; N];
+        if let Some((x, weight)) = &tile.tail {
+            add(part, &mut sum, &parts(x)[part], Some(&parts(weight)[part]));
+        }
+        match tile.importance {
+            None => {
+                for x in tile.weights {
+                    add(part, &mut sum, &parts(x)[part], None);
+                }
+            }
+            Some(importance) => {
+                for (x, weight) in tile.weights.iter().zip(importance) {
+                    add(part, &mut sum, &parts(x)[part], Some(&parts(weight)[part]));
+                }
+            }
+        }
+        for (all, sum) in sums.iter_mut().zip(sum) {
+            parts_mut(all)[part] = sum;
+        }
+    }
+    sums.map(|sum| tile.total(sum))
+}
+
+/// The squared error of each lane, weight by weight, times the importances: what is left where the sums would cancel.
+#[inline(always)]
+pub(in crate::kernels) fn errors<const BITS: usize, const L: usize>(
+    tile: &Tile<L>,
+    s: &Lane<L>,
+    z: &Lane<L>,
+) -> Lane<L> {
+    let inverse = s.map(reciprocal);
+    let [error] = sums_over(tile, |part, [sum], x, weight| {
+        let (s, z, inverse) = (&parts(s)[part], &parts(z)[part], &parts(&inverse)[part]);
+        for i in 0..AT_ONCE {
+            let q = round_clamped_f32(x[i] * inverse[i] + z[i], max_code::<BITS>());
+            let off = x[i] - s[i] * (q - z[i]);
+            sum[i] += weight.map_or(off, |w| w[i] * off) * off;
+        }
+    });
+    error
 }
 
 /// Lanes whose sums are taken together, so that they stay in registers.
@@ -83,6 +116,13 @@ fn add<const BITS: usize>(
     }
 }
 
+/// The largest scale of a candidate, in covering scales. Where codes do not spread, a fit is a quotient of what rounding left
+/// over, and may be any number. The schedules reach a little over the covering scale, for scales that are rounded up.
+const MOST_SCALE: f32 = 1.25;
+
+/// The share of its terms below which an error is no longer told by sums: they cancel, and what is left is rounding.
+pub(super) const CANCELS: f32 = 1e-3;
+
 /// The best of the candidates so far, in each lane.
 pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
     pub tile: &'t Tile<'t, L>,
@@ -90,6 +130,8 @@ pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
     symmetric: bool,
     row_scale: f32,
     inverse_row_scale: f32,
+    /// The largest scale that a candidate may have.
+    most: Lane<L>,
     error: Lane<L>,
     pub best: Candidate<L>,
     /// What the best left.
@@ -99,7 +141,12 @@ pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
 impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
     #[inline(always)]
     pub(super) fn new(tile: &'t Tile<'t, L>, grid: G, row_scale: f32, symmetric: bool) -> Self {
+        let mut most = [0.0; L];
+        for i in 0..L {
+            most[i] = MOST_SCALE * covering_scale::<BITS>(tile.low[i], tile.high[i], symmetric);
+        }
         Self {
+            most,
             tile,
             grid,
             symmetric,
@@ -132,7 +179,7 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
             let cross = sums.xq[i] - z[i] * tile.x[i];
             let square = sums.qq[i] - 2.0 * z[i] * sums.q[i] + z[i] * z[i] * tile.n[i];
             let error = s[i] * (s[i] * square - 2.0 * cross);
-            let better = error < self.error[i];
+            let better = error < self.error[i] && s[i] <= self.most[i];
             self.error[i] = if better { error } else { self.error[i] };
             self.best.0[i] = if better { scales[i] } else { self.best.0[i] };
             self.best.1[i] = if better { zeros[i] } else { self.best.1[i] };
@@ -205,5 +252,48 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
             };
             last = self.consider(candidate);
         }
+        self.settle();
+    }
+
+    /// Where the sums cancelled, in groups of nearly one value, compares the best by its error weight by weight with what
+    /// [`minmax`](fn@crate::kernels::minmax::minmax) may take, and keeps the least.
+    #[inline(always)]
+    fn settle(&mut self) {
+        let mut cancels = false;
+        for i in 0..L {
+            let (s, z) = (self.row_scale * self.best.0[i], self.zero_point(self.best.1[i]));
+            let terms = max(self.tile.xx[i], s * s * (z * z * self.tile.n[i]));
+            cancels |= terms > 0.0 && self.error[i] + self.tile.xx[i] < CANCELS * terms;
+        }
+        if !cancels {
+            return;
+        }
+        let (mut least, mut best) = ([f32::INFINITY; L], self.best);
+        for number in 0..3 {
+            let candidate = match number {
+                0 => self.shrunk(1.0, 0.0, |ratio| self.grid.up(ratio)),
+                1 => self.shrunk(1.0, 0.0, |ratio| self.grid.nearest(ratio)),
+                _ => self.best,
+            };
+            let (mut s, mut z) = ([0f32; L], [0f32; L]);
+            for i in 0..L {
+                s[i] = self.row_scale * candidate.0[i];
+                z[i] = self.zero_point(candidate.1[i]);
+            }
+            let errors = errors::<BITS, L>(self.tile, &s, &z);
+            for i in 0..L {
+                let better = errors[i] < least[i];
+                least[i] = if better { errors[i] } else { least[i] };
+                best.0[i] = if better { candidate.0[i] } else { best.0[i] };
+                best.1[i] = if better { candidate.1[i] } else { best.1[i] };
+            }
+        }
+        self.best = best;
+        let (mut inverse, mut z) = ([0f32; L], [0f32; L]);
+        for i in 0..L {
+            inverse[i] = reciprocal(self.row_scale * self.best.0[i]);
+            z[i] = self.zero_point(self.best.1[i]);
+        }
+        self.sums = Sums::of::<BITS>(self.tile, &inverse, &z);
     }
 }

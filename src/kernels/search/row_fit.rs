@@ -1,12 +1,17 @@
 //! The row scale fitted to the codes of all groups.
 
-use super::{candidate::Search, grid::Grid};
+use super::{
+    candidate::{CANCELS, Search},
+    grid::Grid,
+};
 
 /// Sums for the least-squares row scale: of `m (q - z) x`, and of `m^2 (q - z)^2`.
 #[derive(Default)]
 pub(in crate::kernels) struct RowFit {
     cross: f64,
     square: f64,
+    /// The sum of `x^2`.
+    signal: f64,
 }
 
 impl RowFit {
@@ -23,7 +28,14 @@ impl RowFit {
             let (q, qq) = (f64::from(search.sums.q[i]), f64::from(search.sums.qq[i]));
             self.cross += m * (f64::from(search.sums.xq[i]) - z * x);
             self.square += m * m * (qq - 2.0 * z * q + z * z * n);
+            self.signal += f64::from(search.tile.xx[i]);
         }
+    }
+
+    /// Returns whether the error that the fit leaves is too small a share of the weights to be told by the sums.
+    #[inline(always)]
+    pub(super) fn cancels(&self) -> bool {
+        self.signal * (1.0 - f64::from(CANCELS)) < self.cross * (self.cross / self.square)
     }
 
     /// The row scale of least error for the codes; `row_scale` where there is none.

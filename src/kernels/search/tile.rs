@@ -46,6 +46,8 @@ pub(in crate::kernels) struct Tile<'t, const L: usize> {
     pub inverse_n: Lane<L>,
     /// The sum of weights, each times its importance.
     pub x: Lane<L>,
+    /// The sum of their squares, each times its importance.
+    pub xx: Lane<L>,
     /// The range, zero included.
     pub low: Lane<L>,
     /// As `low`.
@@ -98,12 +100,13 @@ impl<'t, const L: usize> Tile<'t, L> {
         tail: Option<(Lane<L>, Lane<L>)>,
         rows: f32,
     ) -> Self {
-        let (mut n, mut x) = ([0f32; L], [0f32; L]);
+        let (mut n, mut x, mut xx) = ([0f32; L], [0f32; L], [0f32; L]);
         let (mut low, mut high) = ([0f32; L], [0f32; L]);
         if let Some((row, importance)) = &tail {
             for i in 0..L {
                 (low[i], high[i]) = (min(row[i], low[i]), max(row[i], high[i]));
                 (n[i], x[i]) = (importance[i], row[i] * importance[i]);
+                xx[i] = x[i] * row[i];
             }
         }
         for row in weights {
@@ -115,23 +118,27 @@ impl<'t, const L: usize> Tile<'t, L> {
             for (row, importance) in weights.iter().zip(importance) {
                 for i in 0..L {
                     n[i] += importance[i];
-                    x[i] += row[i] * importance[i];
+                    let weighted = row[i] * importance[i];
+                    x[i] += weighted;
+                    xx[i] += weighted * row[i];
                 }
             }
         } else {
             for row in weights {
                 for i in 0..L {
                     x[i] += row[i];
+                    xx[i] += row[i] * row[i];
                 }
             }
             n = n.map(|n| n + rows);
         }
-        let mut tile = Self { weights, importance, one_group, tail, n, inverse_n: n, x, low, high };
+        let mut tile = Self { weights, importance, one_group, tail, n, inverse_n: n, x, xx, low, high };
         if one_group {
             tile.low = [fold(low, min); L];
             tile.high = [fold(high, max); L];
             tile.n = tile.total(n);
             tile.x = tile.total(x);
+            tile.xx = tile.total(xx);
         }
         tile.inverse_n = tile.n.map(reciprocal);
         tile
