@@ -1,13 +1,73 @@
-//! Small files that are there whole or not at all.
+//! Files that are there whole or not at all.
 
-use std::{fs::File, io::Write, path::Path};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 use super::IoError;
 
-/// Writes a small file so that it is there whole or not at all.
+/// A file in the making. Its bytes belong to no other writer of the same path; the last [`Self::commit`] wins.
+///
+/// On Linux the file has no name until it is complete, where the file system allows it: a killed process leaves nothing.
+/// Elsewhere it has a name of its own beside its path, which goes when the value is dropped.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    file: File,
+    /// `None` means that the file has no name yet.
+    temporary: Option<TempPath>,
+}
+
+impl AtomicFile {
+    /// Creates the file that will be `path`, in the same folder.
+    ///
+    /// # Errors
+    /// Returns an error if the system cannot create a file there.
+    pub fn create(path: &Path) -> Result<Self, IoError> {
+        let parts = match create_unnamed(folder_of(path)) {
+            Some(file) => Ok((file, None)),
+            None => named(path, |temporary| File::options().read(true).write(true).create_new(true).open(temporary))
+                .map(|(file, temporary)| (file, Some(temporary))),
+        };
+        let (file, temporary) = parts.map_err(IoError::system("create", path))?;
+        Ok(Self { path: path.to_owned(), file, temporary })
+    }
+
+    /// Waits until the bytes are on the disk and renames the file into place, over what is there.
+    ///
+    /// # Errors
+    /// Returns an error if the system cannot write or rename the file; what was there before is still there.
+    pub fn commit(self) -> Result<(), IoError> {
+        let Self { path, file, temporary } = self;
+        file.sync_all().map_err(IoError::system("write", &path))?;
+        let temporary = match temporary {
+            Some(temporary) => temporary,
+            None => named(&path, |temporary| link(&file, temporary)).map_err(IoError::system("create", &path))?.1,
+        };
+        temporary.persist(&path).map_err(|error| IoError::system("rename into place", &path)(error.error))?;
+        sync_folder(folder_of(&path))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Writes a small file so that it is there whole or not at all. Its temporary file has a fixed name, which the next run
+/// writes over: two writers of one path must keep each other out.
 ///
 /// # Errors
-/// The system refuses.
+/// Returns an error if the system refuses.
 pub fn write_renamed(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
@@ -15,4 +75,134 @@ pub fn write_renamed(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut file = File::create(temporary).map_err(IoError::system("create", temporary))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IoError::system("write", temporary))?;
     std::fs::rename(temporary, path).map_err(IoError::system("rename into place", path))
+}
+
+/// Returns the folder that holds a path.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Returns an error if the system refuses.
+pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
+    if cfg!(unix) {
+        let file = File::open(folder).map_err(IoError::system("open", folder))?;
+        file.sync_all().map_err(IoError::system("write", folder))?;
+    }
+    Ok(())
+}
+
+/// Calls `make` with names beside `path` until one is free.
+fn named<R>(path: &Path, make: impl FnMut(&Path) -> io::Result<R>) -> io::Result<(R, TempPath)> {
+    // Not made of the name of the file, which may be as long as a name can be.
+    let made = Builder::new().prefix(".arrow-quant-").suffix(".tmp").make_in(folder_of(path), make);
+    made.map(NamedTempFile::into_parts)
+}
+
+/// Creates a file without a name in a folder. `None` means that the system cannot, or could not name it later.
+#[cfg(target_os = "linux")]
+fn create_unnamed(folder: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::TMPFILE.bits() as i32;
+    let file = File::options().read(true).write(true).custom_flags(flags).open(folder).ok()?;
+    descriptor(&file).exists().then_some(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn create_unnamed(_folder: &Path) -> Option<File> {
+    None
+}
+
+/// Gives a file without a name one.
+#[cfg(target_os = "linux")]
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    Ok(linkat(CWD, descriptor(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn link(_file: &File, _path: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Returns the path by which Linux shows an open file.
+#[cfg(target_os = "linux")]
+fn descriptor(file: &File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    /// A file that has a name from the start, as where the file system knows no other.
+    fn with_name(path: &Path) -> AtomicFile {
+        let create = |temporary: &Path| File::create_new(temporary);
+        let (file, temporary) = named(path, create).unwrap();
+        AtomicFile { path: path.to_owned(), file, temporary: Some(temporary) }
+    }
+
+    #[test]
+    fn two_writers_of_one_path_share_nothing_and_the_last_commit_wins() {
+        for create in [|path: &Path| AtomicFile::create(path).unwrap(), with_name] {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("a");
+            let (mut first, mut second) = (create(&path), create(&path));
+            first.write_all(b"first").unwrap();
+            second.write_all(b"2nd").unwrap();
+            first.write_all(b", whole").unwrap();
+            assert!(!path.exists());
+            second.commit().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"2nd");
+            first.commit().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"first, whole");
+            assert_eq!(names(place.path()), ["a"]);
+        }
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_what_was_there() {
+        for create in [|path: &Path| AtomicFile::create(path).unwrap(), with_name] {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("a");
+            fs::write(&path, "old").unwrap();
+            let mut file = create(&path);
+            file.write_all(b"new").unwrap();
+            drop(file);
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(names(place.path()), ["a"]);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_has_the_longest_name_and_the_mode_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        for create in [|path: &Path| AtomicFile::create(path).unwrap(), with_name] {
+            let place = tempfile::tempdir().unwrap();
+            let (path, other) = (place.path().join("n".repeat(255)), place.path().join("other"));
+            create(&path).commit().unwrap();
+            fs::write(&other, "").unwrap();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode(&path), mode(&other));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("none").join("a");
+        let message = AtomicFile::create(&path).unwrap_err().to_string();
+        assert_eq!(message, format!("{}: cannot create: No such file or directory (os error 2)", path.display()));
+    }
 }

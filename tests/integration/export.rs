@@ -184,7 +184,7 @@ fn copy_writes_the_same_bytes_whatever_the_order_of_the_rows() {
         "2",
     );
     assert_eq!(SafeTensors::deserialize(&rounded).unwrap().len(), 2);
-    assert!(!place.path("one.safetensors.rows.tmp").exists());
+    assert_eq!(place.names(), ["model.safetensors", "one.safetensors", "rounded.safetensors", "two.safetensors"]);
 }
 
 #[test]
@@ -198,10 +198,15 @@ fn copy_says_what_is_wrong_with_the_rows() {
         ("SELECT name, channel, shape, weights FROM layers WHERE channel > 0", "", "row 0 is missing"),
         ("SELECT name, channel, data FROM layers", "", "no dtype that says of what"),
         ("SELECT * FROM layers", "OPTIONS ('format.a' 'b')", "takes no options"),
+        (
+            "SELECT '__metadata__' AS name, 0 AS channel, [0.5] AS weights",
+            "",
+            "'__metadata__': safetensors reserve this",
+        ),
     ] {
         let statement = format!("COPY ({query}) TO '{to}' STORED AS SAFETENSORS {options}");
         let error = fail(1, &["sql", &statement, "--table", &table]);
         assert!(error.contains(message), "{query}: {error}");
-        assert!(!place.path("out.safetensors").exists() && !place.path("out.safetensors.rows.tmp").exists());
+        assert_eq!(place.names(), ["model.safetensors"]);
     }
 }

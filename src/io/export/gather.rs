@@ -1,12 +1,12 @@
 //! Rows of tensors in any order to one safetensors or GGUF file, the same bytes whatever the order.
 //!
-//! The layout is known only when the last row has come, so rows wait in a file beside the output. In memory is one number
-//! for each.
+//! The layout is known only when the last row has come, so rows wait in a file without a name. In memory is one number for
+//! each.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{BufWriter, Read, Seek, SeekFrom, Write},
+    fs::File,
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     compute::encode_as,
     io::{
         Dtype, IoError, Tensor,
+        atomic_file::{AtomicFile, folder_of},
         dtype::{dtype_of, float_of},
         gguf::{
             Element,
@@ -56,19 +57,11 @@ pub struct RowGatherer {
     rows: u64,
 }
 
-/// Removed when it is dropped.
+/// The rows that wait, in a file in the folder of the output. It has no name, so that nothing is left of it.
 #[derive(Debug)]
 struct Spool {
-    path: PathBuf,
     file: BufWriter<File>,
     bytes: u64,
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        // Nothing depends on it any more.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 #[derive(Debug)]
@@ -102,10 +95,8 @@ impl RowGatherer {
         if path.is_dir() {
             return Err(IoError::file(path, "is a folder; rows are written to a file"));
         }
-        let spool = beside(path, ".rows.tmp");
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&spool);
-        let file = BufWriter::with_capacity(1 << 20, file.map_err(IoError::system("create", &spool))?);
-        let spool = Spool { path: spool, file, bytes: 0 };
+        let file = tempfile::tempfile_in(folder_of(path)).map_err(IoError::system("create a file beside", path))?;
+        let spool = Spool { file: BufWriter::with_capacity(1 << 20, file), bytes: 0 };
         Ok(Self { container, path: path.to_owned(), spool, tensors: BTreeMap::new(), rows: 0 })
     }
 
@@ -150,17 +141,18 @@ impl RowGatherer {
                 return Err(refuse("has another dtype, shape or length than other rows of its tensor"));
             }
             tensor.rows.push((channel, self.spool.bytes));
-            self.spool.file.write_all(&bytes).map_err(IoError::system("write", &self.spool.path))?;
+            self.spool.file.write_all(&bytes).map_err(IoError::system("write", &self.path))?;
             self.spool.bytes += bytes.len() as u64;
             self.rows += 1;
         }
         Ok(())
     }
 
-    /// Puts every row in its place, and gives the file its name. Gives the number of rows.
+    /// Puts every row in its place and renames the file into place, over what is there. Returns the number of rows.
     ///
     /// # Errors
-    /// A row of a tensor is missing or there twice, a shape does not fit its rows, or a file cannot be read or written.
+    /// A tensor has a name that the container reserves, a row of a tensor is missing or there twice, a shape does not fit
+    /// its rows, or a file cannot be read or written.
     pub fn finish(mut self) -> Result<u64, IoError> {
         let mut shapes = Vec::with_capacity(self.tensors.len());
         for (name, tensor) in &mut self.tensors {
@@ -171,31 +163,31 @@ impl RowGatherer {
         let mut order: Vec<usize> = (0..starts.len()).collect();
         let tensors: Vec<&Gathered> = self.tensors.values().collect();
         order.sort_by_key(|at| (starts[*at], tensors[*at].rows.len() * tensors[*at].row_bytes));
-        let temporary = beside(&self.path, ".tmp");
-        let file = File::create(&temporary).map_err(IoError::system("create", &temporary))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        out.write_all(&head).map_err(IoError::system("write", &temporary))?;
-        self.spool.file.flush().map_err(IoError::system("write", &self.spool.path))?;
-        let spool = self.spool.file.get_mut();
-        let (mut bytes, mut at, mut written) = (Vec::new(), u64::MAX, head.len());
-        for number in order {
-            let tensor = tensors[number];
-            pad(&mut out, &mut written, starts[number]).map_err(IoError::system("write", &temporary))?;
-            bytes.resize(tensor.row_bytes, 0);
-            for (_, start) in &tensor.rows {
-                if at != *start {
-                    spool.seek(SeekFrom::Start(*start)).map_err(IoError::system("read", &self.spool.path))?;
+        let mut out = BufWriter::with_capacity(1 << 20, AtomicFile::create(&self.path)?);
+        let write = || {
+            out.write_all(&head)?;
+            self.spool.file.flush()?;
+            let spool = self.spool.file.get_mut();
+            let (mut bytes, mut at, mut written) = (Vec::new(), u64::MAX, head.len());
+            for number in order {
+                let tensor = tensors[number];
+                pad(&mut out, &mut written, starts[number])?;
+                bytes.resize(tensor.row_bytes, 0);
+                for (_, start) in &tensor.rows {
+                    if at != *start {
+                        spool.seek(SeekFrom::Start(*start))?;
+                    }
+                    spool.read_exact(&mut bytes)?;
+                    at = start + bytes.len() as u64;
+                    out.write_all(&bytes)?;
                 }
-                spool.read_exact(&mut bytes).map_err(IoError::system("read", &self.spool.path))?;
-                at = start + bytes.len() as u64;
-                out.write_all(&bytes).map_err(IoError::system("write", &temporary))?;
+                written += tensor.row_bytes * tensor.rows.len();
             }
-            written += tensor.row_bytes * tensor.rows.len();
-        }
-        pad(&mut out, &mut written, length).map_err(IoError::system("write", &temporary))?;
-        let file = out.into_inner().map_err(|error| IoError::system("write", &temporary)(error.into_error()))?;
-        file.sync_all().map_err(IoError::system("write", &temporary))?;
-        fs::rename(&temporary, &self.path).map_err(IoError::system("rename into place", &self.path))?;
+            pad(&mut out, &mut written, length)
+        };
+        write().map_err(IoError::system("write", &self.path))?;
+        let out = out.into_inner().map_err(|error| IoError::system("write", &self.path)(error.into_error()))?;
+        out.commit()?;
         Ok(self.rows)
     }
 
@@ -246,7 +238,7 @@ impl RowGatherer {
 }
 
 /// Fills up with zeros from `written` to `to`.
-fn pad(out: &mut impl Write, written: &mut usize, to: usize) -> std::io::Result<()> {
+fn pad(out: &mut impl Write, written: &mut usize, to: usize) -> io::Result<()> {
     out.write_all(&vec![0; to - *written])?;
     *written = to;
     Ok(())
@@ -363,8 +355,69 @@ fn encoded_as(container: &Container, name: Option<&str>) -> Result<(Element, Enc
     Ok((Element::Plain(dtype_of(float)), Encoding::Float(float)))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use arrow_array::{Int64Array, StringViewArray};
+
+    use super::*;
+
+    /// One row, longer than what is buffered.
+    fn row(name: &str, value: i32) -> RecordBatch {
+        let names: ArrayRef = Arc::new(StringViewArray::from(vec![name]));
+        let dtypes: ArrayRef = Arc::new(StringViewArray::from(vec!["I32"]));
+        let channels: ArrayRef = Arc::new(Int64Array::from(vec![0]));
+        let data: ArrayRef = Arc::new(BinaryArray::from(vec![&value.to_le_bytes().repeat(1 << 19)[..]]));
+        RecordBatch::try_from_iter([(NAME, names), (CHANNEL, channels), (DTYPE, dtypes), (DATA, data)]).unwrap()
+    }
+
+    fn value(path: &Path) -> i32 {
+        let bytes = fs::read(path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let (values, _) = tensors.tensor("a").unwrap().data().as_chunks();
+        assert!(values.iter().all(|value| *value == values[0]));
+        i32::from_le_bytes(values[0])
+    }
+
+    #[test]
+    fn two_gatherers_of_one_path_share_nothing_and_the_last_one_wins() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("x.safetensors");
+        let gatherer = || RowGatherer::create(&path, Container::Safetensors).unwrap();
+        let (mut first, mut second) = (gatherer(), gatherer());
+        first.add(&row("a", 1)).unwrap();
+        second.add(&row("a", 2)).unwrap();
+        assert_eq!(second.finish().unwrap(), 1);
+        assert_eq!(value(&path), 2);
+        assert_eq!(first.finish().unwrap(), 1);
+        assert_eq!(value(&path), 1);
+    }
+
+    #[test]
+    fn rows_that_wait_have_no_name() {
+        let place = tempfile::tempdir().unwrap();
+        let mut gatherer = RowGatherer::create(&place.path().join("x.safetensors"), Container::Safetensors).unwrap();
+        gatherer.add(&row("a", 1)).unwrap();
+        let names = || fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        assert!(names().is_empty(), "{:?}", names());
+        drop(gatherer);
+        assert!(names().is_empty(), "{:?}", names());
+    }
+
+    #[test]
+    fn the_name_that_safetensors_reserve_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("x.safetensors");
+        let mut gatherer = RowGatherer::create(&path, Container::Safetensors).unwrap();
+        gatherer.add(&row("__metadata__", 1)).unwrap();
+        let message = gatherer.finish().unwrap_err().to_string();
+        let expected = "tensor '__metadata__': safetensors reserve this name; rename the tensor";
+        assert_eq!(message, format!("{}: {expected}", path.display()));
+        assert!(!path.exists());
+        let path = place.path().join("x.gguf");
+        let mut gatherer = RowGatherer::create(&path, Container::Gguf { architecture: None }).unwrap();
+        gatherer.add(&row("__metadata__", 1)).unwrap();
+        gatherer.finish().unwrap();
+    }
 }

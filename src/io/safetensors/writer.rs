@@ -5,6 +5,9 @@ use serde_json::json;
 use super::header::{LENGTH_BYTES, MAX_HEADER};
 use crate::io::Dtype;
 
+/// The key of a header under which the format keeps what is no tensor.
+const METADATA: &str = "__metadata__";
+
 /// A tensor as a header names it.
 pub struct HeadEntry<'a> {
     /// Its name.
@@ -21,13 +24,16 @@ pub struct HeadEntry<'a> {
 /// it: wide types first, then by name, so that every tensor is aligned; filled up with spaces to 8 bytes.
 ///
 /// # Errors
-/// The header would be longer than the format allows.
+/// A tensor has the name that the format reserves, or the header would be longer than the format allows.
 pub fn head(entries: &[HeadEntry]) -> Result<(Vec<u8>, Vec<usize>), String> {
+    if entries.iter().any(|entry| entry.name == METADATA) {
+        return Err(format!("tensor '{METADATA}': safetensors reserve this name; rename the tensor"));
+    }
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|at| (std::cmp::Reverse(entries[*at].dtype.bits()), entries[*at].name));
     let mut starts = vec![0; entries.len()];
     let mut header = serde_json::Map::new();
-    header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+    header.insert(METADATA.to_owned(), json!({ "format": "pt" }));
     let mut end = 0;
     for at in order {
         let HeadEntry { name, dtype, shape, bytes } = &entries[at];
