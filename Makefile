@@ -6,7 +6,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
 DEMO := tests/data/digits_dit
 
-.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs fuzz clean
+.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs fuzz torture clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -66,6 +66,9 @@ fuzz: ## Fuzz the readers of GGUF and safetensors, ten minutes each (needs a nig
 	for target in gguf safetensors; do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -max_len=8192 -dict=fuzz/$$target.dict || exit 1; \
 	done
+
+torture: build $(VENV)/.ready ## Crashes, full disks, kills, races, damaged files, all kinds of weights: at most half an hour on two cores
+	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python tests/torture
 
 clean: ## Remove what the targets made
 	rm -rf target out $(VENV) $(VENV)-engines

@@ -149,4 +149,5 @@ def main() -> None:
         print(f"{folder}: {len(files)} files, {max(map(len, files.values()))} bytes at most")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Tries what a run of `arrow-quant` meets: crashes, full disks, damaged files, other runs, all kinds of weights.
+
+    python tests/torture                       # everything, at most half an hour on two cores
+    python tests/torture crashes --cases 50    # an even sample of one campaign
+    python tests/torture crashes --only fresh/parquet/17/kill-half --keep
+
+It works in a temporary folder of its own, on models that it makes, and prints what was tried, held and failed, with the
+command that repeats each failure. `ARROW_QUANT` names the program, `target/release/arrow-quant` where it does not.
+"""
+
+import argparse
+import random
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from durability import Durability
+from faults import Crashes, Errors
+from kills import Kills
+from mutants import Mutants
+from numerics import Numerics, Searches
+from program import Failed, Setup
+from races import Races
+
+CAMPAIGNS = {
+    "crashes": Crashes,
+    "errors": Errors,
+    "durability": Durability,
+    "kills": Kills,
+    "races": Races,
+    "mutants": Mutants,
+    "numerics": Numerics,
+    "searches": Searches,
+}
+
+
+@dataclass
+class Result:
+    """What became of the cases of a campaign."""
+
+    tried: int = 0
+    failed: int = 0
+    failures: list = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def sample(cases, count):
+    """`count` of the cases, evenly spread over them."""
+    if count is None or count >= len(cases):
+        return cases
+    return [cases[(2 * at + 1) * len(cases) // (2 * count)] for at in range(count)]
+
+
+def carry_out(key, setup, jobs=2, cases=None, only=None):
+    """Runs one campaign."""
+    started, result = time.monotonic(), Result()
+    try:
+        campaign = CAMPAIGNS[key](setup)
+        chosen = [only] if only else sample(list(campaign.cases()), cases)
+    except Failed as failure:
+        return Result(1, 1, [("all", f"cannot begin: {failure}")])
+
+    def attempt(case):
+        try:
+            return case, campaign.run(case) or 1, None
+        except Failed as failure:
+            return case, failure.tried, failure
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for case, tried, failure in pool.map(attempt, chosen):
+            result.tried += tried
+            if failure:
+                result.failed += failure.failed
+                result.failures.append((case, failure))
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("campaigns", nargs="*", metavar="CAMPAIGN", help=f"of {', '.join(CAMPAIGNS)} [default: all]")
+    parser.add_argument("--seed", type=int, default=1, help="of the models, mutations and moments [default: 1]")
+    parser.add_argument("--jobs", type=int, default=2, help="trials at a time [default: 2]")
+    parser.add_argument("--cases", type=int, help="an even sample of this many cases of each campaign [default: all]")
+    parser.add_argument("--only", metavar="CASE", help="one case of one campaign")
+    parser.add_argument("--keep", action="store_true", help="keep the folder, with the files of failed cases")
+    arguments = parser.parse_args()
+    keys = arguments.campaigns or list(CAMPAIGNS)
+    if unknown := [key for key in keys if key not in CAMPAIGNS]:
+        parser.error(f"there is no campaign {unknown[0]}; there are {', '.join(CAMPAIGNS)}")
+    if arguments.only and len(keys) != 1:
+        parser.error("--only CASE needs the name of its campaign")
+
+    folder = Path(tempfile.mkdtemp(prefix="arrow-quant-torture-"))
+    failed = False
+    try:
+        print(f"seed {arguments.seed}, {arguments.jobs} at a time, in {folder}", flush=True)
+        rows = []
+        for key in keys:
+            (folder / key).mkdir()
+            setup = Setup(folder / key, arguments.seed)
+            result = carry_out(key, setup, arguments.jobs, arguments.cases, arguments.only)
+            name = CAMPAIGNS[key].name
+            rows.append((name, result.tried, result.tried - result.failed, result.failed))
+            failed |= bool(result.failures)
+            for case, failure in result.failures:
+                print(f"FAILED {case}: {failure}")
+                print(f"    {shlex.join(['python', 'tests/torture', key, '--seed', str(arguments.seed), '--only', case])}")
+            print(f"{name}: {result.tried} tried, {result.failed} failed, {result.seconds:.0f} s", flush=True)
+        print(f"\n{setup.version}, seed {arguments.seed}\n\n| campaign | tried | held | failed |\n|---|---|---|---|")
+        for name, tried, held, failures in rows:
+            print(f"| {name} | {tried:,} | {held:,} | {failures:,} |")
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
