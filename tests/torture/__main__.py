@@ -58,14 +58,15 @@ def sample(cases, count):
     return [cases[(2 * at + 1) * len(cases) // (2 * count)] for at in range(count)]
 
 
-def carry_out(key, setup, jobs=2, cases=None, only=None):
-    """Runs one campaign."""
+def carry_out(key, setup, jobs=2, cases=None, only=None, say=lambda case, failure: None):
+    """Runs one campaign; `say` is told of each failure."""
     started, result = time.monotonic(), Result()
     try:
         campaign = CAMPAIGNS[key](setup)
         chosen = [only] if only else sample(list(campaign.cases()), cases)
     except Failed as failure:
-        return Result(1, 1, [("all", f"cannot begin: {failure}")])
+        say("all", failure)
+        return Result(1, 1, [("all", failure)])
 
     def attempt(case):
         try:
@@ -79,6 +80,7 @@ def carry_out(key, setup, jobs=2, cases=None, only=None):
             if failure:
                 result.failed += failure.failed
                 result.failures.append((case, failure))
+                say(case, failure)
     result.seconds = time.monotonic() - started
     return result
 
@@ -106,13 +108,15 @@ def main():
         for key in keys:
             (folder / key).mkdir()
             setup = Setup(folder / key, arguments.seed)
-            result = carry_out(key, setup, arguments.jobs, arguments.cases, arguments.only)
+
+            def say(case, failure, key=key):
+                again = ["python", "tests/torture", key, "--seed", str(arguments.seed), "--only", case]
+                print(f"FAILED {case}: {failure}\n    {shlex.join(again)}", flush=True)
+
+            result = carry_out(key, setup, arguments.jobs, arguments.cases, arguments.only, say)
             name = CAMPAIGNS[key].name
             rows.append((name, result.tried, result.tried - result.failed, result.failed))
             failed |= bool(result.failures)
-            for case, failure in result.failures:
-                print(f"FAILED {case}: {failure}")
-                print(f"    {shlex.join(['python', 'tests/torture', key, '--seed', str(arguments.seed), '--only', case])}")
             print(f"{name}: {result.tried} tried, {result.failed} failed, {result.seconds:.0f} s", flush=True)
         print(f"\n{setup.version}, seed {arguments.seed}\n\n| campaign | tried | held | failed |\n|---|---|---|---|")
         for name, tried, held, failures in rows:
