@@ -26,7 +26,7 @@ class Durability:
             folder = path.rsplit("/", 1)[0] or "/"
             if operation == "sync":
                 unsynced.pop(path or "/", None)
-            elif operation == "rename":
+            elif operation in ("rename", "link"):
                 moved = {at: what for at, what in unsynced.items() if at == source or at.startswith(f"{source}/")}
                 if path == output:
                     named = True
@@ -36,12 +36,12 @@ class Durability:
                 for at, what in moved.items():
                     del unsynced[at]
                     unsynced[path + at[len(source) :]] = what
-                unsynced[folder] = f"rename of {path}"
+                unsynced[folder] = f"{operation} to {path}"
             elif operation == "unlink":
                 unsynced = {at: what for at, what in unsynced.items() if at != path and not at.startswith(f"{path}/")}
             elif operation in ("create", "mkdir", "write", "copy", "truncate"):
                 unsynced[path if operation in ("write", "copy", "truncate") else folder] = f"{operation} {path}"
         if not named:
-            raise Failed("the output is not renamed into its place")
-        if "/" in unsynced and unsynced["/"].startswith("rename"):
+            raise Failed("the output is not given its name")
+        if unsynced.get("/", "").startswith(("rename", "link")):
             raise Failed(f"the folder above is not synced after the {unsynced['/']}")
