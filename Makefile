@@ -68,6 +68,7 @@ fuzz: ## Fuzz the readers of GGUF and safetensors, ten minutes each (needs a nig
 	done
 
 torture: build $(VENV)/.ready ## Crashes, full disks, kills, races, damaged files, all kinds of weights: at most half an hour on two cores
+	TORTURE=1 $(CARGO) test --release --locked --no-default-features --lib never_loses -- --nocapture
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python tests/torture
 
 clean: ## Remove what the targets made

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -10,10 +10,15 @@ use tempfile::{Builder, NamedTempFile, TempPath};
 
 use super::IoError;
 
+/// The names of temporary files.
+const PREFIX: &str = ".arrow-quant-";
+const SUFFIX: &str = ".tmp";
+
 /// A file in the making. Its bytes belong to no other writer of the same path; the last [`Self::commit`] wins.
 ///
-/// On Linux the file has no name until it is complete, where the file system allows it: a killed process leaves nothing.
-/// Elsewhere it has a name of its own beside its path, which goes when the value is dropped.
+/// On Linux the file has no name until it is complete, where the file system allows it. Elsewhere it has a name of its own
+/// beside its path, which goes when the value is dropped. The file is locked meanwhile: a name that a killed process left is
+/// known by its missing lock, and removed by the next writer in that folder.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
@@ -28,10 +33,10 @@ impl AtomicFile {
     /// # Errors
     /// Returns an error if the system cannot create a file there.
     pub fn create(path: &Path) -> Result<Self, IoError> {
+        remove_abandoned(folder_of(path));
         let parts = match create_unnamed(folder_of(path)) {
             Some(file) => Ok((file, None)),
-            None => named(path, |temporary| File::options().read(true).write(true).create_new(true).open(temporary))
-                .map(|(file, temporary)| (file, Some(temporary))),
+            None => named(path, create_locked).map(|(file, temporary)| (file, Some(temporary))),
         };
         let (file, temporary) = parts.map_err(IoError::system("create", path))?;
         Ok(Self { path: path.to_owned(), file, temporary })
@@ -97,8 +102,34 @@ pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
 /// Calls `make` with names beside `path` until one is free.
 fn named<R>(path: &Path, make: impl FnMut(&Path) -> io::Result<R>) -> io::Result<(R, TempPath)> {
     // Not made of the name of the file, which may be as long as a name can be.
-    let made = Builder::new().prefix(".arrow-quant-").suffix(".tmp").make_in(folder_of(path), make);
+    let made = Builder::new().prefix(PREFIX).suffix(SUFFIX).make_in(folder_of(path), make);
     made.map(NamedTempFile::into_parts)
+}
+
+/// Creates a file and locks it.
+fn create_locked(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).create_new(true).open(path)?;
+    lock(&file);
+    // Another writer may have taken it for abandoned before it was locked: then another name is tried.
+    if path.exists() { Ok(file) } else { Err(io::ErrorKind::AlreadyExists.into()) }
+}
+
+/// Locks a file until it is closed.
+fn lock(file: &File) {
+    // Where there are no locks, nothing is taken for abandoned.
+    let _ = file.try_lock();
+}
+
+/// Removes the temporary files in a folder that nobody has locked: their writers were killed.
+fn remove_abandoned(folder: &Path) {
+    // What cannot be listed, opened or removed is in nobody's way.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        if ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Creates a file without a name in a folder. `None` means that the system cannot, or could not name it later.
@@ -107,6 +138,7 @@ fn create_unnamed(folder: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = rustix::fs::OFlags::TMPFILE.bits() as i32;
     let file = File::options().read(true).write(true).custom_flags(flags).open(folder).ok()?;
+    lock(&file);
     descriptor(&file).exists().then_some(file)
 }
 
@@ -136,8 +168,6 @@ fn descriptor(file: &File) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -147,8 +177,7 @@ mod tests {
 
     /// A file that has a name from the start, as where the file system knows no other.
     fn with_name(path: &Path) -> AtomicFile {
-        let create = |temporary: &Path| File::create_new(temporary);
-        let (file, temporary) = named(path, create).unwrap();
+        let (file, temporary) = named(path, create_locked).unwrap();
         AtomicFile { path: path.to_owned(), file, temporary: Some(temporary) }
     }
 
@@ -196,6 +225,22 @@ mod tests {
             let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
             assert_eq!(mode(&path), mode(&other));
         }
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_what_a_living_one_holds_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a");
+        let living = with_name(&path);
+        let (left, other) = (place.path().join(".arrow-quant-left.tmp"), place.path().join(".arrow-quant-other"));
+        fs::write(&left, "left").unwrap();
+        fs::write(&other, "other").unwrap();
+        AtomicFile::create(&path).unwrap().commit().unwrap();
+        assert!(!left.exists() && other.exists());
+        living.commit().unwrap();
+        let mut found = names(place.path());
+        found.sort();
+        assert_eq!(found, [".arrow-quant-other", "a"]);
     }
 
     #[test]
