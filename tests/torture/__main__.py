@@ -9,7 +9,6 @@ command that repeats each failure. `ARROW_QUANT` names the program, `target/rele
 """
 
 import argparse
-import random
 import shlex
 import shutil
 import sys

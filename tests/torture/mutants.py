@@ -185,7 +185,16 @@ class Mutants:
         shutil.copy(valid, damaged)
         mutate(damaged, rng)
         more = rng.choice(((), ("--equalize", "0.5"))) if valid.stem == "activations" else ()
-        command = ("quantize", self.readers.model, f"--{valid.stem}", damaged, "--output", work / "out", "--json", *more)
+        command = (
+            "quantize",
+            self.readers.model,
+            f"--{valid.stem}",
+            damaged,
+            "--output",
+            work / "out",
+            "--json",
+            *more,
+        )
         self.expect_clean(command, f"quantize with damaged {valid.name}")
 
     def resume(self, work, valid, options, whole, rng):

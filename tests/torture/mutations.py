@@ -88,8 +88,12 @@ def values(document):
 def other_value(value, rng):
     """A value that does not belong there."""
     if isinstance(value, str) and rng.random() < 0.5:
-        return rng.choice(("", value * 2, value[:-1], "../../x", "a\0b", "\x1b[31m", "x" * 70000, "F32", "__metadata__"))
-    return rng.choice((*EXTREMES, -1, 0.5, 1e308, True, None, "", "x", [], {}, [[]], [value], {"x": value}, [2**63] * 9))
+        return rng.choice(
+            ("", value * 2, value[:-1], "../../x", "a\0b", "\x1b[31m", "x" * 70000, "F32", "__metadata__")
+        )
+    return rng.choice(
+        (*EXTREMES, -1, 0.5, 1e308, True, None, "", "x", [], {}, [[]], [value], {"x": value}, [2**63] * 9)
+    )
 
 
 def mutated_json(text, rng):

@@ -32,7 +32,7 @@ def outlier(rng, shape):
 
 def one_differs(rng, shape):
     rows = np.full(shape, 0.125)
-    rows[:, :: 32] = -0.5
+    rows[:, ::32] = -0.5
     return rows
 
 

@@ -56,7 +56,7 @@ def quantize(state, name, options):
 
 
 def copy(state, container):
-    query = f"COPY (SELECT name, channel, shape, weights, data, dtype FROM safetensors('{{model}}')) TO '{{out}}' STORED AS "
+    query = "COPY (SELECT name, channel, shape, weights, data, dtype FROM safetensors('{model}')) TO '{out}' STORED AS "
     return Scenario(f"{state}/copy-{container}", state, ("sql", query + container.upper()), ("",), f"out.{container}")
 
 
@@ -102,7 +102,9 @@ def difference(found, meant):
     if found is None or meant is None:
         return "absent" if found is None else "there"
     names = sorted(name for name in found.keys() | meant.keys() if found.get(name) != meant.get(name))
-    what = [f"{name} {'missing' if name not in found else 'too many' if name not in meant else 'differs'}" for name in names]
+    what = [
+        f"{name} {'missing' if name not in found else 'too many' if name not in meant else 'differs'}" for name in names
+    ]
     return ", ".join(what[:4]) + (f" and {len(what) - 4} more" if len(what) > 4 else "")
 
 
