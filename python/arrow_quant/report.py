@@ -118,7 +118,7 @@ class Report(_Tensors):
             quality += f", {self.sqnr_db:.2f} dB SQNR"
         return (
             f"{figures['quantized_tensors']} of {figures['tensors']} tensors quantized{quality}; "
-            f"{_bytes(figures['bytes_in'])} to {_bytes(figures['bytes_out'])} in {figures['seconds']:.1f} s"
+            f"{_bytes(figures['bytes_in'])} to {_bytes(figures['file_bytes'])} in {figures['seconds']:.1f} s"
         )
 
     def plot(self) -> Any:
@@ -144,7 +144,7 @@ class Report(_Tensors):
         ratios.set(xlabel="layer", ylabel="SQNR (dB)", title="Signal to quantization noise")
         if 0 < len(modules) <= 12:
             ratios.legend(fontsize="x-small")
-        figures = (self.summary["bytes_in"] / 1e6, self.summary["bytes_out"] / 1e6)
+        figures = (self.summary["bytes_in"] / 1e6, self.summary["file_bytes"] / 1e6)
         sizes.bar(["before", "after"], figures)
         sizes.set(ylabel="size (MB)", title="Size")
         return figure

@@ -21,7 +21,7 @@ pub const MSE: &str = "mse";
 pub const MAX_ABS_ERROR: &str = "max_abs_error";
 /// `bytes_in`: the tensor's bytes in the source.
 pub const BYTES_IN: &str = "bytes_in";
-/// `bytes_out`: the bytes that it takes in the output.
+/// `bytes_out`: the bytes that its rows take in the output, without names, shapes and headers of files.
 pub const BYTES_OUT: &str = "bytes_out";
 /// `seconds`: time spent on it; null where it was not measured, as for parts that a resumed run found finished.
 pub const SECONDS: &str = "seconds";

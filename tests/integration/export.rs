@@ -62,6 +62,29 @@ fn safetensors_hold_what_the_codes_decode_to_and_carry_the_rest() {
 }
 
 #[test]
+fn the_sizes_that_a_run_reports_are_those_of_its_files() {
+    let place = Place::new();
+    // Quantized and carried rows in the same parts.
+    let names: Vec<_> = (0..24).flat_map(|layer| ["a", "b"].map(|name| format!("{layer}.{name}.weight"))).collect();
+    let values = f32_bytes(&noise(16 * 256, 5));
+    let tensors: Vec<_> = names.iter().map(|name| (name.as_str(), Dtype::F32, vec![16, 256], values.clone())).collect();
+    write(&place.path("m.safetensors"), &tensors);
+    let model = place.text("m.safetensors");
+    for format in ["parquet", "arrow", "safetensors"] {
+        let out = place.text(format);
+        let arguments = ["quantize", &model, "--output", &out, "--bits", "2", "--exclude", "b", "--format", format];
+        let summary = succeed(&[&arguments[..], &["--json"]].concat());
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        let written = contents(Path::new(&out));
+        let weights = |path: &Path| path.starts_with("weights") || path.extension() == Some("safetensors".as_ref());
+        let files: usize = written.iter().filter(|(path, _)| weights(path)).map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!(summary["file_bytes"], files, "{format}");
+        let [rows, source] = ["bytes_out", "bytes_in"].map(|figure| summary[figure].as_u64().unwrap());
+        assert!(rows < files as u64 && (files as u64) < rows + source / 4, "{format}: {rows} of {files}");
+    }
+}
+
+#[test]
 fn any_threads_any_shards_and_a_resumed_run_give_the_same_bytes() {
     let (place, model) = small_model();
     let run = |out: &str, more: &[&str]| {

@@ -206,6 +206,14 @@ impl OutputFolder {
         self.finished.iter().flatten().flat_map(|part| &part.reports)
     }
 
+    /// Returns the bytes of the files written so far: the weights, and the tables that belong to them.
+    pub fn file_bytes(&self) -> u64 {
+        let parts = self.finished.iter().flatten().map(|part| part.bytes);
+        // The parts of other formats are markers, which go.
+        let parts: u64 = if self.manifest.output_format.has_parts() { parts.sum() } else { 0 };
+        parts + self.manifest.files.iter().map(|file| file.bytes).sum::<u64>()
+    }
+
     /// Writes a table that changes what the model computes, and notes its digest in the manifest.
     ///
     /// # Errors

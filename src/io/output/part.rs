@@ -7,7 +7,7 @@ use std::{
 };
 
 use arrow::compute::concat_batches;
-use arrow_array::{ArrayRef, RecordBatch, cast::AsArray, types::Int64Type};
+use arrow_array::{RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_ipc::writer::FileWriter;
 use parquet::{
     arrow::ArrowWriter,
@@ -22,7 +22,7 @@ use parquet::{
 use super::{
     ErrorSums, Manifest, Unsettled, WrittenPart,
     content::Contents,
-    row_group::{ROW_GROUP_BYTES, RowGroups, conform, stored_bytes},
+    row_group::{ROW_GROUP_BYTES, RowGroups, compact, conform, stored_bytes},
     row_order::RowOrder,
     tensor_report::{REPORT_KEY, TensorReport},
     unsettled::Place,
@@ -170,16 +170,9 @@ impl Sink {
             Self::Parquet(writer) => writer.flush().map_err(IoError::parquet(path)),
             Self::Arrow(_, waiting) if waiting.is_empty() => Ok(()),
             Self::Arrow(writer, waiting) => {
-                let mut write = |rows: &[RecordBatch]| {
-                    let batch = concat_batches(&output_schema(), rows)?;
-                    // Views keep the text of every tensor's name alive, and it would be written.
-                    let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
-                        Some(views) => std::sync::Arc::new(views.gc()) as ArrayRef,
-                        None => std::sync::Arc::clone(column),
-                    });
-                    writer.write(&RecordBatch::try_new(output_schema(), columns.collect())?)
-                };
-                write(&std::mem::take(waiting)).map_err(IoError::arrow(path))
+                let rows = std::mem::take(waiting);
+                let mut write = || writer.write(&compact(&concat_batches(&output_schema(), &rows)?)?);
+                write().map_err(IoError::arrow(path))
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_array::{Array, RecordBatch, cast::AsArray, new_null_array};
+use arrow::array::MutableArrayData;
+use arrow_array::{
+    Array, ArrayRef, RecordBatch, builder::StringViewBuilder, cast::AsArray, make_array, new_null_array,
+};
 use arrow_schema::ArrowError;
 
 use crate::types::{
@@ -59,6 +62,36 @@ pub fn conform(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         }
     });
     RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+}
+
+/// Returns a batch of the output schema that holds what its rows show and nothing else, so that a writer that writes whole
+/// buffers writes that alone: no bytes under nulls, and each text once.
+///
+/// # Errors
+/// Returns an error if the columns are not those of the schema.
+pub fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
+        Some(texts) => {
+            let mut builder = StringViewBuilder::with_capacity(texts.len()).with_deduplicate_strings();
+            texts.iter().for_each(|text| builder.append_option(text));
+            Ok(Arc::new(builder.finish()) as ArrayRef)
+        }
+        None => without_hidden(column),
+    });
+    RecordBatch::try_new(output_schema(), columns.collect::<Result<_, _>>()?)
+}
+
+/// Copies a column whose nulls may hide bytes: CASE gives the data of a quantized row so. A null takes no bytes here.
+fn without_hidden(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) else { return Ok(Arc::clone(column)) };
+    let data = column.to_data();
+    let mut shown = MutableArrayData::new(vec![&data], true, column.len());
+    for (start, end) in nulls.valid_slices() {
+        shown.try_extend_nulls(start - shown.len())?;
+        shown.try_extend(0, start, end)?;
+    }
+    shown.try_extend_nulls(column.len() - shown.len())?;
+    Ok(make_array(shown.freeze()))
 }
 
 /// The bytes that each row stores: codes, scales, zero points and the row's scale of a quantized row, else its data.

@@ -52,6 +52,8 @@ pub struct Summary {
     pub report: RecordBatch,
     /// The figures over all quantized tensors.
     pub totals: Totals,
+    /// The bytes of the files that hold the weights, headers and all, and of the tables that belong to them.
+    pub file_bytes: u64,
     /// Seconds from start to end.
     pub seconds: f64,
     /// Parts that an interrupted run had already finished.
@@ -170,10 +172,12 @@ impl PlannedJob {
             let written = Written { export, equalization, folder: &folder, reports: &reports };
             self.check(&written, threads, progress, cancel)?;
         }
+        let file_bytes = folder.file_bytes();
         folder.finish()?;
         Ok(Summary {
             report,
             totals: totals(&self.model, &self.choices, &reports),
+            file_bytes,
             seconds: started.elapsed().as_secs_f64(),
             resumed_parts,
             checked: destination.check,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::compute::concat_batches;
-use arrow_array::{Array, ArrayRef, BinaryArray, StringViewArray, StructArray, new_null_array};
+use arrow::compute::{concat_batches, take};
+use arrow_array::{Array, ArrayRef, BinaryArray, StringViewArray, StructArray, UInt64Array, new_null_array};
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -185,6 +185,39 @@ fn batches_cut_otherwise_give_the_same_file() {
         let expected = bytes(&rows);
         assert_eq!(bytes(std::slice::from_ref(&whole)), expected);
         assert_eq!(bytes(&[whole.slice(0, 41), whole.slice(41, whole.num_rows() - 41)]), expected);
+    }
+}
+
+/// The same rows, with bytes under every null.
+fn with_hidden_bytes(rows: &RecordBatch) -> RecordBatch {
+    let mut columns = rows.columns().to_vec();
+    let (quantized, data) = (columns[5].as_struct().clone(), columns[6].as_binary::<i32>());
+    let bytes = (0..data.len()).map(|row| if data.is_valid(row) { data.value(row) } else { &[7; 300] });
+    let (offsets, values, _) = BinaryArray::from_iter_values(bytes).into_parts();
+    let hidden = BinaryArray::new(offsets, values, data.nulls().cloned());
+    let shown = (0..quantized.len()).find(|row| quantized.is_valid(*row)).unwrap();
+    let from = (0..quantized.len()).map(|row| if quantized.is_valid(row) { row } else { shown } as u64);
+    let from = UInt64Array::from_iter_values(from);
+    let (fields, fields_of, nulls) = quantized.into_parts();
+    let fields_of = fields_of.iter().map(|field| take(field, &from, None).unwrap()).collect();
+    columns[5] = Arc::new(StructArray::new(fields, fields_of, nulls));
+    columns[6] = Arc::new(hidden);
+    RecordBatch::try_new(output_schema(), columns).unwrap()
+}
+
+#[test]
+fn bytes_under_nulls_are_not_written() {
+    let source = tempfile::tempdir().unwrap();
+    let (model, parts) = model(source.path(), 1 << 20);
+    let clean = concat_batches(&output_schema(), &output(&model, &parts[0], 1 << 20)).unwrap();
+    let hidden = with_hidden_bytes(&clean);
+    assert_eq!(hidden, clean);
+    for format in OutputFormat::PARTS {
+        let manifest = manifest(&model, &parts, format);
+        let bytes = |rows: &RecordBatch| written(format, std::slice::from_ref(rows), &manifest).0;
+        let (hidden, clean) = (bytes(&hidden), bytes(&clean));
+        assert_eq!(hidden.len(), clean.len(), "{format}");
+        assert!(hidden == clean, "{format}");
     }
 }
 
