@@ -5,7 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use super::{CliError, options, workers::Workers};
+use super::{
+    CliError, options,
+    printable::{printable, width},
+    workers::Workers,
+};
 use crate::{
     io::{memory::peak_resident, output::ErrorSums},
     sql::compare::{Compared, Difference, compare},
@@ -46,9 +50,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         });
         return Ok(writeln!(out, "{document}")?);
     }
-    let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(TOTAL.len());
+    let width = width(tensors.iter().map(|tensor| tensor.name.as_str()), TOTAL.len());
     writeln!(out, "{:<width$}  {:>9} {:>10} {:>12} {:>12}", "tensor", "SQNR dB", "cosine", "mse", "max error")?;
     for Compared { name, difference, .. } in &tensors {
+        let name = printable(name);
         match difference {
             Difference::Error(sums) => writeln!(out, "{name:<width$}  {}", line(sums))?,
             other => writeln!(out, "{name:<width$}  {}", words(other))?,

@@ -5,6 +5,7 @@ use std::io;
 use clap::error::ErrorKind;
 use datafusion::common::DataFusionError;
 
+use super::printable::printable;
 use crate::{io::IoError, sql::error::message};
 
 /// An error of a command.
@@ -56,25 +57,6 @@ pub(super) fn usage(error: &clap::Error) -> String {
     message.strip_prefix("error: ").unwrap_or(&message).to_owned()
 }
 
-/// Joins the lines of a text, and escapes control characters: names of damaged files hold what terminals obey.
 fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_one_line_without_control_characters() {
-        assert_eq!(one_line("tensor\n  'é\x1b[31m\0\x7f': is\u{9b}1m"), r"tensor 'é\u{1b}[31m\u{0}\u{7f}': is\u{9b}1m");
-    }
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
 }

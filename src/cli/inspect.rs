@@ -6,7 +6,11 @@ use std::{
     path::PathBuf,
 };
 
-use super::{CliError, table};
+use super::{
+    CliError,
+    printable::{printable, width},
+    table,
+};
 use crate::io::{Model, Tensor};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    let width = model.tensors().iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
+    let width = width(model.tensors().iter().map(|tensor| tensor.name.as_str()), 6);
     writeln!(out, "{:<width$}  {:<18} {:<7} {:>10} {:>10}", "tensor", "shape", "dtype", "parameters", "bytes")?;
     let mut dtypes: BTreeMap<String, u64> = BTreeMap::new();
     for tensor in model.tensors() {
@@ -41,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(
             out,
             "{:<width$}  {:<18} {:<7} {:>10} {:>10}",
-            tensor.name,
+            printable(&tensor.name),
             format!("{:?}", tensor.shape),
             tensor.dtype_name().to_owned(),
             table::quantity(parameters(tensor)),

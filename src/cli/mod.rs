@@ -10,6 +10,7 @@ mod gguf;
 mod goals;
 mod inspect;
 mod options;
+mod printable;
 mod progress;
 mod prompt;
 mod quantize;

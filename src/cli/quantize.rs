@@ -9,7 +9,12 @@ use std::{
 
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{CliError, activations, format, goals, options, progress::Reporter, table};
+use super::{
+    CliError, activations, format, goals, options,
+    printable::{printable, width},
+    progress::Reporter,
+    table,
+};
 use crate::{
     io::{Equalization, Existing, Rules, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
@@ -257,7 +262,7 @@ fn plan_table(planned: &PlannedJob) -> String {
     use std::fmt::Write;
 
     let tensors = planned.model().tensors();
-    let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
+    let width = width(tensors.iter().map(|tensor| tensor.name.as_str()), 6);
     let mut text =
         format!("{:<width$}  {:<18} {:<7} {:>10} {:>10}  what\n", "tensor", "shape", "dtype", "bytes in", "bytes out");
     let (mut total_in, mut total_out) = (0, 0);
@@ -282,7 +287,7 @@ fn plan_table(planned: &PlannedJob) -> String {
         let _ = writeln!(
             text,
             "{:<width$}  {:<18} {:<7} {:>10} {:>10}  {what}",
-            tensor.name,
+            printable(&tensor.name),
             format!("{:?}", tensor.shape),
             tensor.dtype_name(),
             table::bytes(bytes_in),

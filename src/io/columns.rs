@@ -13,16 +13,27 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::{IoError, atomic_file::write_renamed};
+use super::{
+    IoError,
+    atomic_file::write_renamed,
+    guard::{Guarded, guarded},
+};
 
 /// Opens the Parquet file at `path` and reads the columns of `schema`, `rows` at a time. `what` is what the rows are, for
 /// the message of an error.
 ///
 /// # Errors
 /// The file cannot be read, or lacks a column.
-pub fn open(path: &Path, schema: &Schema, what: &str, rows: usize) -> Result<ParquetRecordBatchReader, IoError> {
+pub fn open(
+    path: &Path,
+    schema: &Schema,
+    what: &str,
+    rows: usize,
+) -> Result<Guarded<ParquetRecordBatchReader>, IoError> {
     let file = File::open(path).map_err(IoError::system("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
+    let damaged = |problem| IoError::file(path, problem);
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(damaged)?;
+    let builder = builder.map_err(IoError::parquet(path))?;
     let mut roots = Vec::new();
     for field in schema.fields() {
         let root = builder.schema().index_of(field.name());
@@ -32,7 +43,8 @@ pub fn open(path: &Path, schema: &Schema, what: &str, rows: usize) -> Result<Par
         })?);
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    builder.with_projection(mask).with_batch_size(rows).build().map_err(IoError::parquet(path))
+    let reader = guarded(|| builder.with_projection(mask).with_batch_size(rows).build()).map_err(damaged)?;
+    reader.map(Guarded::new).map_err(IoError::parquet(path))
 }
 
 /// A column of a batch, in the type that the schema gives it.
@@ -82,4 +94,33 @@ pub fn write_table(folder: &Path, name: &str, table: &RecordBatch) -> Result<(),
     };
     write().map_err(IoError::parquet(&path))?;
     write_renamed(&path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::types::activations::activations_schema;
+
+    #[test]
+    fn a_footer_with_any_byte_changed_is_read_or_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = activations_schema();
+        write_table(folder.path(), "a.parquet", &RecordBatch::new_empty(schema.clone())).unwrap();
+        let path = folder.path().join("a.parquet");
+        let whole = fs::read(&path).unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for at in 0..whole.len() {
+            for change in [1, 0x10, 0xFF] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= change;
+                fs::write(&path, bytes).unwrap();
+                let batches =
+                    open(&path, &schema, "activations", 1).map(|batches| batches.collect::<Result<Vec<_>, _>>());
+                if matches!(batches, Ok(Ok(_))) { read += 1 } else { refused += 1 }
+            }
+        }
+        assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+    }
 }

@@ -11,6 +11,7 @@ pub mod equalization;
 pub mod error;
 pub mod export;
 pub mod gguf;
+mod guard;
 pub mod hessians;
 pub mod memory;
 pub mod mmap;

@@ -18,7 +18,10 @@ use super::{
     tensor_report::{REPORT_KEY, TensorReport},
 };
 use crate::{
-    io::IoError,
+    io::{
+        IoError,
+        guard::{Guarded, guarded},
+    },
     types::{OutputFormat, output::output_schema},
 };
 
@@ -34,8 +37,8 @@ pub struct PartReader {
 }
 
 enum Batches {
-    Parquet(Box<ParquetRecordBatchReader>),
-    Arrow(Box<FileReader<File>>),
+    Parquet(Box<Guarded<ParquetRecordBatchReader>>),
+    Arrow(Box<Guarded<FileReader<File>>>),
 }
 
 impl PartReader {
@@ -62,11 +65,10 @@ impl PartReader {
         let (batches, first) = match format {
             OutputFormat::Parquet => {
                 let (batches, first) = parquet(file, path, projection, row)?;
-                (Batches::Parquet(Box::new(batches)), first)
+                (Batches::Parquet(Box::new(Guarded::new(batches))), first)
             }
             OutputFormat::Arrow => {
-                let batches = FileReader::try_new(file, Some(projection.to_vec())).map_err(IoError::arrow(path))?;
-                (Batches::Arrow(Box::new(batches)), 0)
+                (Batches::Arrow(Box::new(Guarded::new(arrow(file, path, Some(projection.to_vec()))?))), 0)
             }
             OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
                 return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
@@ -110,7 +112,7 @@ fn parquet(
     projection: &[usize],
     row: usize,
 ) -> Result<(ParquetRecordBatchReader, usize), IoError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
+    let builder = open_parquet(file, path)?;
     let groups = builder.metadata().row_groups();
     let (rows, bytes) = groups.iter().fold((0u64, 0u64), |(rows, bytes), group| {
         let (r, b) = (group.num_rows(), group.total_byte_size());
@@ -127,13 +129,20 @@ fn parquet(
     }
     let needed = (passed..groups.len()).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), projection.iter().copied());
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(batch_rows.clamp(1, 8192) as usize)
-        .with_row_groups(needed)
-        .build()
-        .map_err(IoError::parquet(path))?;
+    let builder = builder.with_projection(mask).with_batch_size(batch_rows.clamp(1, 8192) as usize);
+    let reader = guarded(|| builder.with_row_groups(needed).build());
+    let reader = reader.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::parquet(path))?;
     Ok((reader, first))
+}
+
+fn open_parquet(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, IoError> {
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file));
+    builder.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::parquet(path))
+}
+
+fn arrow(file: File, path: &Path, projection: Option<Vec<usize>>) -> Result<FileReader<File>, IoError> {
+    let reader = guarded(|| FileReader::try_new(file, projection));
+    reader.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::arrow(path))
 }
 
 /// What a finished part says of its tensors: from the footer or the marker, without reading rows.
@@ -153,12 +162,12 @@ fn read_footer(path: &Path, format: OutputFormat) -> Result<Vec<TensorReport>, I
     let file = File::open(path).map_err(IoError::system("open", path))?;
     let json = match format {
         OutputFormat::Parquet => {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(IoError::parquet(path))?;
+            let builder = open_parquet(file, path)?;
             let pairs = builder.metadata().file_metadata().key_value_metadata();
             pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == REPORT_KEY)?.value.clone())
         }
         OutputFormat::Arrow => {
-            let reader = FileReader::try_new(file, None).map_err(IoError::arrow(path))?;
+            let reader = arrow(file, path, None)?;
             reader.custom_metadata().get(REPORT_KEY).cloned()
         }
         OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => None,
