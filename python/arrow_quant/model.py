@@ -138,7 +138,7 @@ def quantize_model(
         threads: threads to use; all cores when left out.
         memory_limit: resident memory to stay below, in bytes or as "800MB".
         batch: read the whole model to memory first.
-        resume: go on with an interrupted run.
+        resume: go on with an interrupted run; one that was begun with `overwrite` replaces the folder.
         overwrite: replace the folder, or the rest of an interrupted run, unless it holds files that no run wrote.
         force: with `overwrite`, replace the folder with all that is in it. What the run reads is never replaced.
         dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.

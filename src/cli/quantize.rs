@@ -62,7 +62,7 @@ pub struct Arguments {
     /// Read the whole model to memory first
     #[arg(long)]
     batch: bool,
-    /// Go on with an interrupted run
+    /// Resume an interrupted run; one that was begun with --overwrite replaces the output folder
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the output folder, or the rest of an interrupted run, unless it holds files that no run wrote

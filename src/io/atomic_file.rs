@@ -74,12 +74,30 @@ impl Write for AtomicFile {
 /// # Errors
 /// Returns an error if the system refuses.
 pub fn write_renamed(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    renamed(path, "write", |file| file.write_all(bytes))
+}
+
+/// Copies what is in a file, so that the copy is there whole or not at all. The copy is a new file like any other: owner, mode and
+/// times of the original make no difference, nor do links to it.
+///
+/// # Errors
+/// The system refuses.
+pub fn copy_renamed(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mut source = File::open(from).map_err(IoError::system("open", from))?;
+    renamed(to, "copy to", |file| io::copy(&mut source, file).map(drop))
+}
+
+fn renamed(path: &Path, action: &'static str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), IoError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
     let mut file = File::create(temporary).map_err(IoError::system("create", temporary))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IoError::system("write", temporary))?;
-    std::fs::rename(temporary, path).map_err(IoError::system("rename into place", path))
+    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
+        // Space may have run out: nothing is left that is of no use. The first error is the one to tell.
+        let _ = fs::remove_file(temporary);
+        return Err(IoError::system(action, path)(error));
+    }
+    fs::rename(temporary, path).map_err(IoError::system("rename into place", path))
 }
 
 /// Returns the folder that holds a path.
@@ -249,5 +267,36 @@ mod tests {
         let path = place.path().join("none").join("a");
         let message = AtomicFile::create(&path).unwrap_err().to_string();
         assert_eq!(message, format!("{}: cannot create: No such file or directory (os error 2)", path.display()));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_copy_is_a_new_file_whatever_the_original_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+        fs::write(at("store"), "{}").unwrap();
+        let own = mode(&at("store"));
+        fs::set_permissions(at("store"), fs::Permissions::from_mode(0o444)).unwrap();
+        std::os::unix::fs::symlink(at("store"), at("config.json")).unwrap();
+        // What a run of a version that copied modes has left.
+        fs::copy(at("store"), at("copy")).unwrap();
+        for _ in 0..2 {
+            copy_renamed(&at("config.json"), &at("copy")).unwrap();
+            assert_eq!(fs::read(at("copy")).unwrap(), b"{}");
+            assert!(at("copy").symlink_metadata().unwrap().is_file());
+            assert_eq!(mode(&at("copy")), own);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let failed = renamed(&path, "write", |_| Err(io::ErrorKind::StorageFull.into())).unwrap_err().to_string();
+        assert_eq!(failed, format!("{}: cannot write: no storage space", path.display()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -5,8 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
+use arrow_quant::sql::{Cancel, Pass, Progress};
 use safetensors::Dtype;
 
 use crate::model::{f32_bytes, noise, small, write};
@@ -35,6 +37,31 @@ pub fn fail(code: i32, arguments: &[&str]) -> String {
     assert!(error.starts_with("error: ") && !error.contains("backtrace"), "{arguments:?}: {stderr}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
     format!("{error}\n")
+}
+
+/// Runs `quantize` on one thread, and interrupts it when half of the weights are quantized.
+pub fn interrupt(arguments: &[&str]) {
+    struct Half<'a> {
+        left: AtomicU64,
+        cancel: &'a Cancel,
+    }
+    impl Progress for Half<'_> {
+        fn start(&self, pass: Pass, total: u64) {
+            let enough = if pass == Pass::Quantize { total / 2 } else { u64::MAX };
+            self.left.store(enough, Ordering::Relaxed);
+        }
+        fn advance(&self, bytes: u64) {
+            let left = self.left.load(Ordering::Relaxed).saturating_sub(bytes);
+            self.left.store(left, Ordering::Relaxed);
+            self.cancel.fetch_or(left == 0, Ordering::Relaxed);
+        }
+        fn finish(&self) {}
+    }
+    let cancel = Cancel::new(false);
+    let options: Vec<_> = arguments.iter().chain(&["--threads", "1"]).map(Into::into).collect();
+    let progress = Half { left: AtomicU64::new(u64::MAX), cancel: &cancel };
+    let error = arrow_quant::cli::quantize(&options, &progress, &cancel).unwrap_err().to_string();
+    assert!(error.starts_with("interrupted; finished parts are in "), "{error}");
 }
 
 pub struct Place {
@@ -268,6 +295,38 @@ fn an_output_that_is_there_is_refused_unless_it_may_be_replaced() {
 }
 
 #[test]
+fn an_interrupted_overwrite_goes_on_by_resume_alone_and_writes_what_was_damaged_again() {
+    for (format, options) in [("parquet", ["--bits", "8"]), ("gguf", ["--gguf-type", "Q8_0"])] {
+        let place = Place::new();
+        // Three parts.
+        let values = f32_bytes(&noise(1 << 20, 7));
+        let names: Vec<_> = (0..12).map(|number| format!("layers.{number}.w")).collect();
+        let tensors: Vec<_> =
+            names.iter().map(|name| (name.as_str(), Dtype::F32, vec![1024, 1024], values.clone())).collect();
+        write(&place.path("model.safetensors"), &tensors);
+        let (model, out, whole) = (place.text("model.safetensors"), place.text("out"), place.text("whole"));
+        let run = |output: &str, more: &[&str]| {
+            succeed(&[&["quantize", &model, "--output", output, "--format", format], &options[..], more].concat())
+        };
+        run(&whole, &[]);
+        run(&out, &["--exclude", "w"]);
+        let old = contents(&place.path("out"));
+        interrupt(&[&[model.as_str(), "--output", &out, "--format", format, "--overwrite"], &options[..]].concat());
+        assert!(contents(&place.path("out")) == old);
+        let part = place.path("out.partial/output/weights/part-00000.parquet");
+        if format == "parquet" {
+            let mut bytes = fs::read(&part).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&part, bytes).unwrap();
+        }
+        run(&out, &["--resume", "--no-check"]);
+        assert!(contents(&place.path("out")) == contents(&place.path("whole")));
+        assert_eq!(place.names(), ["model.safetensors", "out", "whole"]);
+    }
+}
+
+#[test]
 fn what_a_run_reads_and_what_no_run_wrote_outlive_an_overwrite() {
     let place = Place::with_small_model();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
@@ -383,8 +442,7 @@ fn a_statement_is_run_whole() {
 fn a_changed_checkpoint_is_not_resumed() {
     let place = Place::with_small_model();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
-    succeed(&["quantize", &model, "--output", &out]);
-    fs::rename(place.path("out"), place.path("out.partial")).unwrap();
+    interrupt(&[&model, "--output", &out]);
     let mut bytes = fs::read(place.path("model.safetensors")).unwrap();
     let at = bytes.len() - 4000;
     bytes[at..].fill(0);

@@ -185,8 +185,8 @@ fn start(model: &str, out: &str) -> Child {
 fn wait_for_parts(partial: &Path, count: usize) {
     let started = Instant::now();
     loop {
-        let entries = fs::read_dir(partial.join("weights")).into_iter().flatten();
-        let whole = entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "parquet"));
+        let entries = fs::read_dir(partial.join("parts")).into_iter().flatten();
+        let whole = entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "json"));
         if whole.count() >= count {
             return;
         }

@@ -52,7 +52,7 @@ fn exported(options: QuantizeOptions, part_bytes: u64) -> (tempfile::TempDir, Pa
     let parts = model.parts_of(None, part_bytes, Piece::ROWS_TOGETHER);
     let manifest = new_manifest(&model, &parts, target.format, BTreeMap::new(), String::new(), Vec::new());
     let folder = place.path().join("out");
-    fs::create_dir_all(folder.join("weights")).unwrap();
+    fs::create_dir(&folder).unwrap();
     let files = RowFiles::create(&folder, &export.layout, false).unwrap();
     let mut meant: HashMap<String, Vec<Vec<f32>>> = HashMap::new();
     // The last part first: any order will do.

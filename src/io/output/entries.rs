@@ -1,64 +1,110 @@
-//! The entries of an output folder: those that a run writes, which may be removed, and those of somebody else.
+//! The entries of a folder that is to be removed: those that a run wrote, and those of somebody else.
 
 use std::{
     collections::HashSet,
     fs::{self, FileType},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use super::{ACTIVATION_PARAMS, EQUALIZATION, MANIFEST, Manifest, REPORT, WIDTHS};
+use serde_json::Value;
+
+use super::{
+    ACTIVATION_PARAMS, EQUALIZATION, MANIFEST, REPORT, WIDTHS,
+    lock::LOCK,
+    unfinished::{OUTPUT, PARTS, REPLACED, RUN, is_marker},
+};
 use crate::io::{IoError, model::is_config};
 
-/// The file that a run holds a lock on while it writes a folder.
-pub(super) const LOCK: &str = ".lock";
+/// The folder of the parts in an output folder.
+pub(super) const WEIGHTS: &str = "weights";
 
-/// The folder of the parts.
-const WEIGHTS: &str = "weights";
-
-/// The entries of a folder that is to be removed.
+/// The entries of a folder.
 #[derive(Debug)]
 pub(super) struct Entries {
     folder: PathBuf,
-    /// Whether a manifest says what the folder is.
-    has_manifest: bool,
-    /// What a run wrote: each file before its folder, the manifest last, so that the rest is known until it is gone.
+    /// Whether the folder is known to be one that runs write.
+    known: bool,
+    /// What a run wrote: each file before its folder, and last what says which they are, so that it is known until it is gone.
     ours: Vec<(PathBuf, FileType)>,
     /// What is not known to be a run's, and so is somebody else's.
     foreign: Vec<(PathBuf, FileType)>,
 }
 
 impl Entries {
-    /// Lists a folder. Its manifest says which files are a run's; without one there are few.
+    /// Lists an output folder, itself included. Its manifest says which files are a run's.
     ///
     /// # Errors
     /// Returns an error if the folder cannot be listed or is a symbolic link.
-    pub(super) fn of(folder: &Path) -> Result<Self, IoError> {
-        if folder.is_symlink() {
+    pub(super) fn of_output(folder: &Path) -> Result<Self, IoError> {
+        let kind = fs::symlink_metadata(folder).map_err(IoError::system("open", folder))?.file_type();
+        if kind.is_symlink() {
             return Err(IoError::file(folder, "is a symbolic link; give the folder that it leads to"));
         }
-        let manifest = Manifest::read(folder).ok();
-        let names = manifest.as_ref().map(Names::of).unwrap_or_default();
-        let mut entries =
-            Self { folder: folder.to_owned(), has_manifest: false, ours: Vec::new(), foreign: Vec::new() };
+        let manifest = folder.join(MANIFEST);
+        let mut entries = Self::new(folder, manifest.is_file());
+        entries.add_output(folder, kind, &Names::read(&manifest, None))?;
+        Ok(entries)
+    }
+
+    /// Lists what is in the folder of an unfinished run, but for its lock.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be listed.
+    pub(super) fn of_unfinished(folder: &Path) -> Result<Self, IoError> {
+        let mut entries = Self::new(folder, true);
+        let mut run = None;
+        for (path, kind) in list(folder)? {
+            match name_of(&path) {
+                LOCK => {}
+                RUN => run = Some((path, kind)),
+                OUTPUT if kind.is_dir() => {
+                    let mut names = Names::read(&folder.join(RUN), Some("manifest"));
+                    names.extend(Names::read(&path.join(MANIFEST), None));
+                    entries.add_output(&path, kind, &names)?;
+                }
+                REPLACED if kind.is_dir() => {
+                    let names = Names::read(&path.join(MANIFEST), None);
+                    entries.add_output(&path, kind, &names)?;
+                }
+                PARTS if kind.is_dir() => {
+                    for (path, kind) in list(&path)? {
+                        entries.add(is_marker(without_tmp(name_of(&path))), path, kind);
+                    }
+                    entries.ours.push((path, kind));
+                }
+                name => entries.add(without_tmp(name) == RUN, path, kind),
+            }
+        }
+        entries.ours.extend(run);
+        Ok(entries)
+    }
+
+    fn new(folder: &Path, known: bool) -> Self {
+        Self { folder: folder.to_owned(), known, ours: Vec::new(), foreign: Vec::new() }
+    }
+
+    /// Adds an output folder and what is in it.
+    fn add_output(&mut self, folder: &Path, kind: FileType, names: &Names) -> Result<(), IoError> {
         let mut last = None;
         for (path, kind) in list(folder)? {
             let name = name_of(&path);
             if name == WEIGHTS && kind.is_dir() {
                 for (path, kind) in list(&path)? {
                     let known = names.parts.contains(without_tmp(name_of(&path)));
-                    entries.add(known, path, kind);
+                    self.add(known, path, kind);
                 }
-                entries.ours.push((path, kind));
+                self.ours.push((path, kind));
             } else if name == MANIFEST && !kind.is_dir() {
                 last = Some((path, kind));
             } else {
-                let known = name == LOCK || without_tmp(name) == MANIFEST || names.has(without_tmp(name));
-                entries.add(known, path, kind);
+                let known = without_tmp(name) == MANIFEST || names.has(without_tmp(name));
+                self.add(known, path, kind);
             }
         }
-        entries.has_manifest = last.is_some();
-        entries.ours.extend(last);
-        Ok(entries)
+        self.ours.extend(last);
+        self.ours.push((folder.to_owned(), kind));
+        Ok(())
     }
 
     /// Adds an entry, whose name is `known` as that of a file of a run. To remove a link loses nothing.
@@ -67,48 +113,60 @@ impl Entries {
         if ours { self.ours.push((path, kind)) } else { self.foreign.push((path, kind)) }
     }
 
-    /// Checks that the folder may be removed: that it is empty or an output folder, and, unless `force` is set, that nothing
-    /// in it is somebody else's.
+    /// Checks that all may be removed: that the folder is empty or one that runs write, and, unless `force` is set, that
+    /// nothing in it is somebody else's.
     ///
     /// # Errors
     /// Returns an error if it is something else.
-    pub(super) fn check(&self, force: bool) -> Result<(), IoError> {
+    pub(super) fn check(self, force: bool) -> Result<Self, IoError> {
         let refuse = |problem: String| Err(IoError::file(&self.folder, problem));
         match &self.foreign[..] {
-            [] => Ok(()),
-            _ if !self.has_manifest => {
-                refuse(format!("is not overwritten: it has no {MANIFEST}, so it is no output folder"))
-            }
-            _ if force => Ok(()),
+            [] => Ok(self),
+            _ if !self.known => refuse(format!("is not overwritten: it has no {MANIFEST}, so it is no output folder")),
+            _ if force => Ok(self),
             [(first, _), ..] => {
                 let first = first.strip_prefix(&self.folder).unwrap_or(first).display();
                 let count = match self.foreign.len() {
                     1 => "1 entry that no run wrote:".to_owned(),
                     several => format!("{several} entries that no run wrote, such as"),
                 };
-                refuse(format!("holds {count} '{first}'; move it away, or replace all the same with --force"))
+                refuse(format!(
+                    "holds {count} '{first}'; move it away, or replace all the same with --overwrite --force"
+                ))
             }
         }
     }
 
-    /// Removes the folder and all that is in it, which was [checked](Self::check).
+    /// Removes all of them, which were [checked](Self::check).
     ///
     /// # Errors
     /// Returns an error if the system refuses.
-    pub(super) fn remove(self) -> Result<(), IoError> {
-        for (path, kind) in self.foreign {
+    pub(super) fn remove(mut self) -> Result<(), IoError> {
+        for (path, kind) in std::mem::take(&mut self.foreign) {
             let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(IoError::system("remove", &path))?;
         }
+        self.remove_ours()
+    }
+
+    /// Removes what a run wrote. Whatever else there is stays, and so does the folder that holds it.
+    ///
+    /// # Errors
+    /// Returns an error if the system refuses.
+    pub(super) fn remove_ours(self) -> Result<(), IoError> {
         for (path, kind) in self.ours {
-            let removed = if kind.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
-            removed.map_err(IoError::system("remove", &path))?;
+            match if kind.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) } {
+                Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => {
+                    return Err(IoError::system("remove", &path)(error));
+                }
+                _ => {}
+            }
         }
-        fs::remove_dir(&self.folder).map_err(IoError::system("remove", &self.folder))
+        Ok(())
     }
 }
 
-/// The names of a run's files, by its manifest.
+/// The names of the files in an output folder, by its manifest.
 #[derive(Default)]
 struct Names {
     beside: HashSet<String>,
@@ -118,15 +176,27 @@ struct Names {
 }
 
 impl Names {
-    fn of(manifest: &Manifest) -> Self {
-        let tables = [REPORT, ACTIVATION_PARAMS, EQUALIZATION, WIDTHS].map(str::to_owned);
-        let files = manifest.files.iter().map(|entry| entry.file.clone());
-        let beside = match &manifest.names {
-            Some(names) => names.iter().cloned().collect(),
-            None => tables.into_iter().chain(files).collect(),
+    /// Reads them from a manifest, or from a file that has one under a key. A manifest of another version has them in the same
+    /// place; one that cannot be read has none.
+    fn read(path: &Path, key: Option<&str>) -> Self {
+        let Some(json) = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok()) else {
+            return Self::default();
         };
-        let parts = manifest.parts.iter().filter_map(|part| part.file.rsplit('/').next());
-        Self { beside, parts: parts.map(str::to_owned).collect(), config: manifest.names.is_none() }
+        let manifest = key.map_or(&json, |key| &json[key]);
+        let every = |list: &str| manifest[list].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let files = |list| every(list).filter_map(|entry| text(&entry["file"]));
+        let parts = files("parts").filter_map(|part| Some(part.strip_prefix(WEIGHTS)?.strip_prefix('/')?.to_owned()));
+        let config = manifest.get("format_version").is_some() && manifest.get("names").is_none();
+        let tables =
+            [REPORT, ACTIVATION_PARAMS, EQUALIZATION, WIDTHS].into_iter().filter(|_| config).map(str::to_owned);
+        let beside = every("names").filter_map(text).chain(files("files")).chain(tables);
+        Self { beside: beside.collect(), parts: parts.collect(), config }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.beside.extend(other.beside);
+        self.parts.extend(other.parts);
     }
 
     fn has(&self, name: &str) -> bool {

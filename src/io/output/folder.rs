@@ -2,29 +2,38 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, TryLockError},
+    fs,
     path::{Path, PathBuf},
 };
 
 use arrow_array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use super::{
     FileEntry, MANIFEST, Manifest, TensorReport, WrittenPart,
-    entries::{Entries, LOCK},
-    part_reader::read_report,
+    entries::{Entries, WEIGHTS},
+    place::{Left, Place, check_replaced, exists, partial_of},
     reads::check_reads,
+    unfinished::{PARTS, Unfinished},
 };
-use crate::io::{IoError, Model, QuantizedModel, columns::write_table, digest::digest_of};
+use crate::io::{
+    IoError, Model, QuantizedModel,
+    atomic_file::{copy_renamed, sync_folder},
+    columns::write_table,
+    digest::digest_of,
+};
 
 /// What names of files end in that an output holds: a folder of such a name would be taken for one.
 const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
 
 /// What to do where the output, or an unfinished run of it, is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Existing {
     /// It is an error.
     Refuse,
-    /// Go on with the unfinished run. It is an error if that had other options or sources; without one, begin.
+    /// Go on with the unfinished run, and replace what it was told to. It is an error if that had other options or sources;
+    /// without one, begin.
     Resume,
     /// Begin anew; what is there is replaced when the new output is complete. Only output folders are replaced, and only
     /// those that hold nothing but what a run wrote.
@@ -42,13 +51,11 @@ impl Existing {
 /// An output folder in the making.
 #[derive(Debug)]
 pub struct OutputFolder {
-    target: PathBuf,
-    partial: PathBuf,
-    existing: Existing,
+    place: Place,
+    output: PathBuf,
+    unfinished: Unfinished,
     manifest: Manifest,
     finished: Vec<Option<WrittenPart>>,
-    /// Held while the folder is written, so that two runs do not write the same one.
-    _lock: File,
 }
 
 impl OutputFolder {
@@ -59,71 +66,52 @@ impl OutputFolder {
     /// The target exists (unless it is to be overwritten, and holds nothing else than a run wrote), is called like a file, or
     /// an unfinished run is in the way; or the run reads what would be replaced.
     pub fn check_target(target: &Path, existing: Existing, reads: &[PathBuf]) -> Result<(), IoError> {
-        let refuse = |path: &Path, problem: &str| Err(IoError::file(path, problem));
-        let partial = beside(target, ".partial")?;
-        for folder in [target, &partial, &beside(target, ".replaced")?] {
-            check_reads(folder, reads)?;
+        let partial = partial_of(target)?;
+        check_reads(target, reads)?;
+        check_reads(&partial, reads)?;
+        if !exists(&partial)? {
+            return check(target, &partial, existing, &Left::Nothing);
         }
-        let began = exists(&partial)?;
-        if exists(target)? && !target.is_dir() {
-            return refuse(target, "is a file; the output is a folder that holds the weights and what goes with them");
-        }
-        if exists(target)? && existing.replaces() {
-            Entries::of(target)?.check(existing == Existing::Force)?;
-        } else if exists(target)? {
-            let complete = existing == Existing::Resume && !began && Manifest::read(target).is_ok();
-            return refuse(
-                target,
-                if complete {
-                    "is complete already; there is nothing to resume"
-                } else {
-                    "exists already; give another output, or replace it with --overwrite"
-                },
-            );
-        } else if FILES.iter().any(|file| target.extension().is_some_and(|extension| extension == *file)) {
-            return refuse(
-                target,
-                "is called like a file; the output is a folder, so give its name without the ending",
-            );
-        }
-        if began && existing == Existing::Refuse {
-            let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
-            return refuse(&partial, problem);
-        }
-        if began && existing.replaces() {
-            Entries::of(&partial)?.check(existing == Existing::Force)?;
-        }
-        Ok(())
+        let (place, left) = Place::take(target)?;
+        check(target, &partial, existing, &left)?;
+        place.release()
     }
 
-    /// Begins, or goes on with, the output that a manifest describes: makes the folder `TARGET.partial` and writes the
-    /// manifest into it. `reads` are the files and folders that the run reads.
+    /// Begins, or goes on with, the output that a manifest describes. All is kept in the folder `TARGET.partial` until the
+    /// output is complete. `reads` are the files and folders that the run reads.
     ///
     /// # Errors
-    /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the folder above is missing or not writable.
+    /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the
+    /// folder above is missing or not writable.
     pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &[PathBuf]) -> Result<Self, IoError> {
-        Self::check_target(target, existing, reads)?;
-        let partial = beside(target, ".partial")?;
-        let began = exists(&partial)?;
-        let resumes = began && existing == Existing::Resume && exists(&partial.join(MANIFEST))?;
-        if began && !resumes {
-            drop(lock(&partial)?);
-            remove(&partial, existing == Existing::Force)?;
-        }
-        if resumes {
-            let there = Manifest::read(&partial)?;
-            if let Some(difference) = there.difference(&manifest) {
-                return Err(IoError::file(&partial, format!("cannot be resumed: {difference}")));
+        check_reads(target, reads)?;
+        check_reads(&partial_of(target)?, reads)?;
+        let (place, left) = Place::take(target)?;
+        check(target, &place.partial, existing, &left)?;
+        let (unfinished, resumes) = match (left, existing) {
+            (Left::Unknown(error), Existing::Resume) => return Err(error),
+            (Left::Run(unfinished), Existing::Resume) => {
+                if let Some(difference) = unfinished.manifest.difference(&manifest) {
+                    return Err(IoError::file(&place.partial, format!("cannot be resumed: {difference}")));
+                }
+                (*unfinished, true)
             }
-        } else {
-            fs::create_dir(&partial).map_err(IoError::system("create", &partial))?;
-            manifest.write(&partial)?;
+            (_, existing) => {
+                place.clear(existing == Existing::Force)?;
+                // Whoever resumes it has not said that anything may be replaced.
+                let existing = if existing == Existing::Resume { Existing::Refuse } else { existing };
+                let unfinished = Unfinished { existing, placing: None, manifest: manifest.clone() };
+                unfinished.write(&place.partial)?;
+                (unfinished, false)
+            }
+        };
+        let output = place.output();
+        let weights = manifest.output_format.has_parts().then(|| output.join(WEIGHTS));
+        for folder in [Some(output.clone()), weights, Some(place.partial.join(PARTS))].into_iter().flatten() {
+            fs::create_dir_all(&folder).map_err(IoError::system("create", &folder))?;
         }
-        let lock = lock(&partial)?;
-        let weights = partial.join("weights");
-        fs::create_dir_all(&weights).map_err(IoError::system("create", &weights))?;
         let finished = vec![None; manifest.parts.len()];
-        let mut folder = Self { target: target.to_owned(), partial, existing, manifest, finished, _lock: lock };
+        let mut folder = Self { place, output, unfinished, manifest, finished };
         if resumes {
             folder.find_finished()?;
         }
@@ -132,20 +120,22 @@ impl OutputFolder {
 
     /// Takes up the parts that are whole; one that is not is written again.
     fn find_finished(&mut self) -> Result<(), IoError> {
-        for (entry, finished) in self.manifest.parts.iter().zip(&mut self.finished) {
-            let path = self.partial.join(&entry.file);
-            if !exists(&path)? {
-                continue;
-            }
-            let format = self.manifest.output_format;
-            let reports = read_report(&path, format, entry).ok();
-            // Without digests the part could not be read back.
-            let whole = |reports: &Vec<TensorReport>| {
-                !format.has_parts() || reports.iter().all(|report| !report.content.is_empty())
+        // It was complete and did not get its place. It is complete again when all is looked at.
+        let manifest = self.output.join(MANIFEST);
+        if exists(&manifest)? {
+            fs::remove_file(&manifest).map_err(IoError::system("remove", &manifest))?;
+        }
+        for (number, (entry, finished)) in self.manifest.parts.iter().zip(&mut self.finished).enumerate() {
+            let Some(written) = WrittenPart::read(&self.place.partial, number) else { continue };
+            let path = self.output.join(&entry.file);
+            let rows = written.reports.iter().fold(0, |rows: u64, report| rows.saturating_add(report.rows));
+            let whole = || {
+                let stored = !self.manifest.output_format.has_parts()
+                    || (exists(&path)? && digest_of(&path)? == (written.bytes, written.digest.clone()));
+                Ok::<_, IoError>(stored)
             };
-            if let Some(reports) = reports.filter(whole) {
-                let (bytes, digest) = digest_of(&path)?;
-                *finished = Some(WrittenPart { bytes, digest, reports });
+            if rows == entry.row_count() as u64 && whole()? {
+                *finished = Some(written);
             }
         }
         Ok(())
@@ -153,12 +143,17 @@ impl OutputFolder {
 
     /// The folder while it is written: where parts and the report go.
     pub fn path(&self) -> &Path {
-        &self.partial
+        &self.output
+    }
+
+    /// The folder that an unfinished run leaves, and that another can go on with.
+    pub fn partial(&self) -> &Path {
+        &self.place.partial
     }
 
     /// Where it will be.
     pub fn target(&self) -> &Path {
-        &self.target
+        &self.place.target
     }
 
     /// The manifest.
@@ -171,11 +166,11 @@ impl OutputFolder {
     /// # Errors
     /// The file system says that it has less than `bytes` free.
     pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
-        match free_bytes(&self.partial).filter(|free| *free < bytes) {
+        match free_bytes(&self.output).filter(|free| *free < bytes) {
             None => Ok(()),
             Some(free) => {
                 let problem = format!("needs about {bytes} bytes of space, and {free} are free");
-                Err(IoError::file(&self.partial, problem))
+                Err(IoError::file(&self.output, problem))
             }
         }
     }
@@ -185,6 +180,14 @@ impl OutputFolder {
         (0..self.finished.len()).filter(|part| self.finished[*part].is_none()).collect()
     }
 
+    /// Notes on the disk that a part is finished: its file has its name, or its rows are in their places.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note(&self, number: usize, part: &WrittenPart) -> Result<(), IoError> {
+        part.write(&self.place.partial, number)
+    }
+
     /// Takes note of a written part.
     ///
     /// # Errors
@@ -192,7 +195,7 @@ impl OutputFolder {
     pub fn add(&mut self, number: usize, part: WrittenPart) -> Result<(), IoError> {
         let parts = self.finished.len();
         let slot = self.finished.get_mut(number);
-        *slot.ok_or_else(|| IoError::file(&self.partial, format!("has {parts} parts, no part {number}")))? = Some(part);
+        *slot.ok_or_else(|| IoError::file(&self.output, format!("has {parts} parts, no part {number}")))? = Some(part);
         Ok(())
     }
 
@@ -220,8 +223,8 @@ impl OutputFolder {
     /// It cannot be written.
     pub fn write(&mut self, name: &str, table: &RecordBatch) -> Result<(), IoError> {
         self.check_name(name)?;
-        write_table(&self.partial, name, table)?;
-        let (bytes, digest) = digest_of(&self.partial.join(name))?;
+        write_table(&self.output, name, table)?;
+        let (bytes, digest) = digest_of(&self.output.join(name))?;
         self.manifest.files.push(FileEntry { file: name.to_owned(), bytes, digest });
         Ok(())
     }
@@ -233,8 +236,7 @@ impl OutputFolder {
     pub fn copy(&self, file: &Path) -> Result<(), IoError> {
         let name = file.file_name().ok_or_else(|| IoError::file(file, "is not the path of a file"))?;
         self.check_name(&name.to_string_lossy())?;
-        let to = self.partial.join(name);
-        fs::copy(file, &to).map(drop).map_err(IoError::system("copy to", &to))
+        copy_renamed(file, &self.output.join(name))
     }
 
     /// Takes note of the files that the parts were written to, where the format has no parts of its own.
@@ -252,7 +254,7 @@ impl OutputFolder {
         if self.manifest.names.iter().flatten().any(|listed| listed == name) {
             return Ok(());
         }
-        Err(IoError::file(&self.partial.join(name), "is not written: the manifest does not list it"))
+        Err(IoError::file(&self.output.join(name), "is not written: the manifest does not list it"))
     }
 
     /// Completes the manifest with what is known of the parts.
@@ -261,7 +263,7 @@ impl OutputFolder {
     /// A part is missing.
     pub fn complete(&mut self) -> Result<(), IoError> {
         if let Some(missing) = self.unfinished().first() {
-            return Err(IoError::file(&self.partial, format!("is not complete: part {missing} is missing")));
+            return Err(IoError::file(&self.place.partial, format!("is not complete: part {missing} is missing")));
         }
         let mut bytes: HashMap<&str, u64> = HashMap::new();
         for report in self.finished.iter().flatten().flat_map(|part| &part.reports) {
@@ -284,85 +286,64 @@ impl OutputFolder {
     /// It cannot be read.
     pub fn open(&self) -> Result<Model, IoError> {
         if self.manifest.output_format.has_parts() {
-            return Model::of_parts(QuantizedModel::with(&self.partial, self.manifest.clone())?);
+            return Model::of_parts(QuantizedModel::with(&self.output, self.manifest.clone())?);
         }
-        Model::open(&self.partial)
+        Model::open(&self.output)
     }
 
-    /// Completes the manifest and renames the folder into place. What was there before is removed last.
+    /// Completes the manifest and gives the folder its place. What was there before is removed last.
     ///
     /// # Errors
-    /// A part is missing, or the system refuses to write or rename.
+    /// A part is missing, what is there must not be replaced, or the system refuses to write or rename.
     pub fn finish(mut self) -> Result<PathBuf, IoError> {
         self.complete()?;
-        let weights = self.partial.join("weights");
         if self.manifest.output_format.has_parts() {
-            sync(&weights)?;
+            sync_folder(&self.output.join(WEIGHTS))?;
         } else {
-            // Markers have done their service.
             self.manifest.parts.clear();
-            fs::remove_dir_all(&weights).map_err(IoError::system("remove", &weights))?;
         }
         self.manifest.complete = true;
-        self.manifest.write(&self.partial)?;
-        let lock = self.partial.join(LOCK);
-        fs::remove_file(&lock).map_err(IoError::system("remove", &lock))?;
-        sync(&self.partial)?;
-        let old = beside(&self.target, ".replaced")?;
-        let replaces = self.existing.replaces() && exists(&self.target)?;
-        let force = self.existing == Existing::Force;
-        if replaces {
-            Entries::of(&self.target)?.check(force)?;
-            if exists(&old)? {
-                remove(&old, force)?;
-            }
-            fs::rename(&self.target, &old).map_err(IoError::system("rename", &self.target))?;
-        }
-        if let Err(error) = fs::rename(&self.partial, &self.target) {
-            if replaces {
-                // Back to where it was; if that fails too, the first error is the one to tell.
-                let _ = fs::rename(&old, &self.target);
-            }
-            return Err(IoError::system("rename into place", &self.target)(error));
-        }
-        if replaces {
-            remove(&old, force)?;
-        }
-        if let Some(parent) = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync(parent)?;
-        }
-        Ok(self.target)
+        self.manifest.write(&self.output)?;
+        let target = self.place.target.clone();
+        self.place.put(self.unfinished)?;
+        Ok(target)
     }
 }
 
-/// The path of a folder with something behind its name.
-fn beside(target: &Path, suffix: &str) -> Result<PathBuf, IoError> {
-    let name = target.file_name().ok_or_else(|| IoError::file(target, "is not a path that a folder can be made at"))?;
-    let mut name = name.to_owned();
-    name.push(suffix);
-    Ok(target.with_file_name(name))
-}
-
-fn exists(path: &Path) -> Result<bool, IoError> {
-    // A dangling link is something that is there.
-    Ok(path.is_symlink() || path.try_exists().map_err(IoError::system("look at", path))?)
-}
-
-/// Removes an output folder, unless it holds what no run wrote; with `force`, that too.
-fn remove(folder: &Path, force: bool) -> Result<(), IoError> {
-    let entries = Entries::of(folder)?;
-    entries.check(force)?;
-    entries.remove()
-}
-
-/// Locks a folder against other runs until the file is closed.
-fn lock(partial: &Path) -> Result<File, IoError> {
-    let path = partial.join(LOCK);
-    let file = File::create(&path).map_err(IoError::system("create", &path))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(IoError::file(partial, "is being written by another run")),
-        // A file system without locks: the run goes on without.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+/// Checks that an output can go to its place, by what is there and what is left of another run.
+fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Result<(), IoError> {
+    let refuse = |path: &Path, problem: &str| Err(IoError::file(path, problem));
+    let resumed = match left {
+        Left::Run(unfinished) if existing == Existing::Resume => Some(unfinished.existing),
+        _ => None,
+    };
+    if !exists(target)? {
+        if FILES.iter().any(|file| target.extension().is_some_and(|extension| extension == *file)) {
+            let problem = "is called like a file; the output is a folder, so give its name without the ending";
+            return refuse(target, problem);
+        }
+    } else if !target.is_dir() {
+        return refuse(target, "is a file; the output is a folder that holds the weights and what goes with them");
+    } else if existing == Existing::Resume
+        && resumed.is_none()
+        && Manifest::read(target).is_ok_and(|there| there.complete)
+    {
+        return refuse(target, "is complete already; there is nothing to resume");
+    } else if resumed == Some(Existing::Refuse) {
+        let problem = "came while a run that does not replace it was unfinished; move it away to go on with --resume, or \
+                       begin again with --overwrite";
+        return refuse(target, problem);
+    } else {
+        check_replaced(target, resumed.unwrap_or(existing))?;
+    }
+    match left {
+        Left::Nothing => Ok(()),
+        _ if existing.replaces() => Entries::of_unfinished(partial)?.check(existing == Existing::Force).map(drop),
+        Left::Run(_) | Left::Unknown(_) if existing == Existing::Refuse => {
+            let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
+            refuse(partial, problem)
+        }
+        Left::Run(_) | Left::Unknown(_) => Ok(()),
     }
 }
 
@@ -375,15 +356,6 @@ fn free_bytes(path: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 fn free_bytes(_path: &Path) -> Option<u64> {
     None
-}
-
-/// Makes the names in a folder durable.
-fn sync(folder: &Path) -> Result<(), IoError> {
-    if cfg!(unix) {
-        let file = File::open(folder).map_err(IoError::system("open", folder))?;
-        file.sync_all().map_err(IoError::system("write", folder))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Manifest {
     pub format_version: u32,
     /// The program's own version.
     pub version: String,
-    /// Whether every part is there: false until the folder is renamed into place.
+    /// Whether every part is there: false in what is kept of an unfinished run.
     pub complete: bool,
     /// The format of the parts.
     pub output_format: OutputFormat,
@@ -121,7 +121,7 @@ pub struct TensorEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartEntry {
-    /// Its file, relative to the folder.
+    /// Its file, relative to the folder; empty where the format has no parts of its own.
     pub file: String,
     /// Its rows: the number of a tensor in [`Manifest::tensors`], the first of its rows and the one after the last.
     pub rows: Vec<(usize, usize, usize)>,
@@ -251,10 +251,9 @@ impl Manifest {
     }
 }
 
-/// The file of a part, relative to the folder: its rows, or while a format without parts is written, its marker.
+/// Returns the file of a part, relative to the folder; nothing where the format has no parts of its own.
 pub fn part_file(number: usize, format: OutputFormat) -> String {
-    let extension = if format.has_parts() { format.name() } else { "json" };
-    format!("weights/part-{number:05}.{extension}")
+    if format.has_parts() { format!("weights/part-{number:05}.{format}") } else { String::new() }
 }
 
 #[cfg(test)]

@@ -12,10 +12,7 @@ use arrow_ipc::writer::FileWriter;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, Encoding},
-    file::{
-        metadata::KeyValue,
-        properties::{EnabledStatistics, WriterProperties},
-    },
+    file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
 
@@ -24,7 +21,7 @@ use super::{
     content::Contents,
     row_group::{ROW_GROUP_BYTES, RowGroups, compact, conform, stored_bytes},
     row_order::RowOrder,
-    tensor_report::{REPORT_KEY, TensorReport},
+    tensor_report::TensorReport,
     unsettled::Place,
 };
 use crate::{
@@ -119,7 +116,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Completes the part but for its name: writes the error sums of its rows, by tensor name, to the footer.
+    /// Completes the part but for its name. `errors` are the error sums of its rows, by tensor name.
     ///
     /// # Errors
     /// Rows are missing, or the file cannot be written.
@@ -130,10 +127,8 @@ impl PartWriter {
             report.errors = errors.get(&report.name).copied();
             report.content = content;
         }
-        let json = serde_json::to_string(&self.reports)
-            .map_err(|error| IoError::file(&self.path, format!("its report cannot be written: {error}")))?;
-        let (file, bytes, digest) = self.sink.finish(json, &self.temporary)?.into_parts();
-        let written = WrittenPart { bytes, digest, reports: self.reports };
+        let (file, bytes, digest) = self.sink.finish(&self.temporary)?.into_parts();
+        let written = WrittenPart { bytes, digest, checked: false, reports: self.reports };
         let place = Place::Part { file, temporary: self.temporary, path: self.path, format: self.format };
         Ok(Unsettled { place, written })
     }
@@ -178,14 +173,10 @@ impl Sink {
     }
 
     /// Writes the footer.
-    fn finish(self, report: String, path: &Path) -> Result<Digesting<File>, IoError> {
+    fn finish(self, path: &Path) -> Result<Digesting<File>, IoError> {
         match self {
-            Self::Parquet(mut writer) => {
-                writer.append_key_value_metadata(KeyValue::new(REPORT_KEY.to_owned(), report));
-                writer.into_inner().map_err(IoError::parquet(path))
-            }
+            Self::Parquet(writer) => writer.into_inner().map_err(IoError::parquet(path)),
             Self::Arrow(mut writer, _) => {
-                writer.write_metadata(REPORT_KEY, report);
                 writer.finish().and_then(|()| writer.into_inner()).map_err(IoError::arrow(path))
             }
         }

@@ -13,10 +13,6 @@ use parquet::arrow::{
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
 
-use super::{
-    PartEntry,
-    tensor_report::{REPORT_KEY, TensorReport},
-};
 use crate::{
     io::{
         IoError,
@@ -143,43 +139,4 @@ fn open_parquet(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuild
 fn arrow(file: File, path: &Path, projection: Option<Vec<usize>>) -> Result<FileReader<File>, IoError> {
     let reader = guarded(|| FileReader::try_new(file, projection));
     reader.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::arrow(path))
-}
-
-/// What a finished part says of its tensors: from the footer or the marker, without reading rows.
-///
-/// # Errors
-/// The file is missing, is cut off or no part, or does not hold the rows of the entry given.
-pub fn read_report(path: &Path, format: OutputFormat, entry: &PartEntry) -> Result<Vec<TensorReport>, IoError> {
-    let reports = if format.has_parts() { read_footer(path, format)? } else { read_marker(path)? };
-    let rows = reports.iter().fold(0u64, |rows, report| rows.saturating_add(report.rows));
-    if rows != entry.row_count() as u64 {
-        return Err(IoError::file(path, format!("has {rows} rows where {} belong", entry.row_count())));
-    }
-    Ok(reports)
-}
-
-fn read_footer(path: &Path, format: OutputFormat) -> Result<Vec<TensorReport>, IoError> {
-    let file = File::open(path).map_err(IoError::system("open", path))?;
-    let json = match format {
-        OutputFormat::Parquet => {
-            let builder = open_parquet(file, path)?;
-            let pairs = builder.metadata().file_metadata().key_value_metadata();
-            pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == REPORT_KEY)?.value.clone())
-        }
-        OutputFormat::Arrow => {
-            let reader = arrow(file, path, None)?;
-            reader.custom_metadata().get(REPORT_KEY).cloned()
-        }
-        OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => None,
-    };
-    let json = json.ok_or_else(|| IoError::file(path, format!("is not a part: its footer has no {REPORT_KEY}")))?;
-    serde_json::from_str(&json)
-        .map_err(|error| IoError::file(path, format!("is not a part: {REPORT_KEY} of its footer: {error}")))
-}
-
-/// What a marker says of the tensors of its part.
-fn read_marker(path: &Path) -> Result<Vec<TensorReport>, IoError> {
-    let text = std::fs::read(path).map_err(IoError::system("read", path))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| IoError::file(path, format!("does not say what was written: {error}")))
 }

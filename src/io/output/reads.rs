@@ -7,13 +7,12 @@ use std::{
 
 use crate::io::IoError;
 
-/// Checks that nothing of what a run reads lies in a folder, whatever links lead to either. A folder that is not there holds
-/// nothing.
+/// Checks that nothing of what a run reads lies in a folder, whatever links lead to either. What is no folder holds nothing.
 ///
 /// # Errors
 /// Returns an error that names the first of `reads` that does.
 pub(super) fn check_reads(folder: &Path, reads: &[PathBuf]) -> Result<(), IoError> {
-    let Ok(there) = Place::of(folder) else { return Ok(()) };
+    let (true, Ok(there)) = (folder.is_dir(), Place::of(folder)) else { return Ok(()) };
     for path in reads {
         // What cannot be found cannot be read, which whoever reads it says.
         let Ok(real) = fs::canonicalize(path) else { continue };

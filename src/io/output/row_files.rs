@@ -16,7 +16,6 @@ use crate::{
     io::{
         IoError,
         atomic_file::write_renamed,
-        digest::Digest,
         export::Layout,
         piece::{Order, Piece},
     },
@@ -71,10 +70,9 @@ impl<'a> RowFiles<'a> {
         let part = part.ok_or_else(|| {
             IoError::file(&self.folder, format!("has {} parts, no part {number}", manifest.parts.len()))
         })?;
-        let marker = self.folder.join(&part.file);
         let numbers = part.rows.iter().map(|(tensor, ..)| (manifest.tensors[*tensor].name.as_str(), *tensor)).collect();
         let order = RowOrder::new(manifest, part);
-        Ok(RowWriter { files: self, marker, order, numbers, held: None, reports: Vec::new() })
+        Ok(RowWriter { files: self, order, numbers, held: None, reports: Vec::new() })
     }
 
     /// Gives every file its name, and writes the small ones.
@@ -100,7 +98,6 @@ impl<'a> RowFiles<'a> {
 /// Writes the rows of one part.
 pub struct RowWriter<'f> {
     files: &'f RowFiles<'f>,
-    marker: PathBuf,
     order: RowOrder,
     numbers: HashMap<&'f str, usize>,
     held: Option<Held>,
@@ -122,20 +119,21 @@ impl<'f> RowWriter<'f> {
     /// A column is missing or of another type, a row is not the one that comes next or has not the bytes that its place
     /// has, or a file cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), IoError> {
-        let (names, channels, encoded) = columns(batch).map_err(|problem| IoError::file(&self.marker, problem))?;
+        let (names, channels, encoded) =
+            columns(batch).map_err(|problem| IoError::file(&self.files.folder, problem))?;
         let mut start = 0;
         while start < batch.num_rows() {
             let name = names.value(start);
             let end = (start + 1..batch.num_rows()).find(|row| names.value(*row) != name).unwrap_or(batch.num_rows());
             for row in start..end {
-                self.order.next(&self.marker, name, channels.value(row))?;
+                self.order.next(&self.files.folder, name, channels.value(row))?;
                 if encoded.is_null(row) {
                     let problem = format!("its row {} is neither encoded nor carried", channels.value(row));
-                    return Err(IoError::tensor(&self.marker, name, problem));
+                    return Err(IoError::tensor(&self.files.folder, name, problem));
                 }
             }
             let tensor = self.numbers.get(name).copied();
-            let tensor = tensor.ok_or_else(|| IoError::tensor(&self.marker, name, "is not in the part"))?;
+            let tensor = tensor.ok_or_else(|| IoError::tensor(&self.files.folder, name, "is not in the part"))?;
             let first = channels.value(start) as usize;
             self.add(name, tensor, first..first + end - start, &encoded.slice(start, end - start))?;
             start = end;
@@ -150,7 +148,7 @@ impl<'f> RowWriter<'f> {
         let offsets = encoded.value_offsets();
         if !pieces.is_empty() && offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != stride) {
             let problem = format!("a row has other than the {stride} bytes of its place");
-            return Err(IoError::tensor(&self.marker, name, problem));
+            return Err(IoError::tensor(&self.files.folder, name, problem));
         }
         match self.reports.last_mut().filter(|report| report.name == name) {
             Some(report) => report.rows += rows.len() as u64,
@@ -221,13 +219,12 @@ impl<'f> RowWriter<'f> {
         Ok(())
     }
 
-    /// Completes the part. When it has settled, its rows are on disk, and so is its marker, which holds what is said of its
-    /// tensors.
+    /// Completes the part. When it has settled, its rows are on disk.
     ///
     /// # Errors
     /// Rows are missing, or a file cannot be written.
     pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<Unsettled<'f>, IoError> {
-        self.order.finish(&self.marker)?;
+        self.order.finish(&self.files.folder)?;
         self.release()?;
         let mut touched: Vec<usize> =
             self.numbers.values().flat_map(|t| &self.files.layout.pieces[*t]).map(|piece| piece.file).collect();
@@ -236,14 +233,10 @@ impl<'f> RowWriter<'f> {
         for report in &mut self.reports {
             report.errors = errors.get(&report.name).copied();
         }
-        let text = serde_json::to_vec(&self.reports)
-            .map_err(|error| IoError::file(&self.marker, format!("cannot be written: {error}")))?;
-        let digest = Digest::default().update(&text).hex();
-        let written = WrittenPart { bytes: text.len() as u64, digest, reports: self.reports };
+        let written = WrittenPart { bytes: 0, digest: String::new(), checked: false, reports: self.reports };
         let RowFiles { layout, folder, files } = self.files;
         let files = touched.into_iter().map(|file| (&files[file], temporary(folder, &layout.files[file].name)));
-        let place = Place::Rows { files: files.collect(), marker: self.marker, text };
-        Ok(Unsettled { place, written })
+        Ok(Unsettled { place: Place::Rows { files: files.collect() }, written })
     }
 }
 

@@ -1,11 +1,8 @@
-//! What a part says of each tensor that it holds rows of: in its footer, or in the marker beside files in the making.
+//! What is said of each tensor that a part holds rows of.
 
 use serde::{Deserialize, Serialize};
 
 use super::error_sums::ErrorSums;
-
-/// The key in a part's footer under which its [`TensorReport`]s stand, as JSON.
-pub(super) const REPORT_KEY: &str = "arrow_quant.report";
 
 /// What a part, or all parts together, say of one tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

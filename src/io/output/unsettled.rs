@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{PartReader, TensorReport, content::Contents};
 use crate::{
-    io::{IoError, atomic_file::write_renamed},
+    io::IoError,
     types::{OutputFormat, output::output_schema},
 };
 
@@ -24,32 +26,35 @@ pub struct Unsettled<'f> {
 pub(super) enum Place<'f> {
     /// In a file of their own.
     Part { file: File, temporary: PathBuf, path: PathBuf, format: OutputFormat },
-    /// In files of a layout, which others write to as well; then a marker says so.
-    Rows { files: Vec<(&'f File, PathBuf)>, marker: PathBuf, text: Vec<u8> },
+    /// In files of a layout, which others write to as well.
+    Rows { files: Vec<(&'f File, PathBuf)> },
 }
 
 /// A finished part.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WrittenPart {
-    /// The length of its file.
+    /// The length of its file; 0 where its rows are in files with others.
     pub bytes: u64,
-    /// The digest of its file, in hex.
+    /// The digest of its file, in hex; empty where its rows are in files with others.
     pub digest: String,
-    /// What it says of each tensor that it holds rows of.
+    /// Whether its file was read back, and held what was written.
+    pub checked: bool,
+    /// What is said of each tensor that it holds rows of.
     pub reports: Vec<TensorReport>,
 }
 
 impl Unsettled<'_> {
     /// Reads the part back and compares every row with what was written, where it is a file of its own: see
-    /// [`read_back`].
+    /// [`read_back`]. Gives false where the reading was stopped, or there is no such file.
     ///
     /// # Errors
     /// See [`read_back`].
-    pub fn read_back(&self, watch: impl FnMut(usize) -> bool) -> Result<bool, IoError> {
-        match &self.place {
-            Place::Part { temporary, format, .. } => read_back(temporary, *format, &self.written.reports, watch),
-            Place::Rows { .. } => Ok(true),
+    pub fn read_back(&mut self, watch: impl FnMut(usize) -> bool) -> Result<bool, IoError> {
+        if let Place::Part { temporary, format, .. } = &self.place {
+            self.written.checked = read_back(temporary, *format, &self.written.reports, watch)?;
         }
+        Ok(self.written.checked)
     }
 
     /// Waits until the part is on the disk, and gives it its name.
@@ -62,11 +67,10 @@ impl Unsettled<'_> {
                 file.sync_all().map_err(IoError::system("write", &temporary))?;
                 std::fs::rename(&temporary, &path).map_err(IoError::system("rename into place", &path))?;
             }
-            Place::Rows { files, marker, text } => {
+            Place::Rows { files } => {
                 for (file, path) in files {
                     file.sync_data().map_err(IoError::system("write", &path))?;
                 }
-                write_renamed(&marker, &text)?;
             }
         }
         Ok(self.written)

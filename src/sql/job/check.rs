@@ -60,7 +60,7 @@ impl PlannedJob {
         });
         progress.finish();
         if cancel.load(Ordering::Relaxed) {
-            return Err(JobError::Cancelled(folder.path().to_owned()));
+            return Err(JobError::Cancelled(folder.partial().to_owned()));
         }
         let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         results.sort_by_key(|(number, _)| *number);

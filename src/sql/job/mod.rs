@@ -88,7 +88,7 @@ pub enum JobError {
         least: u64,
     },
     /// It was told to stop.
-    #[error("interrupted; what was finished stands in {}: --resume goes on, --overwrite begins again", .0.display())]
+    #[error("interrupted; finished parts are in {} (continue with --resume, restart with --overwrite)", .0.display())]
     Cancelled(PathBuf),
     /// It was told to stop before anything was written.
     #[error("interrupted; nothing was written")]

@@ -66,8 +66,8 @@ pub struct Summary {
     pub prepared: Prepared,
 }
 
-/// A part that one thread has written, and the seconds it spent on each tensor.
-type Worked<'f> = (Unsettled<'f>, HashMap<String, f64>);
+/// A part that one thread has written, its number, and the seconds it spent on each tensor.
+type Worked<'f> = (usize, Unsettled<'f>, HashMap<String, f64>);
 
 /// The same when the part has its name.
 type Finished = (WrittenPart, HashMap<String, f64>);
@@ -114,9 +114,7 @@ impl PlannedJob {
         let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
         let mut folder = self.folder(destination, equalization)?;
 
-        let open = folder.unfinished();
-        let resumed_parts = self.parts.len() - open.len();
-        let left: u64 = open.iter().map(|part| self.parts[*part].bytes).sum();
+        let resumed_parts = self.parts.len() - folder.unfinished().len();
         let context = session.context().task_ctx();
         let files = match &self.export {
             Some(export) => Some(RowFiles::create(folder.path(), &export.layout, resumed_parts > 0)?),
@@ -126,7 +124,11 @@ impl PlannedJob {
         let read_back = destination.check && files.is_none();
         // Parts are read back as they are written, files in a pass of their own.
         progress.start(Pass::Quantize, self.part_bytes() * if read_back { 2 } else { 1 });
-        progress.advance(self.part_bytes() - left);
+        let finished =
+            self.parts.iter().enumerate().filter_map(|(part, source)| Some((folder.finished(part)?, source)));
+        progress.advance(
+            finished.map(|(written, part)| part.bytes * if read_back && written.checked { 2 } else { 1 }).sum(),
+        );
         let work = Work {
             job: self,
             plan,
@@ -315,18 +317,21 @@ impl PlannedJob {
 }
 
 impl Work<'_> {
-    /// Writes the parts that are not finished, and reads back all that are to be. They are taken in order by whichever
-    /// thread is free; the disk is waited for beside the work.
+    /// Writes the parts that are not finished, and reads back all that are to be and were not. They are taken in order by
+    /// whichever thread is free; the disk is waited for beside the work.
     fn parts(&self, threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
-        let there = |part: &usize| self.folder.finished(*part).is_some();
-        let every = 0..self.job.parts.len();
-        let taken: Vec<usize> = every.filter(|part| self.read_back || !there(part)).collect();
+        let done = |part: &usize| self.folder.finished(*part).is_some_and(|written| written.checked || !self.read_back);
+        let taken: Vec<usize> = (0..self.job.parts.len()).filter(|part| !done(part)).collect();
         let work = |part: usize| match self.folder.finished(part) {
             Some(written) => self.read_again(part, written).map(|()| None),
             None => runtime.block_on(self.part(part)).map(Some),
         };
-        let settle = |worked: Option<(Unsettled<'_>, _)>| match worked {
-            Some((part, seconds)) => Ok(Some((part.settle()?, seconds))),
+        let settle = |worked: Option<Worked<'_>>| match worked {
+            Some((number, part, seconds)) => {
+                let written = part.settle()?;
+                self.folder.note(number, &written)?;
+                Ok(Some((written, seconds)))
+            }
             None => Ok(None),
         };
         let done = take_parts(&taken, threads, &self.failed, work, settle)?;
@@ -338,7 +343,7 @@ impl Work<'_> {
     }
 
     fn stopped(&self) -> JobError {
-        JobError::Cancelled(self.folder.path().to_owned())
+        JobError::Cancelled(self.folder.partial().to_owned())
     }
 
     /// Told of rows of a part, says how far the run is; gives whether it goes on.
@@ -384,14 +389,14 @@ impl Work<'_> {
             tally.add(&batch, started.elapsed().as_secs_f64())?;
             watch(batch.num_rows());
         }
-        let written = match writer {
+        let mut written = match writer {
             Writer::Rows(rows) => rows.finish(&tally.errors)?,
             Writer::Part(part) => part.finish(&tally.errors)?,
         };
         if self.read_back && !written.read_back(self.watch(part))? {
             return Err(self.stopped());
         }
-        Ok((written, tally.seconds))
+        Ok((part, written, tally.seconds))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Output folders made, interrupted, resumed and replaced.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::*;
 use crate::{
@@ -9,6 +12,8 @@ use crate::{
         output::{
             PartWriter,
             part::tests::{manifest, model, output},
+            place::exchange,
+            unfinished::Placing,
         },
     },
     types::OutputFormat,
@@ -33,12 +38,24 @@ impl Run {
         self.place.path().join("out")
     }
 
+    fn partial(&self) -> PathBuf {
+        self.place.path().join("out.partial")
+    }
+
     fn manifest(&self) -> Manifest {
         manifest(&self.model, &self.parts, OutputFormat::Parquet)
     }
 
     fn begin(&self, existing: Existing) -> Result<OutputFolder, IoError> {
         OutputFolder::create(&self.target(), existing, self.manifest(), &[])
+    }
+
+    /// Makes a whole output with other options.
+    fn old(&self) {
+        let manifest = Manifest { sql: "SELECT 0".into(), ..self.manifest() };
+        let mut folder = OutputFolder::create(&self.target(), Existing::Overwrite, manifest, &[]).unwrap();
+        self.write(&mut folder, usize::MAX);
+        folder.finish().unwrap();
     }
 
     /// Writes up to `most` of the parts that are missing.
@@ -48,7 +65,9 @@ impl Run {
             for batch in output(&self.model, &self.parts[number], 1000) {
                 writer.write(&batch).unwrap();
             }
-            folder.add(number, writer.finish(&HashMap::new()).unwrap().settle().unwrap()).unwrap();
+            let written = writer.finish(&HashMap::new()).unwrap().settle().unwrap();
+            folder.note(number, &written).unwrap();
+            folder.add(number, written).unwrap();
         }
     }
 
@@ -63,6 +82,14 @@ impl Run {
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// Every file of the output, with its bytes.
+    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let folders = [self.target(), self.target().join(WEIGHTS)];
+        let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 }
 
@@ -79,8 +106,9 @@ fn a_folder_appears_when_it_is_complete() {
     let manifest = Manifest::read(&run.target()).unwrap();
     assert!(manifest.complete && manifest.parts.iter().all(|part| part.bytes.is_some() && part.digest.is_some()));
     assert!(manifest.tensors.iter().all(|tensor| tensor.bytes.is_some()));
-    assert!(run.target().join("model.safetensors").is_file());
-    assert!(!run.target().join(".lock").exists());
+    let names = run.contents().into_keys().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    let names: Vec<_> = names.filter(|name| !name.starts_with("part-")).collect();
+    assert_eq!(names, ["arrow_quant.json", "model.safetensors"]);
 }
 
 #[test]
@@ -88,17 +116,34 @@ fn a_resumed_run_writes_what_is_missing_and_gives_the_same_bytes() {
     let (run, other) = (Run::new(), Run::new());
     let mut folder = run.begin(Existing::Refuse).unwrap();
     run.write(&mut folder, 2);
-    // A part that was being written, and one that is cut off.
+    // A part that was being written, one that was not noted, one that is cut off and one that is damaged.
     drop(PartWriter::create(folder.path(), folder.manifest(), 2).unwrap());
-    let cut = folder.path().join(&folder.manifest().parts[1].file);
-    let bytes = fs::read(&cut).unwrap();
-    fs::write(&cut, &bytes[..bytes.len() - 9]).unwrap();
     drop(folder);
+    let part = |number: usize| run.partial().join(format!("output/weights/part-{number:05}.parquet"));
+    let bytes = fs::read(part(1)).unwrap();
     let message = run.begin(Existing::Refuse).unwrap_err().to_string();
     assert!(message.contains("out.partial: was left by a run that did not finish"), "{message}");
+    let unfinished = |change: &dyn Fn()| {
+        change();
+        let folder = run.begin(Existing::Resume).unwrap();
+        let unfinished = folder.unfinished();
+        drop(folder);
+        fs::write(part(1), &bytes).unwrap();
+        unfinished
+    };
+    let from = |first| (first..run.parts.len()).collect::<Vec<_>>();
+    assert_eq!(unfinished(&|| ()), from(2));
+    assert_eq!(unfinished(&|| fs::write(part(1), &bytes[..bytes.len() - 9]).unwrap()), from(1));
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    assert_eq!(unfinished(&|| fs::write(part(1), &damaged).unwrap()), from(1));
+    assert_eq!(unfinished(&|| fs::remove_file(part(1)).unwrap()), from(1));
+    let note = run.partial().join("parts/part-00001.json");
+    let noted = fs::read(&note).unwrap();
+    assert_eq!(unfinished(&|| fs::write(&note, &noted[..noted.len() / 2]).unwrap()), from(1));
+    assert_eq!(unfinished(&|| fs::remove_file(&note).unwrap()), from(1));
 
     let mut folder = run.begin(Existing::Resume).unwrap();
-    assert_eq!(folder.unfinished(), (1..run.parts.len()).collect::<Vec<_>>());
     run.write(&mut folder, usize::MAX);
     assert_eq!(folder.reports().map(|report| report.rows).sum::<u64>(), 83);
     let resumed = folder.finish().unwrap();
@@ -183,21 +228,29 @@ fn what_somebody_puts_into_the_output_during_a_run_is_kept() {
 fn what_somebody_puts_into_an_unfinished_output_is_kept_unless_it_is_forced_out() {
     let run = Run::new();
     drop(run.begin(Existing::Refuse).unwrap());
-    let notes = run.place.path().join("out.partial/notes.txt");
-    fs::write(&notes, "mine").unwrap();
-    let message = run.begin(Existing::Overwrite).unwrap_err().to_string();
-    assert!(message.contains("out.partial: holds 1 entry that no run wrote: 'notes.txt'"), "{message}");
-    assert_eq!(fs::read(&notes).unwrap(), b"mine");
-    drop(run.begin(Existing::Force).unwrap());
-    assert!(!notes.exists());
-    // Without a manifest it is nobody's to remove.
-    fs::remove_file(run.place.path().join("out.partial/arrow_quant.json")).unwrap();
-    fs::write(&notes, "mine").unwrap();
-    for existing in [Existing::Resume, Existing::Overwrite, Existing::Force] {
-        let message = run.begin(existing).unwrap_err().to_string();
-        assert!(message.ends_with("it has no arrow_quant.json, so it is no output folder"), "{message}");
+    for name in ["notes.txt", "output/notes.txt", "output/weights/part-99999.parquet", "parts/notes.txt"] {
+        let notes = run.partial().join(name);
+        fs::write(&notes, "mine").unwrap();
+        let message = run.begin(Existing::Overwrite).unwrap_err().to_string();
+        assert!(message.contains(&format!("out.partial: holds 1 entry that no run wrote: '{name}'")), "{message}");
+        assert_eq!(fs::read(&notes).unwrap(), b"mine");
+        drop(run.begin(Existing::Force).unwrap());
+        assert!(!notes.exists());
     }
-    assert!(notes.exists());
+    // It outlives the run.
+    let notes = run.partial().join("notes.txt");
+    fs::write(&notes, "mine").unwrap();
+    run.whole(Existing::Resume);
+    assert_eq!(run.names(), ["out", "out.partial"]);
+    assert_eq!(fs::read(&notes).unwrap(), b"mine");
+    // What is no folder of a run is nobody's to remove.
+    for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite, Existing::Force] {
+        let message = run.begin(existing).unwrap_err().to_string();
+        assert!(message.contains("out.partial: is in the way"), "{message}");
+    }
+    fs::remove_dir_all(run.partial()).unwrap();
+    fs::write(run.partial(), "mine").unwrap();
+    assert!(run.begin(Existing::Force).unwrap_err().to_string().contains("out.partial: is in the way"));
 }
 
 #[test]
@@ -251,15 +304,13 @@ fn what_a_run_reads_is_never_replaced() {
     }
     assert_eq!(fs::read(&model).unwrap(), b"weights");
     fs::remove_dir_all(model.parent().unwrap()).unwrap();
-    // Nor is it where an unfinished run, or what was replaced, is removed.
-    for beside in ["out.partial", "out.replaced"] {
-        let model = place.join(beside).join("model.safetensors");
-        fs::create_dir(model.parent().unwrap()).unwrap();
-        fs::write(&model, "weights").unwrap();
-        let message = OutputFolder::check_target(&out, Existing::Force, &[model]).unwrap_err().to_string();
-        assert!(message.contains(&format!("{beside}: is not replaced: ")), "{message}");
-        fs::remove_dir_all(place.join(beside)).unwrap();
-    }
+    // Nor is it where an unfinished run is removed.
+    let model = place.join("out.partial/output/model.safetensors");
+    fs::create_dir_all(model.parent().unwrap()).unwrap();
+    fs::write(&model, "weights").unwrap();
+    let message = OutputFolder::check_target(&out, Existing::Force, &[model]).unwrap_err().to_string();
+    assert!(message.contains("out.partial: is not replaced: "), "{message}");
+    fs::remove_dir_all(run.partial()).unwrap();
     // An output in the folder of its source takes nothing from it.
     fs::write(place.join("model.safetensors"), "weights").unwrap();
     OutputFolder::check_target(&out, Existing::Overwrite, &[place.to_owned(), place.join("model.safetensors")])
@@ -305,6 +356,204 @@ fn two_runs_do_not_write_one_folder() {
     }
     drop(first);
     run.begin(Existing::Resume).unwrap();
+}
+
+#[test]
+fn whoever_waits_for_a_lock_that_goes_with_its_folder_gets_a_new_one() {
+    let run = Run::new();
+    let threads: Vec<_> = std::thread::scope(|scope| {
+        let take = || {
+            scope.spawn(|| {
+                (0..200).filter(|_| Place::take(&run.target()).and_then(|(place, _)| place.release()).is_ok()).count()
+            })
+        };
+        let threads = [take(), take(), take()];
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(threads.iter().sum::<usize>() > 0);
+    assert!(run.names().is_empty());
+    let (held, _) = Place::take(&run.target()).unwrap();
+    let message = Place::take(&run.target()).map(drop).unwrap_err().to_string();
+    assert!(message.ends_with("out.partial: is being written by another run"), "{message}");
+    held.release().unwrap();
+}
+
+/// Stops a run that replaces an output, or makes the first, where `stop` says; gives what an undisturbed run makes.
+fn stopped(run: &Run, replaces: bool, stop: Stop) -> BTreeMap<PathBuf, Vec<u8>> {
+    run.whole(Existing::Overwrite);
+    let whole = run.contents();
+    if replaces {
+        run.old();
+        assert_ne!(run.contents(), whole);
+    } else {
+        fs::remove_dir_all(run.target()).unwrap();
+    }
+    let mut folder = run.begin(if replaces { Existing::Overwrite } else { Existing::Refuse }).unwrap();
+    run.write(&mut folder, usize::MAX);
+    folder.complete().unwrap();
+    let OutputFolder { place, output, mut unfinished, mut manifest, .. } = folder;
+    manifest.complete = true;
+    manifest.write(&output).unwrap();
+    stop(&place, &mut unfinished);
+    // A run that is killed leaves its lock.
+    drop(place);
+    if run.partial().exists() {
+        fs::write(run.partial().join("lock"), "").unwrap();
+    }
+    whole
+}
+
+type Stop = fn(&Place, &mut Unfinished);
+
+/// Each place where a run can be killed while its output gets its place: whether there is one to be replaced, and whether the
+/// new one has its place then.
+const STOPS: [(bool, bool, Stop); 7] = [
+    (false, false, |_, _| ()),
+    (false, false, |place, run| place.announce(run).unwrap()),
+    (false, true, |place, run| {
+        place.announce(run).unwrap();
+        fs::rename(place.output(), &place.target).unwrap();
+    }),
+    (true, false, |_, _| ()),
+    (true, false, |place, run| place.announce(run).unwrap()),
+    // In two steps.
+    (true, false, |place, run| {
+        place.announce(run).unwrap();
+        fs::rename(&place.target, place.partial.join("replaced")).unwrap();
+    }),
+    (true, true, |place, run| {
+        place.announce(run).unwrap();
+        fs::rename(&place.target, place.partial.join("replaced")).unwrap();
+        fs::rename(place.output(), &place.target).unwrap();
+    }),
+];
+
+/// The same where the system can exchange folders.
+#[cfg(target_os = "linux")]
+const EXCHANGED: [(bool, bool, Stop); 3] = [
+    (true, true, |place, run| {
+        place.announce(run).unwrap();
+        assert!(exchange(&place.output(), &place.target).unwrap());
+    }),
+    // Some of what was replaced is removed, or all of it.
+    (true, true, |place, run| {
+        place.announce(run).unwrap();
+        assert!(exchange(&place.output(), &place.target).unwrap());
+        fs::remove_file(place.output().join("weights/part-00000.parquet")).unwrap();
+    }),
+    (true, true, |place, run| {
+        place.announce(run).unwrap();
+        assert!(exchange(&place.output(), &place.target).unwrap());
+        fs::remove_dir_all(place.output()).unwrap();
+        fs::remove_dir_all(place.partial.join("parts")).unwrap();
+    }),
+];
+
+#[cfg(not(target_os = "linux"))]
+const EXCHANGED: [(bool, bool, Stop); 0] = [];
+
+#[test]
+fn a_run_that_is_killed_while_its_output_gets_its_place_is_finished_by_the_next() {
+    for (number, (replaces, placed, stop)) in STOPS.into_iter().chain(EXCHANGED).enumerate() {
+        for existing in [Existing::Resume, Existing::Overwrite, Existing::Refuse] {
+            let run = Run::new();
+            let whole = stopped(&run, replaces, stop);
+            let case = format!("stop {number}, {existing:?}");
+            match run.begin(existing) {
+                Ok(mut folder) => {
+                    assert_eq!(folder.unfinished().is_empty(), existing == Existing::Resume, "{case}");
+                    run.write(&mut folder, usize::MAX);
+                    folder.finish().unwrap();
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    let expected = match existing {
+                        Existing::Resume => {
+                            placed && error.ends_with("is complete already; there is nothing to resume")
+                        }
+                        Existing::Refuse if placed || replaces => error.contains("out: exists already"),
+                        _ => error.contains("was left by a run that did not finish"),
+                    };
+                    assert!(expected, "{case}: {error}");
+                }
+            }
+            if existing == Existing::Refuse && !placed {
+                // The old whole, or nothing.
+                assert_eq!(run.target().exists(), replaces, "{case}");
+                assert!(!replaces || run.contents().len() == whole.len() && run.contents() != whole, "{case}");
+            } else {
+                assert!(run.contents() == whole, "{case}");
+                assert_eq!(run.names(), ["out"], "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_before_it_has_begun_leaves_nothing_in_the_way() {
+    for left in [&[][..], &["lock"], &["lock", "run.json.tmp"]] {
+        for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite] {
+            let run = Run::new();
+            fs::create_dir(run.partial()).unwrap();
+            for name in left {
+                fs::write(run.partial().join(name), "").unwrap();
+            }
+            run.whole(existing);
+            assert_eq!(run.names(), ["out"]);
+        }
+    }
+    // Or before it has made its folders.
+    for existing in [Existing::Resume, Existing::Overwrite] {
+        let run = Run::new();
+        drop(run.begin(Existing::Refuse).unwrap());
+        fs::remove_dir(run.partial().join("parts")).unwrap();
+        fs::remove_dir_all(run.partial().join("output")).unwrap();
+        run.whole(existing);
+        assert_eq!(run.names(), ["out"]);
+    }
+}
+
+#[test]
+fn an_output_that_came_while_a_run_was_unfinished_is_not_replaced_unless_the_run_was_told_to() {
+    let run = Run::new();
+    drop(run.begin(Existing::Resume).unwrap());
+    fs::create_dir(run.target()).unwrap();
+    let message = run.begin(Existing::Resume).unwrap_err().to_string();
+    assert!(
+        message.contains("out: came while a run that does not replace it was unfinished; move it away"),
+        "{message}"
+    );
+    drop(run.begin(Existing::Overwrite).unwrap());
+    run.whole(Existing::Resume);
+    assert_eq!(run.names(), ["out"]);
+    fs::remove_dir_all(run.target()).unwrap();
+    // In the last moment, too.
+    let mut folder = run.begin(Existing::Refuse).unwrap();
+    run.write(&mut folder, usize::MAX);
+    fs::create_dir(run.target()).unwrap();
+    let message = folder.finish().unwrap_err().to_string();
+    assert!(message.contains("out: exists already"), "{message}");
+    fs::remove_dir(run.target()).unwrap();
+    let mut folder = run.begin(Existing::Resume).unwrap();
+    assert!(folder.unfinished().is_empty());
+    run.write(&mut folder, usize::MAX);
+    folder.finish().unwrap();
+}
+
+#[test]
+fn folders_that_were_copied_while_one_got_its_place_do_not_pass_for_each_other() {
+    let run = Run::new();
+    let whole = stopped(&run, true, |place, unfinished| {
+        place.announce(unfinished).unwrap();
+        unfinished.placing = Some(Placing { inode: Some(u64::MAX) });
+        unfinished.write(&place.partial).unwrap();
+    });
+    let mut folder = run.begin(Existing::Resume).unwrap();
+    assert_eq!(folder.unfinished().len(), run.parts.len());
+    run.write(&mut folder, usize::MAX);
+    folder.finish().unwrap();
+    assert!(run.contents() == whole);
+    assert_eq!(run.names(), ["out"]);
 }
 
 #[test]
