@@ -56,9 +56,12 @@ class Session:
 
     Args:
         threads: threads that a query is planned for; all cores when left out.
+        memory_limit: memory for the rows that queries hold (sorted, grouped, joined, looked at through a window or kept by
+            `CREATE TABLE`), in bytes or as "2GB"; half of the memory when left out. What does not fit is written to
+            temporary files, or raises QueryError. Tables that are registered, and results, do not count.
 
     Raises:
-        ArgumentError: when `threads` is not 1 to 4096.
+        ArgumentError: when `threads` is not 1 to 4096, or `memory_limit` no size.
 
     A session may be used from several threads at once. `docs/sql_reference.md` lists the functions.
 
@@ -69,8 +72,8 @@ class Session:
         [{'codes': [0, 1, 2, 3]}]
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._session = _lib.Session(threads)
+    def __init__(self, threads: int | None = None, memory_limit: int | str | None = None) -> None:
+        self._session = _lib.Session(threads, None if memory_limit is None else str(memory_limit))
 
     def sql(self, query: str, /, **parameters: object) -> Query:
         """Plans a query. `$name` in it stands for the parameter of that name: a number, a string, a boolean, None, a list

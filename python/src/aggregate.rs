@@ -27,7 +27,7 @@ use crate::{
 #[pyfunction]
 pub fn aggregate(py: Python<'_>, name: &str, arguments: Vec<Bound<'_, PyAny>>) -> PyResult<capsule::Array> {
     let (signature, inputs) = inputs(name, &arguments)?;
-    let function = aggregate_functions().into_iter().find(|function| function.name() == name);
+    let function = aggregate_functions(None).into_iter().find(|function| function.name() == name);
     let function = function.ok_or_else(|| Kind::Argument.exception(&format!("there is no aggregate '{name}'")))?;
     let (mut columns, mut sources, mut constants) = (Vec::new(), Vec::new(), Vec::new());
     let mut missing = None;

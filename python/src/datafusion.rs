@@ -55,6 +55,6 @@ impl Function {
 pub fn exported_functions() -> PyResult<Vec<Function>> {
     let scalars = scalar_functions().map_err(|error| of_query(&error))?;
     let scalars = scalars.into_iter().map(|function| Exported::Scalar(Arc::new(function)));
-    let aggregates = aggregate_functions().into_iter().map(|function| Exported::Aggregate(Arc::new(function)));
+    let aggregates = aggregate_functions(None).into_iter().map(|function| Exported::Aggregate(Arc::new(function)));
     Ok(scalars.chain(aggregates).map(|function| Function { function }).collect())
 }

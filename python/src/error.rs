@@ -83,6 +83,7 @@ fn of_query_kind(error: &DataFusionError) -> Kind {
         | DataFusionError::SchemaError(..)
         | DataFusionError::NotImplemented(_)
         | DataFusionError::Configuration(_)
+        | DataFusionError::ResourcesExhausted(_)
         | DataFusionError::Execution(_) => Kind::Query,
         DataFusionError::ArrowError(error, _) => of_arrow_kind(error),
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) => Kind::File,

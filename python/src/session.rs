@@ -10,7 +10,7 @@ use std::{
 };
 
 use arrow_array::{Array, RecordBatch, StructArray, cast::AsArray};
-use arrow_quant::sql;
+use arrow_quant::sql::{self, memory::parse_size};
 use arrow_schema::Schema;
 use datafusion::{
     catalog::MemTable,
@@ -42,14 +42,20 @@ pub struct Session {
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (threads=None))]
-    fn new(threads: Option<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (threads=None, memory_limit=None))]
+    fn new(threads: Option<usize>, memory_limit: Option<&str>) -> PyResult<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(cores);
         if !(1..=4096).contains(&threads) {
             return Err(Kind::Argument.exception(&format!("threads must be 1 to 4096, not {threads}")));
         }
-        Ok(Self { session: sql::Session::new(threads).map_err(|error| of_query(&error))? })
+        let limit = memory_limit.map(parse_size).transpose();
+        let limit = limit.map_err(|error| Kind::Argument.exception(&format!("memory_limit {error}")))?;
+        let session = match limit {
+            Some(limit) => sql::Session::with_memory_limit(threads, limit),
+            None => sql::Session::new(threads),
+        };
+        Ok(Self { session: session.map_err(|error| of_query(&error))? })
     }
 
     /// Plans a query; what gives no table, as CREATE and SET, is done at once.
@@ -62,12 +68,12 @@ impl Session {
                 Ok((name, value))
             })
             .collect::<PyResult<Vec<_>>>()?;
-        let (context, query) = (self.session.context().clone(), query.to_owned());
+        let (session, query) = (self.session.clone(), query.to_owned());
         let cancel = Arc::new(AtomicBool::new(false));
         let planned = wait(py, &cancel, async move {
-            let plan = context.state().create_logical_plan(&query).await?;
+            let plan = session.context().state().create_logical_plan(&query).await?;
             let plan = bind(plan, parameters)?;
-            context.execute_logical_plan(plan).await
+            session.execute(plan).await
         })?;
         Ok(Query { frame: planned.map_err(|error| of_query(&error))?, cancel })
     }

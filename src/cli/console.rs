@@ -43,7 +43,7 @@ impl Console {
 async fn fetch(session: Session, statement: Statement, max_rows: usize) -> Result<String, CliError> {
     let context = session.context();
     let plan = context.state().statement_to_plan(statement).await?;
-    let mut stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
+    let mut stream = session.execute(plan).await?.execute_stream().await?;
     if stream.schema().fields().is_empty() {
         // A statement that gives no table: CREATE, DROP, SET.
         while let Some(batch) = stream.next().await {

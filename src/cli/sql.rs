@@ -19,6 +19,10 @@ pub struct Arguments {
     /// Threads to use [default: all cores]
     #[arg(long, value_parser = options::threads)]
     threads: Option<usize>,
+    /// Memory for the rows that queries hold, such as 2GB: sorted, grouped, joined or kept as a table. What does not fit is
+    /// written to temporary files, or is an error [default: half of the memory]
+    #[arg(long, value_name = "SIZE", value_parser = options::bytes)]
+    memory_limit: Option<u64>,
     /// Rows to show of each result
     #[arg(long, value_name = "N", default_value_t = 40)]
     max_rows: usize,
@@ -46,7 +50,11 @@ impl FromStr for NamedPath {
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let workers = Workers::new(arguments.threads)?;
-    let session = Session::new(arguments.threads.unwrap_or_else(options::cores))?;
+    let threads = arguments.threads.unwrap_or_else(options::cores);
+    let session = match arguments.memory_limit {
+        Some(limit) => Session::with_memory_limit(threads, limit)?,
+        None => Session::new(threads)?,
+    };
     for named in &arguments.tables {
         session.register_model(&named.name, &named.path)?;
     }

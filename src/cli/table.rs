@@ -1,11 +1,11 @@
 //! Record batches as tables on a terminal: cells of a bearable width, a bounded number of rows.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, StringArray},
     util::{
-        display::{ArrayFormatter, FormatOptions},
+        display::{ArrayFormatter, FormatOptions, ValueFormatter},
         pretty::pretty_format_batches,
     },
 };
@@ -25,7 +25,7 @@ pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowErro
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let formatter = ArrayFormatter::try_new(column, &options)?;
         let cells = (0..column.len())
-            .map(|row| Ok(Some(cut(formatter.value(row).try_to_string()?, column.data_type()))))
+            .map(|row| Ok(Some(cell(&formatter.value(row), column.data_type())?)))
             .collect::<Result<StringArray, ArrowError>>()?;
         fields.push(Field::new(field.name(), DataType::Utf8, true));
         columns.push(Arc::new(cells));
@@ -33,12 +33,42 @@ pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowErro
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn cut(text: String, kind: &DataType) -> String {
-    let fat = kind.is_nested() || kind.is_binary();
-    if !fat || text.chars().count() <= CELL {
-        return text;
+/// Returns the text of a value, that of a long one cut before all of it is made.
+fn cell(value: &ValueFormatter, kind: &DataType) -> Result<String, ArrowError> {
+    if !kind.is_nested() && !kind.is_binary() {
+        return value.try_to_string();
     }
-    text.chars().take(CELL - 1).chain(['…']).collect()
+    let mut cell = Cell { text: String::new(), left: CELL + 1 };
+    // What is not cut and not whole cannot be written.
+    if value.write(&mut cell).is_err() && cell.left > 0 {
+        return value.try_to_string();
+    }
+    if cell.left == 0 {
+        let end = cell.text.char_indices().nth(CELL - 1).map_or(0, |(end, _)| end);
+        cell.text.truncate(end);
+        cell.text.push('…');
+    }
+    Ok(cell.text)
+}
+
+/// The first characters of a text. It refuses more, so that who writes it stops.
+struct Cell {
+    text: String,
+    /// The characters that it may still take.
+    left: usize,
+}
+
+impl fmt::Write for Cell {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if self.left == 0 {
+                return Err(fmt::Error);
+            }
+            self.left -= 1;
+            self.text.push(character);
+        }
+        Ok(())
+    }
 }
 
 /// The batches, already text, as one table.
@@ -73,6 +103,25 @@ fn scaled(count: u64, units: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_value_is_cut_before_all_of_it_is_text() {
+        use arrow_array::{BinaryArray, ListArray, types::Int32Type};
+
+        let bytes = [24, 25, 1 << 20].map(|length| vec![0xE4; length]);
+        let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(&bytes));
+        // Twelve numbers take 48 characters with their brackets.
+        let numbers = |count: i32| Some((0..count).map(|_| Some(10)));
+        let lists: ArrayRef =
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([numbers(12), numbers(13), None]));
+        let batch = RecordBatch::try_from_iter([("bytes", bytes), ("lists", lists)]).unwrap();
+        let shown = as_text(&batch, "NULL").unwrap();
+        let column = |number: usize| shown.column(number).as_any().downcast_ref::<StringArray>().unwrap().clone();
+        let whole = ["e4".repeat(24), format!("{}e…", "e4".repeat(23)), format!("{}e…", "e4".repeat(23))];
+        assert_eq!(column(0), StringArray::from_iter_values(&whole));
+        let tens = vec!["10"; 12].join(", ");
+        assert_eq!(column(1), StringArray::from_iter_values([format!("[{tens}]"), format!("[{tens}…"), "NULL".into()]));
+    }
 
     #[test]
     fn sizes_have_three_digits() {

@@ -18,12 +18,16 @@ use datafusion::{
         DataFusionError, JoinType, NullEquality, Result,
         config::ConfigOptions,
         tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+        utils::memory::{RecordBatchMemoryCounter, get_record_batch_memory_size},
     },
-    execution::{SendableRecordBatchStream, TaskContext},
+    execution::{
+        SendableRecordBatchStream, TaskContext,
+        memory_pool::{MemoryConsumer, MemoryReservation},
+    },
     physical_expr::PhysicalExpr,
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, collect,
+        DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, execute_stream,
         execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions},
         joins::{HashJoinExec, PartitionMode},
         stream::RecordBatchStreamAdapter,
@@ -33,6 +37,8 @@ use futures::{
     FutureExt, StreamExt, TryStreamExt,
     future::{BoxFuture, Shared},
 };
+
+use super::memory::held_once;
 
 /// Puts a [`BroadcastJoinExec`] where a hash join would copy rows of weights.
 ///
@@ -75,6 +81,8 @@ fn is_broadcast(join: &HashJoinExec) -> bool {
         && join.right().schema().fields().iter().any(long)
 }
 
+const NAME: &str = "BroadcastJoinExec";
+
 /// An equality join that holds its left side in memory and passes the batches of its right side through.
 ///
 /// The columns of the right side are the arrays that came in, sliced where only some rows match, and gathered only
@@ -96,7 +104,7 @@ impl BroadcastJoinExec {
 impl DisplayAs for BroadcastJoinExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let on: Vec<_> = self.join.on().iter().map(|(left, right)| format!("({left}, {right})")).collect();
-        write!(f, "BroadcastJoinExec: join_type={}, on=[{}]", self.join.join_type(), on.join(", "))?;
+        write!(f, "{NAME}: join_type={}, on=[{}]", self.join.join_type(), on.join(", "))?;
         if let Some(projection) = &self.join.projection {
             let schema = self.join.join_schema();
             let columns: Vec<_> = projection.iter().map(|i| format!("{}@{i}", schema.field(*i).name())).collect();
@@ -108,7 +116,7 @@ impl DisplayAs for BroadcastJoinExec {
 
 impl ExecutionPlan for BroadcastJoinExec {
     fn name(&self) -> &'static str {
-        "BroadcastJoinExec"
+        NAME
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -152,8 +160,16 @@ impl ExecutionPlan for BroadcastJoinExec {
         let lookup = self.left.get_or_init(|| {
             let join = Arc::clone(&self.join);
             let made = async move {
-                let batches = collect(Arc::clone(join.left()), context).await?;
-                Lookup::try_new(&join, &batches).map(Arc::new)
+                let reservation = MemoryConsumer::new(NAME).register(context.memory_pool());
+                let mut stream = execute_stream(Arc::clone(join.left()), context)?;
+                let (mut batches, mut counter) = (Vec::new(), RecordBatchMemoryCounter::new());
+                while let Some(batch) = stream.next().await {
+                    let batch = batch?;
+                    // Held a second time while they are made one.
+                    reservation.try_grow(held_once(2 * counter.count_batch(&batch)))?;
+                    batches.push(batch);
+                }
+                Lookup::try_new(&join, &batches, reservation).map(Arc::new)
             };
             made.map(|made| made.map_err(Arc::new)).boxed().shared()
         });
@@ -179,22 +195,29 @@ struct Lookup {
     converter: RowConverter,
     /// The rows of each key, by the key's bytes.
     places: HashMap<Box<[u8]>, Vec<u32>>,
+    _reservation: MemoryReservation,
 }
 
+/// What a key takes in memory besides its bytes, about.
+const KEY_OVERHEAD: usize = 96;
+
 impl Lookup {
-    fn try_new(join: &HashJoinExec, batches: &[RecordBatch]) -> Result<Self> {
+    fn try_new(join: &HashJoinExec, batches: &[RecordBatch], reservation: MemoryReservation) -> Result<Self> {
         let rows = concat_batches(&join.left().schema(), batches)?;
         let keys = evaluate(join.on().iter().map(|(left, _)| left), &rows)?;
         let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
         let converter = RowConverter::new(fields)?;
         let mut places: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
-        for (row, key) in converter.convert_columns(&keys)?.iter().enumerate() {
+        let encoded = converter.convert_columns(&keys)?;
+        let keys_bytes = encoded.size() + rows.num_rows() * KEY_OVERHEAD;
+        reservation.try_resize(held_once(get_record_batch_memory_size(&rows) + keys_bytes))?;
+        for (row, key) in encoded.iter().enumerate() {
             // NULL equals nothing.
             if keys.iter().all(|column| column.is_valid(row)) {
                 places.entry(key.as_ref().into()).or_default().push(row as u32);
             }
         }
-        Ok(Self { rows, converter, places })
+        Ok(Self { rows, converter, places, _reservation: reservation })
     }
 
     /// A batch of the right side with what it finds here.

@@ -6,11 +6,14 @@ pub mod error;
 pub mod functions;
 pub mod give_way;
 pub mod job;
+pub mod keep;
+pub mod memory;
 pub mod recipes;
 pub mod reference;
 mod refused;
 mod session;
 pub mod tables;
+mod usable_memory;
 
 pub use job::{
     ActivationOptions, Cancel, Destination, Equalize, Job, JobError, Pass, PlannedJob, Prepared, Progress, Summary,

@@ -81,7 +81,7 @@ impl Entry {
 /// When a function has no documentation.
 pub fn entries() -> Result<Vec<Entry>> {
     let scalars = scalar_functions()?;
-    let aggregates = aggregate_functions();
+    let aggregates = aggregate_functions(None);
     let scalars = scalars.iter().map(|function| Entry::new(function.name(), function.documentation()));
     let aggregates = aggregates.iter().map(|function| Entry::new(function.name(), function.documentation()));
     let tables = [

@@ -8,7 +8,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("types", &["types"]),
     ("compute", &["compute", "kernels", "types"]),
     ("io", &["io", "compute", "kernels", "types"]),
-    ("sql/functions", &["sql::functions", "compute", "types"]),
+    ("sql/functions", &["sql::functions", "sql::memory", "compute", "types"]),
     ("sql/tables", &["sql::tables", "io", "types"]),
     ("sql", &["sql", "io", "compute", "types"]),
     ("cli", &["cli", "sql", "io", "types"]),

@@ -11,6 +11,7 @@ mod gguf;
 mod goals;
 mod gptq;
 mod layers;
+mod memory;
 mod model;
 mod reference;
 mod slt;

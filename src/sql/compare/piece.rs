@@ -157,7 +157,7 @@ impl Piece {
 
     async fn query(&self, left: &Side, right: &Side, weights: bool) -> Result<Option<Measured>> {
         // One thread, so that rows are added up in their order; the other threads have pieces of their own.
-        let session = Session::new(1)?;
+        let session = Session::unlimited(1)?;
         left.register(&session, "reference", self.left.clone(), weights).await?;
         right.register(&session, "candidate", self.right.clone(), weights).await?;
         let name = |side: &Side, run: &Run| ScalarValue::from(side.tensor(run.tensor).name.as_str());

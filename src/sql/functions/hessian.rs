@@ -1,9 +1,15 @@
 //! `hessian`: the mean outer product of rows, as an aggregate.
 
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
     common::{DataFusionError, Result, ScalarValue, exec_datafusion_err},
+    execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
@@ -18,6 +24,7 @@ use super::{
 };
 use crate::{
     compute::{ComputeError, HessianAccumulator},
+    sql::memory::held_once,
     types::factor::hessian_type,
 };
 
@@ -28,21 +35,45 @@ const ARGUMENTS: &[Argument] =
 /// The name and the arguments.
 pub const SIGNATURE: (&str, &[Argument]) = (NAME, ARGUMENTS);
 
-/// The function as `DataFusion` calls it.
-pub fn udaf() -> AggregateUDF {
+/// Returns the function as `DataFusion` calls it. Its sums are reserved from `pool`; without one, `DataFusion` does it.
+///
+/// A state of tens of MiB for each group is nothing to be spilled: `DataFusion` would write all of them again for each batch
+/// of rows once they do not fit. Reserved here, they end the query instead.
+pub fn udaf(pool: Option<&Arc<dyn MemoryPool>>) -> AggregateUDF {
     let description = "The mean of x[i] * x[j] over all rows x, in f64: the upper triangle, row after row. With the inputs \
                        of a layer for rows it says, up to a factor, how the layer's output error depends on the errors of \
                        its weights: what hessian_factor takes. NULL rows are skipped; NULL over no rows. Rows of \
                        different lengths are an error.";
     let example = "SELECT hessian(x) AS hessian FROM (VALUES ([1.0, 2.0]), ([3.0, -1.0])) AS t(x)";
     let documentation = documentation(SECTION, NAME, description, ARGUMENTS, example);
-    AggregateUDF::new_from_impl(Adapter { signature: Signature::user_defined(Volatility::Immutable), documentation })
+    let reservation = pool.map(|pool| Shared(Arc::new(MemoryConsumer::new(NAME).register(pool))));
+    let signature = Signature::user_defined(Volatility::Immutable);
+    AggregateUDF::new_from_impl(Adapter { signature, documentation, reservation })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Adapter {
     signature: Signature,
     documentation: Documentation,
+    reservation: Option<Shared>,
+}
+
+/// An empty reservation, from which those of the accumulators come.
+#[derive(Debug)]
+struct Shared(Arc<MemoryReservation>);
+
+impl PartialEq for Shared {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Shared {}
+
+impl Hash for Shared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 impl AggregateUDFImpl for Adapter {
@@ -70,7 +101,8 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Sums(HessianAccumulator::default())))
+        let reservation = self.reservation.as_ref().map(|shared| shared.0.new_empty());
+        Ok(Box::new(Sums { accumulator: HessianAccumulator::default(), reservation }))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -79,7 +111,18 @@ impl AggregateUDFImpl for Adapter {
 }
 
 #[derive(Debug)]
-struct Sums(HessianAccumulator);
+struct Sums {
+    accumulator: HessianAccumulator,
+    reservation: Option<MemoryReservation>,
+}
+
+impl Sums {
+    /// Reserves what the sums take, and a copy of them: what is handed on.
+    fn reserve(&self) -> Result<()> {
+        let reserve = |reservation: &MemoryReservation| reservation.try_resize(held_once(2 * self.accumulator.size()));
+        self.reservation.as_ref().map_or(Ok(()), reserve)
+    }
+}
 
 fn named(error: &ComputeError) -> DataFusionError {
     exec_datafusion_err!("{NAME}: {error}")
@@ -87,24 +130,26 @@ fn named(error: &ComputeError) -> DataFusionError {
 
 impl Accumulator for Sums {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update(&values[0]).map_err(|error| named(&error))
+        self.accumulator.update(&values[0]).map_err(|error| named(&error))?;
+        self.reserve()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.merge(&states[0], &states[1]).map_err(|error| named(&error))
+        self.accumulator.merge(&states[0], &states[1]).map_err(|error| named(&error))?;
+        self.reserve()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let (rows, sums) = self.0.state().map_err(|error| named(&error))?;
+        let (rows, sums) = self.accumulator.state().map_err(|error| named(&error))?;
         Ok(vec![ScalarValue::Int64(Some(rows)), ScalarValue::try_from_array(&sums, 0)?])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let list = self.0.finish().map_err(|error| named(&error))?;
+        let list = self.accumulator.finish().map_err(|error| named(&error))?;
         ScalarValue::try_from_array(&list, 0)
     }
 
     fn size(&self) -> usize {
-        self.0.size()
+        if self.reservation.is_some() { size_of::<Self>() } else { self.accumulator.size() }
     }
 }

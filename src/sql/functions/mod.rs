@@ -30,8 +30,11 @@ mod time_group;
 mod weight_equalization_factors;
 mod zero_points;
 
+use std::sync::Arc;
+
 use datafusion::{
     common::Result,
+    execution::memory_pool::MemoryPool,
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
@@ -71,9 +74,9 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
     SCALARS.iter().map(|function| function.udf()).collect()
 }
 
-/// Every aggregate function.
-pub fn aggregate_functions() -> Vec<AggregateUDF> {
-    channel::FUNCTIONS.iter().map(channel::udaf).chain([time_edges::udaf(), hessian::udaf()]).collect()
+/// Every aggregate function. Its larger states are reserved from `pool`, where there is one.
+pub fn aggregate_functions(pool: Option<&Arc<dyn MemoryPool>>) -> Vec<AggregateUDF> {
+    channel::FUNCTIONS.iter().map(channel::udaf).chain([time_edges::udaf(), hessian::udaf(pool)]).collect()
 }
 
 /// The name and the arguments of every function, scalars first, in the order of the list.

@@ -50,7 +50,7 @@ impl PlannedJob {
 impl CheckedActivations {
     /// A session with the tables `layers`, `inputs` and `activations`, the latter of the quantized layers alone.
     pub(super) async fn session(&self, job: &PlannedJob, threads: usize) -> Result<Session, JobError> {
-        let session = Session::new(threads)?;
+        let session = Session::unlimited(threads)?;
         replace(&session, "choices", choices_batch(&job.model, &job.choices)?)?;
         replace(&session, "inputs", job.inputs_batch()?)?;
         session.context().register_table("layers", Arc::new(WeightsTable::new(Arc::clone(&job.model))))?;

@@ -107,7 +107,7 @@ impl PlannedJob {
         let threads = threads_within(destination.memory_limit, destination.threads, loaded)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
-        let session = Session::new(threads)?;
+        let session = Session::unlimited(threads)?;
         let prepared = self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel });
         let prepared = prepared.map_err(|error| name_any_tensor(self, error))?;
         let equalization = prepared.equalization.as_ref();

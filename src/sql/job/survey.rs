@@ -55,7 +55,7 @@ impl Survey<'_> {
         let parts = job.model.parts(Some(tensors), part_bytes(job.model.total_bytes()));
         let failed = AtomicBool::new(false);
         let query = async |part: &Part| {
-            let session = Session::new(1)?;
+            let session = Session::unlimited(1)?;
             let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(vec![part.clone()]);
             session.context().register_table("layers", Arc::new(layers))?;
             for (name, batch) in tables {

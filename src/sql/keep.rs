@@ -1,0 +1,226 @@
+//! Rows that are kept: their memory is reserved until nobody holds them.
+//!
+//! `DataFusion` reserves nothing for the rows of a table in memory, nor for those that a window function holds.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use arrow::array::{ArrayData, make_array};
+use arrow_array::{Array, RecordBatch, RecordBatchOptions};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use datafusion::{
+    common::{
+        Result,
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+    },
+    datasource::sink::DataSinkExec,
+    execution::{
+        SendableRecordBatchStream, TaskContext,
+        memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
+    },
+    physical_expr::PhysicalExpr,
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, Statistics,
+        execution_plan::{
+            CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions, replace_children_if_necessary,
+        },
+        statistics::{ChildStats, StatisticsArgs},
+        stream::RecordBatchStreamAdapter,
+        windows::{BoundedWindowAggExec, WindowAggExec},
+    },
+};
+use futures::StreamExt;
+
+use super::memory::held_once;
+
+/// Reserves the memory of batches, each buffer once, for as long as an array uses it.
+pub struct Keeper {
+    /// Empty; those of the buffers come from it.
+    reservation: MemoryReservation,
+    /// The buffers that have been seen, by where they begin.
+    held: Mutex<HashMap<usize, Weak<MemoryReservation>>>,
+}
+
+/// A buffer and its reservation.
+struct Kept {
+    buffer: Buffer,
+    _reservation: Arc<MemoryReservation>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Keeper {
+    /// Returns a keeper that reserves from `pool`, under a name that errors tell.
+    pub fn new(pool: &Arc<dyn MemoryPool>, name: &str) -> Self {
+        Self { reservation: MemoryConsumer::new(name).register(pool), held: Mutex::default() }
+    }
+
+    /// Returns the batch, of the same buffers, none of which is copied.
+    ///
+    /// # Errors
+    /// Returns an error if there is not enough memory left.
+    pub fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = batch.columns().iter().map(|column| Ok(make_array(self.data(&column.to_data())?)));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect::<Result<_>>()?, &options)?)
+    }
+
+    fn data(&self, data: &ArrayData) -> Result<ArrayData> {
+        let buffers = data.buffers().iter().map(|buffer| self.buffer(buffer)).collect::<Result<_>>()?;
+        let children = data.child_data().iter().map(|child| self.data(child)).collect::<Result<_>>()?;
+        let nulls = data.nulls().map(|nulls| {
+            let (bits, offset) = (nulls.inner(), nulls.offset());
+            Ok::<_, datafusion::common::DataFusionError>(NullBuffer::new(BooleanBuffer::new(
+                self.buffer(bits.inner())?,
+                offset,
+                bits.len(),
+            )))
+        });
+        Ok(data.clone().into_builder().buffers(buffers).child_data(children).nulls(nulls.transpose()?).build()?)
+    }
+
+    fn buffer(&self, buffer: &Buffer) -> Result<Buffer> {
+        if buffer.capacity() == 0 {
+            return Ok(buffer.clone());
+        }
+        let kept = Kept { buffer: buffer.clone(), _reservation: self.reservation(buffer)? };
+        Ok(bytes::Bytes::from_owner(kept).into())
+    }
+
+    /// Returns the reservation of a buffer: that which is there already if it is a slice of one that was seen.
+    fn reservation(&self, buffer: &Buffer) -> Result<Arc<MemoryReservation>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = buffer.data_ptr().addr().get();
+        if let Some(there) = held.get(&begin).and_then(Weak::upgrade) {
+            return Ok(there);
+        }
+        let reservation = self.reservation.new_empty();
+        reservation.try_grow(held_once(buffer.capacity()))?;
+        if held.len() == held.capacity() {
+            held.retain(|_, reservation| reservation.strong_count() > 0);
+        }
+        let reservation = Arc::new(reservation);
+        held.insert(begin, Arc::downgrade(&reservation));
+        Ok(reservation)
+    }
+}
+
+/// Reserves the memory of the rows that window functions hold, and of those that are inserted into a table. A file lets
+/// go of them when they are written, a table in memory does not.
+#[derive(Debug, Default)]
+pub struct KeepRows;
+
+impl PhysicalOptimizerRule for KeepRows {
+    fn name(&self) -> &'static str {
+        "keep_rows"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let Some(name) = keeps(plan.as_ref()) else { return Ok(Transformed::no(plan)) };
+            let keep = |child: &Arc<dyn ExecutionPlan>| Arc::new(KeepExec::new(Arc::clone(child), name)) as _;
+            let children = plan.children().into_iter().map(keep).collect();
+            Ok(Transformed::yes(replace_children_if_necessary(plan, children)?))
+        })
+        .data()
+    }
+}
+
+/// Returns what an error calls an operator that may keep its rows without reserving memory for them.
+fn keeps(plan: &dyn ExecutionPlan) -> Option<&'static str> {
+    if plan.is::<WindowAggExec>() || plan.is::<BoundedWindowAggExec>() {
+        Some("Window")
+    } else if plan.is::<DataSinkExec>() {
+        Some("Insert")
+    } else {
+        None
+    }
+}
+
+/// Passes batches on whose memory is reserved.
+#[derive(Debug)]
+pub struct KeepExec {
+    input: Arc<dyn ExecutionPlan>,
+    name: &'static str,
+}
+
+impl KeepExec {
+    /// Returns a node over `input` that reserves under a name that errors tell.
+    pub const fn new(input: Arc<dyn ExecutionPlan>, name: &'static str) -> Self {
+        Self { input, name }
+    }
+}
+
+impl DisplayAs for KeepExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("KeepExec")
+    }
+}
+
+impl ExecutionPlan for KeepExec {
+    fn name(&self) -> &'static str {
+        "KeepExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(children.swap_remove(0), self.name)))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let keeper = Keeper::new(context.memory_pool(), self.name);
+        let batches = self.input.execute(partition, context)?.map(move |batch| keeper.keep(&batch?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        Ok(Arc::clone(&inputs[0]))
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
