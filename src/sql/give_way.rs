@@ -165,21 +165,26 @@ mod tests {
         (times, displayable(plan.as_ref()).indent(false).to_string())
     }
 
-    /// Scans of few batches that make at least 10,000 of 128 rows, each after a setting that plans it.
+    /// Scans of few batches that make at least 10,000 of 128 rows, each after the settings that plan it.
     #[tokio::test]
     async fn what_joins_give_is_counted() {
         let pairs = "SELECT sum(a.value * b.value) FROM range(0, 2000) a, range(0, 2000) b WHERE";
         let unnested = "SELECT unnest(range(value, value + 2000)) AS value FROM range(0, 2000)";
-        for (threads, node, setting, query) in [
-            (1, "CrossJoinExec", "", format!("{pairs} true")),
-            (1, "NestedLoopJoinExec", "", format!("{pairs} a.value + b.value > 10")),
-            (1, "HashJoinExec", "", format!("{pairs} a.value % 2 = b.value % 2")),
-            (2, "SortMergeJoinExec", "prefer_hash_join = false", format!("{pairs} a.value % 2 = b.value % 2")),
-            (1, "PiecewiseMergeJoin", "enable_piecewise_merge_join = true", format!("{pairs} a.value < b.value")),
-            (1, "UnnestExec", "", format!("SELECT sum(value % 7) FROM ({unnested})")),
+        for (threads, node, settings, query) in [
+            (1, "CrossJoinExec", &[][..], format!("{pairs} true")),
+            (1, "NestedLoopJoinExec", &[], format!("{pairs} a.value + b.value > 10")),
+            (1, "HashJoinExec", &[], format!("{pairs} a.value % 2 = b.value % 2")),
+            (
+                2,
+                "SortMergeJoinExec",
+                &["prefer_hash_join = false", "repartition_joins = true"],
+                format!("{pairs} a.value % 2 = b.value % 2"),
+            ),
+            (1, "PiecewiseMergeJoin", &["enable_piecewise_merge_join = true"], format!("{pairs} a.value < b.value")),
+            (1, "UnnestExec", &[], format!("SELECT sum(value % 7) FROM ({unnested})")),
         ] {
             let session = Session::new(threads).unwrap();
-            if !setting.is_empty() {
+            for setting in settings {
                 session.sql(&format!("SET datafusion.optimizer.{setting}")).await.unwrap();
             }
             let (times, plan) = times(&session, &query).await;
