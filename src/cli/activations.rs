@@ -8,6 +8,7 @@ use std::{
 
 use super::CliError;
 use crate::{
+    io::escape::escaped,
     sql::{
         ActivationOptions, Equalize, Prepared,
         recipes::{self, Recipe},
@@ -93,10 +94,20 @@ pub fn text(Prepared { params, equalization, left_alone }: &Prepared, without: &
         }
     }
     if let Some((name, reason)) = left_alone.first_key_value() {
-        let _ = write!(text, "; {} left as they are, such as {name}: {reason}", left_alone.len());
+        let _ = write!(
+            text,
+            "; {} left as they are, such as {}",
+            left_alone.len(),
+            escaped(&format_args!("{name}: {reason}"))
+        );
     }
     if let Some(first) = without.first() {
-        let _ = write!(text, "; none for {} quantized tensors without activations, such as {first}", without.len());
+        let _ = write!(
+            text,
+            "; none for {} quantized tensors without activations, such as {}",
+            without.len(),
+            escaped(first)
+        );
     }
     if !text.is_empty() {
         text.push('\n');

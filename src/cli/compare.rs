@@ -5,13 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::{
-    CliError, options,
-    printable::{printable, width},
-    workers::Workers,
-};
+use super::{CliError, options, table, workers::Workers};
 use crate::{
-    io::{memory::peak_resident, output::ErrorSums},
+    io::{escape::escaped, memory::peak_resident, output::ErrorSums},
     sql::compare::{Compared, Difference, compare},
 };
 
@@ -50,10 +46,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         });
         return Ok(writeln!(out, "{document}")?);
     }
-    let width = width(tensors.iter().map(|tensor| tensor.name.as_str()), TOTAL.len());
+    let names: Vec<_> = tensors.iter().map(|tensor| escaped(&tensor.name)).collect();
+    let width = table::width(TOTAL, names.iter());
     writeln!(out, "{:<width$}  {:>9} {:>10} {:>12} {:>12}", "tensor", "SQNR dB", "cosine", "mse", "max error")?;
-    for Compared { name, difference, .. } in &tensors {
-        let name = printable(name);
+    for (Compared { difference, .. }, name) in tensors.iter().zip(&names) {
         match difference {
             Difference::Error(sums) => writeln!(out, "{name:<width$}  {}", line(sums))?,
             other => writeln!(out, "{name:<width$}  {}", words(other))?,
@@ -69,8 +65,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             "{} tensors are there by the names that llama.cpp has for them, such as {} for {}; the rows of {} are in its \
              order and were put back",
             count(|tensor| tensor.renamed.is_some()),
-            example.renamed.as_deref().unwrap_or_default(),
-            example.name,
+            escaped(&example.renamed.as_deref().unwrap_or_default()),
+            escaped(&example.name),
             count(|tensor| tensor.reordered),
         )?;
     }

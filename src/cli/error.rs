@@ -1,12 +1,17 @@
 //! What went wrong, as one line on stderr and an exit code.
 
-use std::io;
+use std::{
+    fmt,
+    io::{self, Write, stderr, stdout},
+};
 
 use clap::error::ErrorKind;
 use datafusion::common::DataFusionError;
 
-use super::printable::printable;
-use crate::{io::IoError, sql::error::message};
+use crate::{
+    io::{IoError, escape::escaped},
+    sql::error::message,
+};
 
 /// An error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -29,24 +34,44 @@ pub enum CliError {
 }
 
 impl CliError {
-    pub(super) fn is_broken_pipe(&self) -> bool {
+    fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Prints the error as one line; gives the exit code.
     pub(super) fn report(&self) -> u8 {
-        eprintln!("error: {}", one_line(&self.to_string()));
+        tell(format_args!("error: {}", one_line(&self.to_string())));
         if matches!(self, Self::Usage(_)) { 2 } else { 1 }
     }
 }
 
-/// Prints what clap found wrong as one line; help and version as they are. Gives the exit code.
+/// Writes a line to stderr. Where that cannot be written to, nobody is there to be told; the exit code still says how it
+/// went.
+pub(super) fn tell(line: fmt::Arguments) {
+    let _ = writeln!(stderr(), "{line}");
+}
+
+/// Prints help and version as they are, and what clap found wrong as one line. Returns the exit code.
 pub(super) fn report_usage(error: &clap::Error) -> u8 {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        error.exit();
+    if !error.use_stderr() {
+        return exit_code(error.print().and_then(|()| stdout().flush()).map_err(CliError::from));
     }
-    eprintln!("error: {} (--help tells more)", usage(error));
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        tell(format_args!("{}", error.render()));
+    } else {
+        tell(format_args!("error: {} (--help tells more)", usage(error)));
+    }
     2
+}
+
+/// Returns the exit code of a command, and prints its error.
+pub(super) fn exit_code(result: Result<(), CliError>) -> u8 {
+    match result {
+        // The reader of a pipe has seen enough.
+        Err(error) if error.is_broken_pipe() => 0,
+        Err(error) => error.report(),
+        Ok(()) => 0,
+    }
 }
 
 /// What clap found wrong, as one line.
@@ -58,5 +83,5 @@ pub(super) fn usage(error: &clap::Error) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
+    escaped(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

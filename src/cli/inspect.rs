@@ -6,12 +6,8 @@ use std::{
     path::PathBuf,
 };
 
-use super::{
-    CliError,
-    printable::{printable, width},
-    table,
-};
-use crate::io::{Model, Tensor};
+use super::{CliError, table};
+use crate::io::{Model, Tensor, escape::escaped};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -37,15 +33,15 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    let width = width(model.tensors().iter().map(|tensor| tensor.name.as_str()), 6);
+    let names: Vec<_> = model.tensors().iter().map(|tensor| escaped(&tensor.name)).collect();
+    let width = table::width("tensor", names.iter());
     writeln!(out, "{:<width$}  {:<18} {:<7} {:>10} {:>10}", "tensor", "shape", "dtype", "parameters", "bytes")?;
     let mut dtypes: BTreeMap<String, u64> = BTreeMap::new();
-    for tensor in model.tensors() {
+    for (tensor, name) in model.tensors().iter().zip(&names) {
         *dtypes.entry(tensor.dtype_name().to_owned()).or_default() += parameters(tensor);
         writeln!(
             out,
-            "{:<width$}  {:<18} {:<7} {:>10} {:>10}",
-            printable(&tensor.name),
+            "{name:<width$}  {:<18} {:<7} {:>10} {:>10}",
             format!("{:?}", tensor.shape),
             tensor.dtype_name().to_owned(),
             table::quantity(parameters(tensor)),

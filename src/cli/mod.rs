@@ -1,5 +1,7 @@
 //! The `arrow-quant` program: arguments in, results on stdout, everything else on stderr. No numerics.
 
+#![warn(clippy::print_stderr, reason = "stderr may be full or closed: `error::tell`")]
+
 mod activations;
 mod compare;
 mod console;
@@ -10,7 +12,6 @@ mod gguf;
 mod goals;
 mod inspect;
 mod options;
-mod printable;
 mod progress;
 mod prompt;
 mod quantize;
@@ -20,7 +21,11 @@ mod sql;
 mod table;
 mod workers;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{Write, stdout},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -73,12 +78,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Profiles => activations::profiles(),
         Command::Functions(arguments) => functions::run(&arguments),
     };
-    match result {
-        // The reader of a pipe has seen enough.
-        Err(error) if error.is_broken_pipe() => 0,
-        Err(error) => error.report(),
-        Ok(()) => 0,
-    }
+    // What is printed last may still wait to be written.
+    error::exit_code(result.and_then(|()| Ok(stdout().flush()?)))
 }
 
 /// Runs `arrow-quant quantize` with the options given, and prints nothing.

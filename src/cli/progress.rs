@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::table;
+use super::{error::tell, table};
 use crate::sql::{Pass, Progress};
 
 /// Shows how far a run is, one pass after the other.
@@ -72,7 +72,7 @@ impl Progress for Reporter {
                 if let Ok(mut lines) = lines.lock()
                     && let Some(line) = lines.as_mut().and_then(|lines| lines.advance(bytes, Instant::now()))
                 {
-                    eprintln!("{line}");
+                    tell(format_args!("{line}"));
                 }
             }
             Self::Silent => {}

@@ -12,7 +12,8 @@ use rustyline::{
     validate::{ValidationContext, ValidationResult, Validator},
 };
 
-use super::{CliError, console::Console};
+use super::{CliError, console::Console, error::tell};
+use crate::io::escape::escaped;
 
 const HELP: &str = "A statement ends with a semicolon and may span lines. Ctrl-C clears or stops, Ctrl-D or \\q leaves.
   CREATE EXTERNAL TABLE layers STORED AS SAFETENSORS LOCATION 'model.safetensors';
@@ -45,7 +46,7 @@ pub fn run(console: &Console) -> Result<(), CliError> {
     if let Some(file) = history.as_ref().filter(|file| file.exists()) {
         warn(file, editor.load_history(file));
     }
-    eprintln!("arrow-quant {}; 'help' helps", env!("CARGO_PKG_VERSION"));
+    tell(format_args!("arrow-quant {}; 'help' helps", env!("CARGO_PKG_VERSION")));
     loop {
         let line = match editor.readline("sql> ") {
             Ok(line) => line,
@@ -56,7 +57,7 @@ pub fn run(console: &Console) -> Result<(), CliError> {
         match line.trim() {
             "" => {}
             "\\q" | "quit" | "exit" => break,
-            "help" | "\\h" | "\\?" => eprintln!("{HELP}"),
+            "help" | "\\h" | "\\?" => tell(format_args!("{HELP}")),
             text => {
                 editor.add_history_entry(text).map_err(failed)?;
                 if let Err(error) = console.run_script(text) {
@@ -75,7 +76,7 @@ pub fn run(console: &Console) -> Result<(), CliError> {
 /// A history that cannot be read or written does not keep anyone from asking.
 fn warn(file: &Path, result: rustyline::Result<()>) {
     if let Err(error) = result {
-        eprintln!("warning: {}: {error}", file.display());
+        tell(format_args!("warning: {}: {error}", escaped(&file.display())));
     }
 }
 

@@ -9,14 +9,9 @@ use std::{
 
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{
-    CliError, activations, format, goals, options,
-    printable::{printable, width},
-    progress::Reporter,
-    table,
-};
+use super::{CliError, activations, format, goals, options, progress::Reporter, table};
 use crate::{
-    io::{Equalization, Existing, Rules, output::REPORT},
+    io::{Equalization, Existing, Rules, escape::escaped, output::REPORT},
     sql::{Cancel, Destination, Job, JobError, PlannedJob, Progress, Session, Summary, recipes},
     types::{Bits, Method, QuantizeOptions},
 };
@@ -262,12 +257,13 @@ fn plan_table(planned: &PlannedJob) -> String {
     use std::fmt::Write;
 
     let tensors = planned.model().tensors();
-    let width = width(tensors.iter().map(|tensor| tensor.name.as_str()), 6);
+    let names: Vec<_> = tensors.iter().map(|tensor| escaped(&tensor.name)).collect();
+    let width = table::width("tensor", names.iter());
     let mut text =
         format!("{:<width$}  {:<18} {:<7} {:>10} {:>10}  what\n", "tensor", "shape", "dtype", "bytes in", "bytes out");
     let (mut total_in, mut total_out) = (0, 0);
     let rows = tensors.iter().zip(planned.choices()).zip(planned.bytes_out()).zip(planned.chosen_widths());
-    for (((tensor, choice), bytes_out), chosen) in rows {
+    for ((((tensor, choice), bytes_out), chosen), name) in rows.zip(&names) {
         let what = match &choice.options {
             Some(_) if choice.block.is_some() => choice.note.clone(),
             Some(options) => format!(
@@ -286,12 +282,12 @@ fn plan_table(planned: &PlannedJob) -> String {
         total_out += bytes_out;
         let _ = writeln!(
             text,
-            "{:<width$}  {:<18} {:<7} {:>10} {:>10}  {what}",
-            printable(&tensor.name),
+            "{name:<width$}  {:<18} {:<7} {:>10} {:>10}  {}",
             format!("{:?}", tensor.shape),
             tensor.dtype_name(),
             table::bytes(bytes_in),
             table::bytes(bytes_out),
+            escaped(&what),
         );
     }
     let quantized = planned.choices().iter().filter(|choice| choice.options.is_some()).count();
@@ -326,7 +322,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
         summary.seconds,
         table::quantity((totals.weights as f64 / summary.seconds) as u64),
         summary.peak_memory.map_or_else(|| "unknown".into(), table::bytes),
-        output.display(),
+        escaped(&output.display()),
         if summary.checked { ": every tensor read back and as it was meant" } else { ": not read back" },
     )
 }

@@ -11,6 +11,8 @@ use arrow::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
+use crate::io::escape::escaped;
+
 /// Longest text of a cell that holds a list, a struct or bytes.
 const CELL: usize = 48;
 
@@ -25,12 +27,17 @@ pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowErro
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let formatter = ArrayFormatter::try_new(column, &options)?;
         let cells = (0..column.len())
-            .map(|row| Ok(Some(cell(&formatter.value(row), column.data_type())?)))
+            .map(|row| Ok(Some(lines(&cell(&formatter.value(row), column.data_type())?))))
             .collect::<Result<StringArray, ArrowError>>()?;
-        fields.push(Field::new(field.name(), DataType::Utf8, true));
+        fields.push(Field::new(escaped(field.name()), DataType::Utf8, true));
         columns.push(Arc::new(cells));
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+/// Returns a text of several lines, such as a plan, with each of them as a terminal may show it.
+fn lines(text: &str) -> String {
+    text.split('\n').map(|line| escaped(&line)).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the text of a value, that of a long one cut before all of it is made.
@@ -69,6 +76,15 @@ impl fmt::Write for Cell {
         }
         Ok(())
     }
+}
+
+/// The widest column of names: a longer name stands out of it.
+const WIDEST: usize = 120;
+
+/// Returns the width of a column of names, as [`escaped`], under a title.
+pub fn width<'a>(title: &str, names: impl Iterator<Item = &'a String>) -> usize {
+    let widest = names.map(|name| name.chars().count()).max().unwrap_or(0);
+    widest.min(WIDEST).max(title.len())
 }
 
 /// The batches, already text, as one table.
@@ -121,6 +137,19 @@ mod tests {
         assert_eq!(column(0), StringArray::from_iter_values(&whole));
         let tens = vec!["10"; 12].join(", ");
         assert_eq!(column(1), StringArray::from_iter_values([format!("[{tens}]"), format!("[{tens}…"), "NULL".into()]));
+    }
+
+    #[test]
+    fn a_name_neither_widens_a_column_without_bound_nor_reaches_the_terminal() {
+        let names = ["ab".to_owned(), "n".repeat(70_000)];
+        assert_eq!((width("tensor", names[..1].iter()), width("tensor", names.iter())), (6, WIDEST));
+        let cells: ArrayRef = Arc::new(StringArray::from(vec!["a\u{1b}[2J\tb", "two\nlines", &names[1]]));
+        let batch = RecordBatch::try_from_iter([("n\u{7}", cells)]).unwrap();
+        let text = as_text(&batch, "").unwrap();
+        assert_eq!(text.schema().field(0).name(), r"n\u{7}");
+        let shown: Vec<_> = text.column(0).as_any().downcast_ref::<StringArray>().unwrap().iter().flatten().collect();
+        assert_eq!(shown[..2], [r"a\u{1b}[2J\tb", "two\nlines"]);
+        assert!(pretty(&[text]).unwrap().len() > 70_000);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
+use super::escape::escaped;
 use crate::{
     compute::ComputeError,
     types::weights::{CHANNEL, NAME},
@@ -19,7 +20,7 @@ use crate::{
 #[non_exhaustive]
 pub enum IoError {
     /// The operating system refused: no such file, no permission, no space left.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {source}", escaped(&path.display()))]
     System {
         /// The file or folder.
         path: PathBuf,
@@ -29,7 +30,7 @@ pub enum IoError {
         source: io::Error,
     },
     /// A file, or a folder as a whole, is not what is accepted.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {}", escaped(&path.display()), escaped(problem))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -37,7 +38,7 @@ pub enum IoError {
         problem: String,
     },
     /// One tensor of a file is not what is accepted.
-    #[error("{}: tensor '{tensor}': {problem}", path.display())]
+    #[error("{}: tensor '{}': {}", escaped(&path.display()), escaped(tensor), escaped(problem))]
     Tensor {
         /// The file that holds it.
         path: PathBuf,
@@ -47,7 +48,7 @@ pub enum IoError {
         problem: String,
     },
     /// A row of a tensor that cannot be quantized or decoded.
-    #[error("{}: tensor '{tensor}', row {channel}: {}", path.display(), without_row(source))]
+    #[error("{}: tensor '{}', row {channel}: {}", escaped(&path.display()), escaped(tensor), without_row(source))]
     Row {
         /// The file or folder that holds it.
         path: PathBuf,
@@ -59,7 +60,7 @@ pub enum IoError {
         source: ComputeError,
     },
     /// Arrays that cannot be computed with.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", escaped(&path.display()), escaped(source))]
     Compute {
         /// The file or folder that they come from.
         path: PathBuf,
@@ -67,10 +68,10 @@ pub enum IoError {
         source: ComputeError,
     },
     /// An option, a pattern or a request that cannot be carried out.
-    #[error("{0}")]
+    #[error("{}", escaped(.0))]
     Request(String),
     /// Arrow refused to build or to read a batch.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", escaped(&path.display()), escaped(source))]
     Arrow {
         /// The file that was read or written.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum IoError {
         source: ArrowError,
     },
     /// The Parquet reader or writer refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", escaped(&path.display()), escaped(source))]
     Parquet {
         /// The file that was read or written.
         path: PathBuf,
@@ -187,6 +188,8 @@ mod tests {
     fn a_message_names_the_file_and_the_tensor() {
         let path = Path::new("a/model.safetensors");
         assert_eq!(IoError::tensor(path, "w", "bad").to_string(), "a/model.safetensors: tensor 'w': bad");
+        let message = IoError::tensor(Path::new("a\nb"), "w\u{1b}[2J", "is no 'x\ty'").to_string();
+        assert_eq!(message, r"a\nb: tensor 'w\u{1b}[2J': is no 'x\ty'");
         let missing = IoError::system("open", path)(io::ErrorKind::NotFound.into()).to_string();
         assert_eq!(missing, "a/model.safetensors: cannot open: entity not found");
     }

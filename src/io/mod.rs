@@ -9,6 +9,7 @@ mod digest;
 pub mod dtype;
 pub mod equalization;
 pub mod error;
+pub mod escape;
 pub mod export;
 pub mod gguf;
 mod guard;

@@ -12,6 +12,7 @@ mod goals;
 mod gptq;
 mod layers;
 mod memory;
+mod manners;
 mod model;
 mod reference;
 mod slt;

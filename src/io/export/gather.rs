@@ -8,11 +8,12 @@ use std::{
     fs::File,
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow::compute::cast;
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, cast::AsArray, types::Int64Type};
-use arrow_schema::DataType;
+use arrow_schema::{ArrowError, DataType};
 
 use crate::{
     compute::encode_as,
@@ -116,7 +117,8 @@ impl RowGatherer {
         let encodings: Vec<_> = dtypes.iter().map(|(_, encoding)| *encoding).collect();
         let encoded = match &columns.weights {
             Some(weights) if !encodings.is_empty() => {
-                Some(encode_as(weights, &encodings).map_err(IoError::compute(&self.path, batch))?)
+                let place = columns.place().map_err(IoError::arrow(&self.path))?;
+                Some(encode_as(weights, &encodings).map_err(IoError::compute(&self.path, &place))?)
             }
             _ => None,
         };
@@ -309,6 +311,11 @@ impl Columns {
         Ok(columns)
     }
 
+    /// Returns the names and channels of the rows, which an error looks up.
+    fn place(&self) -> Result<RecordBatch, ArrowError> {
+        RecordBatch::try_from_iter([(NAME, Arc::clone(&self.names)), (CHANNEL, Arc::clone(&self.channels))])
+    }
+
     fn stored(&self, container: &Container, rows: usize) -> Result<Vec<StoredAs>, String> {
         let dtypes = self.dtypes.as_ref().map(AsArray::as_string_view);
         let one = |row: usize| {
@@ -357,9 +364,9 @@ fn encoded_as(container: &Container, name: Option<&str>) -> Result<(Element, Enc
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Arc};
+    use std::fs;
 
-    use arrow_array::{Int64Array, StringViewArray};
+    use arrow_array::{Int64Array, ListArray, StringArray, StringViewArray, types::Float32Type};
 
     use super::*;
 
@@ -403,6 +410,24 @@ mod tests {
         assert!(names().is_empty(), "{:?}", names());
         drop(gatherer);
         assert!(names().is_empty(), "{:?}", names());
+    }
+
+    #[test]
+    fn a_weight_beyond_its_dtype_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("x.safetensors");
+        // As a query that computes them gives names and channels.
+        let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        let dtypes: ArrayRef = Arc::new(StringArray::from(vec!["F16", "F16"]));
+        let channels: ArrayRef = Arc::new(arrow_array::Int32Array::from(vec![0, 7]));
+        let rows = [vec![Some(1.0), Some(2.0)], vec![Some(1.0), Some(65520.0)]].map(Some);
+        let weights: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows));
+        let batch =
+            RecordBatch::try_from_iter([(NAME, names), (CHANNEL, channels), (DTYPE, dtypes), (WEIGHTS, weights)]);
+        let mut gatherer = RowGatherer::create(&path, Container::Safetensors).unwrap();
+        let message = gatherer.add(&batch.unwrap()).unwrap_err().to_string();
+        let expected = "tensor 'b', row 7: element 1 is 65520, which is beyond what F16 holds";
+        assert_eq!(message, format!("{}: {expected}", path.display()));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     ops::Range,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -10,7 +9,7 @@ use arrow::compute::concat_batches;
 use arrow_array::{Array, BinaryArray, RecordBatch, StructArray, cast::AsArray};
 
 use crate::{
-    compute::{QuantizedArray, QuantizedRow},
+    compute::{ComputeError, QuantizedArray, QuantizedRow},
     io::{IoError, QuantizedModel, output::PartReader},
     types::{output::output_schema, quantized::QUANTIZED, weights::DATA},
 };
@@ -136,12 +135,15 @@ impl PartRows {
 /// `quantized` and `data` among the columns of a part.
 const COLUMNS: [usize; 2] = [5, 6];
 
-/// The bytes of each row as stored: of a quantized one its scale, scale codes, zero points and codes.
-pub fn append_stored(batch: &RecordBatch, path: &Path, bytes: &mut Vec<u8>) -> Result<(), IoError> {
-    let (quantized, data) = columns(batch).map_err(|problem| IoError::file(path, problem))?;
-    let rows = QuantizedArray::try_new(quantized).map_err(IoError::compute(path, batch))?;
+/// Appends the bytes of each row as stored: of a quantized one its scale, scale codes, zero points and codes.
+///
+/// # Errors
+/// Returns an error if a row, counted from the start of the batch, is no quantized value and has no data.
+pub fn append_stored(batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), ComputeError> {
+    let (quantized, data) = columns(batch).map_err(ComputeError::InvalidArgument)?;
+    let rows = QuantizedArray::try_new(quantized)?;
     for row in 0..batch.num_rows() {
-        match rows.row(row).map_err(IoError::compute(path, batch))? {
+        match rows.row(row)? {
             Some(QuantizedRow { params, codes, .. }) => {
                 bytes.extend_from_slice(&params.row_scale.to_le_bytes());
                 bytes.extend_from_slice(params.scales);
@@ -149,7 +151,7 @@ pub fn append_stored(batch: &RecordBatch, path: &Path, bytes: &mut Vec<u8>) -> R
                 bytes.extend_from_slice(codes);
             }
             None if data.is_valid(row) => bytes.extend_from_slice(data.value(row)),
-            None => return Err(IoError::file(path, "has a row that is neither quantized nor carried")),
+            None => return Err(ComputeError::Corrupt { row, reason: "it is null, and so are its data".to_owned() }),
         }
     }
     Ok(())

@@ -2,12 +2,13 @@
 
 use std::{
     fs::File,
+    io::{Read, Seek},
     path::{Path, PathBuf},
 };
 
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::FileReader;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
@@ -41,7 +42,7 @@ impl PartReader {
     /// Opens a part. `projection` gives columns of [`output_schema`] by number, in ascending order.
     ///
     /// # Errors
-    /// The file is missing, is no part, or there is no such column.
+    /// The file is missing, is no part or lacks a column, or there is no such column.
     pub fn open(path: &Path, format: OutputFormat, projection: &[usize]) -> Result<Self, IoError> {
         Self::open_near(path, format, projection, 0)
     }
@@ -64,6 +65,7 @@ impl PartReader {
                 (Batches::Parquet(Box::new(Guarded::new(batches))), first)
             }
             OutputFormat::Arrow => {
+                check_columns(path, &arrow(&file, path, None)?.schema())?;
                 (Batches::Arrow(Box::new(Guarded::new(arrow(file, path, Some(projection.to_vec()))?))), 0)
             }
             OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
@@ -101,6 +103,23 @@ impl Iterator for PartReader {
     }
 }
 
+/// Checks that a file has the columns of a part, each in its place.
+fn check_columns(path: &Path, given: &Schema) -> Result<(), IoError> {
+    for (number, field) in output_schema().fields().iter().enumerate() {
+        let (name, expected) = (field.name(), field.data_type());
+        let problem = match given.index_of(name) {
+            Err(_) => format!("has no column {name}"),
+            Ok(at) if at != number => format!("has the column {name} at place {at}, not {number}"),
+            Ok(at) if given.field(at).data_type() != expected => {
+                format!("column {name} is {}; {expected} is expected", given.field(at).data_type())
+            }
+            Ok(_) => continue,
+        };
+        return Err(IoError::file(path, format!("is not a part: {problem}")));
+    }
+    Ok(())
+}
+
 /// The row groups from that of a row on, and the rows before them.
 fn parquet(
     file: File,
@@ -109,6 +128,7 @@ fn parquet(
     row: usize,
 ) -> Result<(ParquetRecordBatchReader, usize), IoError> {
     let builder = open_parquet(file, path)?;
+    check_columns(path, builder.schema())?;
     let groups = builder.metadata().row_groups();
     let (rows, bytes) = groups.iter().fold((0u64, 0u64), |(rows, bytes), group| {
         let (r, b) = (group.num_rows(), group.total_byte_size());
@@ -136,7 +156,7 @@ fn open_parquet(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuild
     builder.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::parquet(path))
 }
 
-fn arrow(file: File, path: &Path, projection: Option<Vec<usize>>) -> Result<FileReader<File>, IoError> {
+fn arrow<F: Read + Seek>(file: F, path: &Path, projection: Option<Vec<usize>>) -> Result<FileReader<F>, IoError> {
     let reader = guarded(|| FileReader::try_new(file, projection));
     reader.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::arrow(path))
 }

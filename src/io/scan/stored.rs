@@ -21,7 +21,8 @@ pub(super) fn copy_parts(model: &Model, run: &Run, batch: &RecordBatch, bytes: &
     let tensor = &model.tensors()[run.tensor];
     let path = &model.file_of(tensor).path;
     let start = bytes.len();
-    append_stored(batch, path, bytes)?;
+    append_stored(batch, bytes)
+        .map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
     if bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
         return Err(IoError::tensor(path, &tensor.name, "has not the bytes that the manifest says"));
     }

@@ -5,7 +5,7 @@ use datafusion::common::DataFusionError;
 
 use super::{JobError, PlannedJob};
 use crate::{
-    compute::{ComputeError, encode_as, error_stats, fits_blocks},
+    compute::{ComputeError, dequantize, encode_as, error_stats, fits_blocks, quantize},
     io::{Equalization, IoError, Part, dtype::float_of},
     sql::{
         error::{innermost, message},
@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// The error itself, or one that names the place: where a tensor of the part that is quantized, equalized or stored as
-/// another type holds NaN or infinity, or a weight of it, equalized or not, is more than what it is stored as holds.
+/// another type holds NaN or infinity, or a weight of it, as it is or as equalized and rounded, is more than what it is
+/// stored as holds.
 pub fn name_the_tensor(
     job: &PlannedJob,
     part: &Part,
@@ -67,6 +68,7 @@ fn first_refused(
             }
             None => equalization.and_then(|all| job.stored_as(all, run.tensor)).map(Encoding::Float),
         };
+        let rounded = job.export.as_ref().and_then(|export| export.tensors[run.tensor].rounded);
         let stored = |weights: &ArrayRef, first: usize| {
             if quantized || change.is_some() || encoding.is_some() {
                 // Measures finite rows alone.
@@ -77,12 +79,20 @@ fn first_refused(
                 None => weights,
             };
             match encoding {
-                Some(Encoding::Float(_)) => encode_as(weights, &[encoding]).map(drop),
-                Some(Encoding::Block(block)) => fit_blocks(weights, block),
-                Some(Encoding::Packed(_)) | None => Ok(()),
-            }
+                Some(Encoding::Block(block)) => return fit_blocks(weights, block),
+                Some(_) => encode_as(weights, &[encoding])?,
+                None => return Ok(()),
+            };
+            // A weight may be more when it is rounded.
+            let rounded = rounded.map(|options| dequantize(&quantize(weights, &options.into())?)).transpose()?;
+            rounded.map_or(Ok(()), |rounded| encode_as(&rounded, &[encoding]).map(drop))
         };
-        let Some(refused) = Refused::first(&job.model, run, "equalized", stored)? else { continue };
+        let done = match (change.is_some(), rounded.is_some()) {
+            (true, true) => "equalized and rounded",
+            (false, true) => "rounded",
+            _ => "equalized",
+        };
+        let Some(refused) = Refused::first(&job.model, run, done, stored)? else { continue };
         let problem = match &refused.error {
             ComputeError::TooLarge { float, .. } => {
                 let advice = match encoding {

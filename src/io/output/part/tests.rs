@@ -303,6 +303,46 @@ fn repeated_values_are_dictionaries_and_codes_are_plain() {
 }
 
 #[test]
+fn a_file_with_other_columns_is_refused_and_the_column_named() {
+    let source = tempfile::tempdir().unwrap();
+    let (model, parts) = model(source.path(), 1 << 20);
+    let rows = concat_batches(&output_schema(), &output(&model, &parts[0], 1 << 20)).unwrap();
+    let path = source.path().join("part");
+    let message = |format: OutputFormat, rows: &RecordBatch| {
+        let file = File::create(&path).unwrap();
+        if format == OutputFormat::Arrow {
+            let mut writer = FileWriter::try_new(file, &rows.schema()).unwrap();
+            writer.write(rows).unwrap();
+            writer.finish().unwrap();
+        } else {
+            let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+            writer.write(rows).unwrap();
+            writer.close().unwrap();
+        }
+        PartReader::open(&path, format, &[5, 6]).map(drop).unwrap_err().to_string()
+    };
+    for format in OutputFormat::PARTS {
+        for (number, field) in output_schema().fields().iter().enumerate() {
+            let name = field.name();
+            let mut others: Vec<usize> = (0..output_schema().fields().len()).collect();
+            others.remove(number);
+            let missing = message(format, &rows.project(&others).unwrap());
+            assert_eq!(missing, format!("{}: is not a part: has no column {name}", path.display()));
+            let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![0; rows.num_rows()]));
+            let schema = rows.schema();
+            let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+                (field.name().clone(), if field.name() == name { Arc::clone(&numbers) } else { Arc::clone(column) })
+            });
+            let other = message(format, &RecordBatch::try_from_iter(columns).unwrap());
+            assert!(other.contains(&format!("is not a part: column {name} is UInt64; ")), "{other}");
+            others.insert(if number == 0 { 1 } else { 0 }, number);
+            let moved = message(format, &rows.project(&others).unwrap());
+            assert!(moved.contains(" at place "), "{moved}");
+        }
+    }
+}
+
+#[test]
 fn a_part_cut_anywhere_is_refused() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
