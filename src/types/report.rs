@@ -13,7 +13,8 @@ use super::{
 pub const BITS_PER_WEIGHT: &str = "bits_per_weight";
 /// `sqnr_db`: signal to quantization noise in dB; null for tensors carried as stored, infinite where nothing was lost.
 pub const SQNR_DB: &str = "sqnr_db";
-/// `cosine`: the cosine similarity to the original; null for tensors carried as stored and where one side is all zero.
+/// `cosine`: the cosine similarity to the original; 1 where both are all zero, 0 where one is;
+/// null for tensors carried as stored.
 pub const COSINE: &str = "cosine";
 /// `mse`: the mean squared error; null for tensors carried as stored.
 pub const MSE: &str = "mse";

@@ -150,7 +150,8 @@ def figures(original, decoded):
     error, signal = np.sum((a - b) ** 2), np.sum(a**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         sqnr = np.inf if error == 0 else 10 * np.log10(signal / error)
-        cosine = np.sum(a * b) / np.sqrt(signal * np.sum(b**2)) if a.any() or b.any() else 1.0
+        # Rows of zeros are alike; they share no direction with others.
+        cosine = np.sum(a * b) / np.sqrt(signal * np.sum(b**2)) if a.any() and b.any() else float(a.any() == b.any())
     return {"mse": error / a.size, "sqnr_db": sqnr, "max_abs_error": np.abs(a - b).max(), "cosine": cosine}
 
 
