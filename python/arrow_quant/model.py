@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, overload
 
 from . import _lib
+from .exceptions import ArgumentError
 from .report import Plan, Report
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
         overwrite: bool
         force: bool
         no_check: bool
-        format: str
+        format: str | None
         dtype: str | None
         shard_size: int | str | None
         gguf_type: str | None
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         equalize: float | str | None
         profile: str | None
         hessians: Path | None
+        spec: Mapping[str, object] | None
         progress: Progress
 
 
@@ -99,7 +101,7 @@ def quantize_model(
     force: bool = False,
     dry_run: bool = False,
     no_check: bool = False,
-    format: str = "parquet",
+    format: str | None = None,
     dtype: str | None = None,
     shard_size: int | str | None = None,
     gguf_type: str | None = None,
@@ -115,6 +117,7 @@ def quantize_model(
     equalize: float | str | None = None,
     profile: str | None = None,
     hessians: Path | None = None,
+    spec: Mapping[str, object] | None = None,
     progress: Progress = None,
 ) -> Report | Plan:
     """Quantizes a model into a folder.
@@ -143,7 +146,7 @@ def quantize_model(
         force: with `overwrite`, replace the folder with all that is in it. What the run reads is never replaced.
         dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.
         no_check: do not read the output back to compare it with what was meant.
-        format: what the weights are written as: 'parquet' or 'arrow', or for other programs 'safetensors',
+        format: what the weights are written as: 'parquet' (the default) or 'arrow', or for other programs 'safetensors',
             'compressed-tensors' or 'gguf'.
         dtype: the floats of 'safetensors': 'F16', 'BF16', 'F32' or 'F64'; as in the source when left out.
         shard_size: the most bytes of a safetensors file, or as "2GB"; 5 GB when left out.
@@ -163,6 +166,7 @@ def quantize_model(
         profile: named settings, of which single ones may be changed: 'edge', 'local' or 'cloud'.
         hessians: a file of Hessians that calibration wrote: quantize the tensors that it names by GPTQ, for the least error of
             the layers' outputs. Not with `equalize`: they are those of inputs that are not equalized.
+        spec: all options that change the result in one mapping, by their names here, instead of single ones.
         progress: called as `progress(done, total)`, in bytes of the source; what it raises stops the run. Each pass over the
             weights counts its own bytes, from 0 to `total`: those before weights are quantized (for bits that are chosen by
             measurement, and for `equalize` 'auto' and 'weights'), the one that quantizes, and for other formats than parts
@@ -180,66 +184,65 @@ def quantize_model(
         DataError: when the weights cannot be quantized.
         KeyboardInterrupt: on Ctrl-C; `resume=True` goes on from there.
     """
-    options = _options(
-        output=None if output is None else os.fspath(output),
-        bits=bits,
-        group_size=group_size,
-        method=method,
-        symmetric=symmetric,
-        include=include,
-        exclude=exclude,
-        bits_for=bits_for,
-        min_sqnr=min_sqnr,
-        target_size=target_size,
-        target_bpw=target_bpw,
-        threads=threads,
-        memory_limit=memory_limit,
-        batch=batch,
-        resume=resume,
-        overwrite=overwrite,
-        force=force,
-        dry_run=dry_run,
-        no_check=no_check,
-        format=format,
-        dtype=dtype,
-        shard_size=shard_size,
-        gguf_type=gguf_type,
-        gguf_type_for=gguf_type_for,
-        misfit=misfit,
-        gguf_architecture=gguf_architecture,
-        gguf_pre=gguf_pre,
-        activations=None if activations is None else os.fspath(activations),
-        time_groups=time_groups,
-        time_method=time_method,
-        activation_bits=activation_bits,
-        activation_symmetric=activation_symmetric,
-        equalize=equalize,
-        profile=profile,
-        hessians=None if hessians is None else os.fspath(hessians),
-    )
-    # A path may begin with a dash.
-    arguments = [*options, "--", os.fspath(path)]
+    options = {
+        "bits": bits,
+        "group_size": group_size,
+        "method": method,
+        "symmetric": symmetric,
+        "include": _patterns(include),
+        "exclude": _patterns(exclude),
+        "bits_for": _rules(bits_for),
+        "min_sqnr": min_sqnr,
+        "target_size": target_size,
+        "target_bpw": target_bpw,
+        "format": format,
+        "dtype": dtype,
+        "shard_size": shard_size,
+        "gguf_type": gguf_type,
+        "gguf_type_for": _rules(gguf_type_for),
+        "misfit": misfit,
+        "gguf_architecture": gguf_architecture,
+        "gguf_pre": gguf_pre,
+        "activations": None if activations is None else os.fspath(activations),
+        "time_groups": time_groups,
+        "time_method": time_method,
+        "activation_bits": activation_bits,
+        "activation_symmetric": activation_symmetric,
+        "equalize": equalize,
+        "hessians": None if hessians is None else os.fspath(hessians),
+    }
+    given = {name: value for name, value in options.items() if value not in (None, False, [])}
+    if spec is None:
+        spec = given
+    elif given or profile is not None:
+        raise ArgumentError(f"spec= holds every option that changes the result; {min(given, default='profile')}= is given as well")
+    settings = {
+        "profile": profile,
+        "threads": threads,
+        "memory_limit": memory_limit,
+        "batch": batch,
+        "resume": resume,
+        "overwrite": overwrite,
+        "force": force,
+        "no_check": no_check,
+        "dry_run": dry_run,
+    }
     with _progress(progress) as tell:
-        outcome = _lib.quantize_model(arguments, tell)
+        outcome = _lib.quantize_model(
+            os.fspath(path), None if output is None else os.fspath(output), dict(spec), settings, tell
+        )
     if dry_run:
         return Plan(outcome["table"])
     return Report(outcome["table"], json.loads(outcome["summary"]))
 
 
-def _options(**options: object) -> Iterable[str]:
-    """The options as the command line writes them. A value stands with its name, so that it may begin with a dash."""
-    for name, value in options.items():
-        option = "--" + name.replace("_", "-")
-        if value is None or value is False:
-            continue
-        if value is True:
-            yield option
-        elif isinstance(value, Mapping):
-            yield from (f"{option}={pattern}={item}" for pattern, item in value.items())
-        elif isinstance(value, str) or not isinstance(value, Iterable):
-            yield f"{option}={value}"
-        else:
-            yield from (f"{option}={item}" for item in value)
+def _patterns(patterns: Patterns) -> list[str]:
+    return [patterns] if isinstance(patterns, str) else list(patterns)
+
+
+def _rules(rules: Patterns | Mapping[str, object]) -> list[str]:
+    """The rules as `PATTERN=VALUE`."""
+    return [f"{pattern}={value}" for pattern, value in rules.items()] if isinstance(rules, Mapping) else _patterns(rules)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 //! Errors of the layers below as the exceptions of `arrow_quant.exceptions`.
 
 use arrow_quant::{
-    cli::CliError,
-    io::IoError,
+    io::{IoError, spec::spell},
     sql::{
+        JobError,
         error::{innermost, message},
         functions::signatures,
     },
@@ -112,16 +112,24 @@ fn of_io_kind(error: &IoError) -> Kind {
     }
 }
 
-/// The exception of a command.
-pub fn of_command(error: &CliError) -> PyErr {
+/// Returns a message with the options that it names as Python writes them.
+pub fn spelled(message: &str) -> String {
+    spell(message, |option| format!("{option}=")).into_owned()
+}
+
+/// The exception of a run.
+pub fn of_run(error: &JobError) -> PyErr {
     let kind = match error {
-        CliError::Io(error) => of_io_kind(error),
-        CliError::Query(error) => of_query_kind(error),
-        CliError::Usage(_) => Kind::Argument,
-        CliError::Output(_) => Kind::File,
-        CliError::Failed(_) => Kind::Other,
+        JobError::Io(error) => of_io_kind(error),
+        JobError::Query(error) => of_query_kind(error),
+        JobError::MemoryLimit { .. } => Kind::Argument,
+        JobError::Cancelled(_) | JobError::Interrupted => Kind::Other,
     };
-    kind.exception(&error.to_string())
+    let error = match error {
+        JobError::Query(error) => message(error),
+        other => other.to_string(),
+    };
+    kind.exception(&spelled(&error))
 }
 
 /// The exception of a stream. What Python raised inside of it comes out as it went in.

@@ -1,8 +1,9 @@
-//! `quantize_model`: the command `arrow-quant quantize`, with a callable for its progress.
+//! `quantize_model`: a run of a spec, with a callable for its progress.
 
 use std::{
     convert::Infallible,
     ffi::OsString,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::Ordering,
@@ -13,12 +14,99 @@ use std::{
 
 use arrow_array::StructArray;
 use arrow_quant::{
-    cli::{self, Outcome},
-    sql::{Cancel, Pass, Progress},
+    cli,
+    io::{Existing, Spec},
+    sql::{Cancel, JobError, Pass, PlannedJob, Progress, RunSettings, Summary},
+    types::Profile,
 };
+use bytesize::ByteSize;
 use pyo3::{prelude::*, types::PyDict};
+use pythonize::Depythonizer;
+use serde::Deserialize;
 
-use crate::{capsule::Array, error::of_command, reader::table_field, runtime::PATIENCE};
+use crate::{
+    capsule::Array,
+    error::{Kind, of_run, spelled},
+    reader::table_field,
+    runtime::PATIENCE,
+};
+
+/// What Python's `quantize_model` takes beside the options of a [`Spec`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    profile: Option<String>,
+    threads: Option<usize>,
+    memory_limit: Option<ByteSize>,
+    batch: bool,
+    resume: bool,
+    overwrite: bool,
+    force: bool,
+    no_check: bool,
+    dry_run: bool,
+}
+
+/// A run: what, from where, whereto.
+struct Run {
+    spec: Spec,
+    settings: RunSettings,
+    model: PathBuf,
+    /// `None` means a dry run.
+    output: Option<PathBuf>,
+}
+
+/// What a run gives.
+enum Outcome {
+    Planned(PlannedJob),
+    Done { planned: PlannedJob, summary: Box<Summary>, output: PathBuf },
+}
+
+impl Run {
+    fn new(model: PathBuf, output: Option<PathBuf>, spec: Spec, settings: Settings) -> Result<Self, String> {
+        if settings.resume && settings.overwrite {
+            return Err("`resume` cannot be used with `overwrite`".to_owned());
+        }
+        if settings.dry_run && (settings.resume || settings.overwrite) {
+            return Err("`dry_run` cannot be used with `resume` or `overwrite`: it writes nothing".to_owned());
+        }
+        if settings.force && !settings.overwrite {
+            return Err("`force` needs `overwrite`".to_owned());
+        }
+        if output.is_none() && !settings.dry_run {
+            return Err("`output` is missing".to_owned());
+        }
+        if settings.threads.is_some_and(|threads| !(1..=4096).contains(&threads)) {
+            return Err("`threads` must be 1 to 4096".to_owned());
+        }
+        let spec = match settings.profile {
+            Some(name) => spec.with_profile(name.parse::<Profile>().map_err(|error| format!("`profile`: {error}"))?),
+            None => spec,
+        };
+        spec.check().map_err(|error| error.to_string())?;
+        let defaults = RunSettings::default();
+        let run = RunSettings {
+            threads: settings.threads.unwrap_or(defaults.threads),
+            memory_limit: settings.memory_limit.map(|limit| limit.as_u64()),
+            batch: settings.batch,
+            existing: match (settings.resume, settings.overwrite, settings.force) {
+                (true, ..) => Existing::Resume,
+                (_, true, false) => Existing::Overwrite,
+                (_, true, true) => Existing::Force,
+                _ => Existing::Refuse,
+            },
+            check: !settings.no_check,
+        };
+        Ok(Self { spec, settings: run, model, output: output.filter(|_| !settings.dry_run) })
+    }
+
+    fn run(self, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, JobError> {
+        let Self { spec, settings, model, output } = self;
+        let planned = PlannedJob::new(spec, &model, output.as_deref(), &settings, progress, cancel)?;
+        let Some(output) = output else { return Ok(Outcome::Planned(planned)) };
+        let summary = Box::new(planned.run(&output, &settings, progress, cancel)?);
+        Ok(Outcome::Done { planned, summary, output })
+    }
+}
 
 /// A pass, the bytes of it that are done, and all that there are; none before the first.
 type Counter = Mutex<Option<(Pass, u64, u64)>>;
@@ -59,20 +147,30 @@ impl Progress for Teller {
     }
 }
 
-/// Runs `arrow-quant quantize` with the arguments given. `progress(done, total, pass)`, in bytes of the source that the pass
-/// of that name counts, is called by the thread that called this; what it raises, and Ctrl-C, stops the run.
+/// Quantizes a model into a folder. `spec` holds the options that change the result, `settings` the others.
+/// `progress(done, total, pass)`, in bytes of the source that the pass of that name counts, is called by the thread that
+/// called this; what it raises, and Ctrl-C, stops the run.
 #[pyfunction]
-pub fn quantize_model(
-    py: Python<'_>,
-    arguments: Vec<OsString>,
+pub fn quantize_model<'py>(
+    py: Python<'py>,
+    model: PathBuf,
+    output: Option<PathBuf>,
+    spec: &Bound<'py, PyDict>,
+    settings: &Bound<'py, PyDict>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<Bound<'_, PyDict>> {
+) -> PyResult<Bound<'py, PyDict>> {
+    let refuse = |problem: String| Kind::Argument.exception(&spelled(&problem));
+    let spec = Spec::from_deserializer(&mut Depythonizer::from_object(spec));
+    let spec = spec.map_err(|error| refuse(error.to_string()))?;
+    let settings = serde_path_to_error::deserialize(&mut Depythonizer::from_object(settings));
+    let settings = settings.map_err(|error| refuse(format!("`{}`: {}", error.path(), error.inner())))?;
+    let run = Run::new(model, output, spec, settings).map_err(refuse)?;
     let counter: Arc<Counter> = Arc::default();
     let cancel = Arc::new(Cancel::new(false));
     let (ends, ended) = mpsc::sync_channel(0);
     let worker = {
         let (teller, cancel) = (Teller { counter: Arc::clone(&counter), ends }, Arc::clone(&cancel));
-        thread::spawn(move || cli::quantize(&arguments, &teller, &cancel))
+        thread::spawn(move || run.run(&teller, &cancel))
     };
     let mut told = None;
     let mut tell = |py: Python<'_>| {
@@ -101,8 +199,8 @@ pub fn quantize_model(
     });
     let outcome = py.detach(|| worker.join());
     let mut tell = result?;
-    let outcome = outcome.map_err(|_| crate::error::Kind::Other.exception("the run ended with a panic"))?;
-    let outcome = outcome.map_err(|error| of_command(&error))?;
+    let outcome = outcome.map_err(|_| Kind::Other.exception("the run ended with a panic"))?;
+    let outcome = outcome.map_err(|error| of_run(&error))?;
     tell(py)?;
     describe(py, outcome)
 }
@@ -111,8 +209,11 @@ pub fn quantize_model(
 fn describe(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyDict>> {
     let described = PyDict::new(py);
     let (table, figures) = match outcome {
-        Outcome::Planned(table) => (table, None),
-        Outcome::Done { report, summary } => (report, Some(summary)),
+        Outcome::Planned(planned) => (planned.table().map_err(|error| of_run(&error))?, None),
+        Outcome::Done { planned, summary, output } => {
+            let figures = summary.figures(planned.by_gptq(), &output);
+            (summary.report, Some(figures))
+        }
     };
     let field = table_field(&table.schema());
     described.set_item("table", Py::new(py, Array::new(Arc::new(StructArray::from(table)), field))?)?;
@@ -120,10 +221,10 @@ fn describe(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyDict>> {
     Ok(described)
 }
 
-/// The options of `arrow-quant quantize`, by their names in Python.
+/// The names of the options of a [`Spec`].
 #[pyfunction]
-pub fn quantize_options() -> Vec<String> {
-    cli::quantize_options()
+pub fn spec_fields() -> Vec<&'static str> {
+    Spec::FIELDS.to_vec()
 }
 
 /// Runs the program `arrow-quant`; gives its exit code.

@@ -1,84 +1,12 @@
-//! The options of `quantize` that are about activations, and the named settings.
+//! What a run says of activations, and the named settings.
 
 use std::{
     fmt::Write as _,
     io::{Write, stdout},
-    path::PathBuf,
 };
 
 use super::CliError;
-use crate::{
-    io::escape::escaped,
-    sql::{
-        ActivationOptions, Equalize, Prepared,
-        recipes::{self, Recipe},
-    },
-    types::{ActivationBits, Profile, TimeMethod},
-};
-
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// Activations that calibration wrote (Parquet): make a quantizer for the input of each quantized layer
-    #[arg(long, value_name = "FILE")]
-    pub activations: Option<PathBuf>,
-    /// Groups of timesteps with a quantizer of their own; 1: the same for all [default: 8, or the profile's]
-    #[arg(long, value_name = "N", requires = "activations", value_parser = clap::value_parser!(u32).range(1..))]
-    time_groups: Option<u32>,
-    /// How time is cut: 'optimal', 'uniform' or 'quantile'
-    #[arg(long, value_name = "METHOD", requires = "activations", default_value_t)]
-    time_method: TimeMethod,
-    /// Bits per activation: 2 to 8 [default: 8, or the profile's]
-    #[arg(long, value_name = "N", requires = "activations")]
-    activation_bits: Option<ActivationBits>,
-    /// Activation quantizers whose zero point is the middle code
-    #[arg(long, requires = "activations")]
-    activation_symmetric: bool,
-    /// Trade range between activations and weights: a number from 0 to 1, 'auto' (chosen for each layer) or 'log'; or,
-    /// without --activations, among the channels of the weights: 'weights'
-    #[arg(long, value_name = "ALPHA")]
-    pub equalize: Option<Equalize>,
-    /// Named settings, of which single ones may be changed: edge, local or cloud (`profiles` lists them)
-    #[arg(long)]
-    pub profile: Option<Profile>,
-}
-
-impl Arguments {
-    /// What to do with the activations, where there are some.
-    pub fn options(&self) -> Result<Option<ActivationOptions>, CliError> {
-        let Some(file) = &self.activations else { return Ok(None) };
-        let bits = match (self.activation_bits, self.profile) {
-            (Some(bits), _) => Ok(bits),
-            (None, Some(profile)) => profile.activation_bits(),
-            (None, None) => ActivationBits::try_from(i64::from(Profile::ACTIVATION_BITS)),
-        };
-        let profile_groups = self.profile.map_or(Profile::TIME_GROUPS, |profile| profile.time_groups);
-        Ok(Some(ActivationOptions {
-            file: file.clone(),
-            time_groups: self.time_groups.unwrap_or(profile_groups),
-            time_method: self.time_method,
-            bits: bits.map_err(|error| CliError::Usage(error.to_string()))?,
-            symmetric: self.activation_symmetric,
-        }))
-    }
-}
-
-impl Arguments {
-    /// Refuses what cannot be done without activations, or with Hessians, before anything is read.
-    pub fn check(&self, hessians: bool) -> Result<(), CliError> {
-        let check = self.equalize.map_or(Ok(()), |by| by.check(self.activations.is_some(), hessians));
-        check.map_err(|error| CliError::Usage(error.to_string()))
-    }
-
-    /// The recipe that would quantize the weights, into parts or another format.
-    pub const fn recipe(&self, parts: bool) -> Recipe {
-        match (parts, self.equalize.is_some()) {
-            (true, true) => recipes::EQUALIZE,
-            (true, false) => recipes::QUANTIZE,
-            (false, true) => recipes::EXPORT_EQUALIZED,
-            (false, false) => recipes::EXPORT,
-        }
-    }
-}
+use crate::{io::escape::escaped, sql::Prepared, types::Profile};
 
 /// What a run made of the activations and of channels; `without` are the quantized tensors that had no activations.
 pub fn text(Prepared { params, equalization, left_alone }: &Prepared, without: &[&str]) -> String {

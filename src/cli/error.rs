@@ -1,6 +1,7 @@
 //! What went wrong, as one line on stderr and an exit code.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Write, stderr, stdout},
 };
@@ -9,7 +10,7 @@ use clap::error::ErrorKind;
 use datafusion::common::DataFusionError;
 
 use crate::{
-    io::{IoError, escape::escaped},
+    io::{IoError, escape::escaped, spec::spell},
     sql::error::message,
 };
 
@@ -40,7 +41,7 @@ impl CliError {
 
     /// Prints the error as one line; gives the exit code.
     pub(super) fn report(&self) -> u8 {
-        tell(format_args!("error: {}", one_line(&self.to_string())));
+        tell(format_args!("error: {}", one_line(&spelled(&self.to_string()))));
         if matches!(self, Self::Usage(_)) { 2 } else { 1 }
     }
 }
@@ -49,6 +50,11 @@ impl CliError {
 /// went.
 pub(super) fn tell(line: fmt::Arguments) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// Returns a message with the options that it names as they are typed.
+pub(super) fn spelled(message: &str) -> Cow<'_, str> {
+    spell(message, |option| format!("--{}", option.replace('_', "-")))
 }
 
 /// Prints help and version as they are, and what clap found wrong as one line. Returns the exit code.
@@ -78,7 +84,7 @@ pub(super) fn exit_code(result: Result<(), CliError>) -> u8 {
 pub(super) fn usage(error: &clap::Error) -> String {
     let text = error.to_string();
     let message = text.split("\n\nUsage:").next().unwrap_or(&text).split("\n\nFor more").next().unwrap_or_default();
-    let message = one_line(message);
+    let message = one_line(&spelled(message));
     message.strip_prefix("error: ").unwrap_or(&message).to_owned()
 }
 

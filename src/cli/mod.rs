@@ -6,17 +6,14 @@ mod activations;
 mod compare;
 mod console;
 mod error;
-mod format;
 mod functions;
-mod gguf;
-mod goals;
 mod inspect;
 mod options;
 mod progress;
 mod prompt;
 mod quantize;
 mod recipes;
-mod silent;
+mod spec_arguments;
 mod sql;
 mod table;
 mod workers;
@@ -27,10 +24,9 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use error::CliError;
-pub use silent::Outcome;
 
 /// Quantize the weights of neural networks to 2, 3, 4 and 8 bits.
 #[derive(Debug, Parser)]
@@ -80,30 +76,4 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     // What is printed last may still wait to be written.
     error::exit_code(result.and_then(|()| Ok(stdout().flush()?)))
-}
-
-/// Runs `arrow-quant quantize` with the options given, and prints nothing.
-///
-/// # Errors
-/// When the options are wrong, and when the run fails.
-pub fn quantize(
-    options: &[OsString],
-    progress: &dyn crate::sql::Progress,
-    cancel: &crate::sql::Cancel,
-) -> Result<Outcome, CliError> {
-    let program = ["arrow-quant", "quantize"].map(OsString::from);
-    let cli =
-        Cli::try_parse_from(program.iter().chain(options)).map_err(|error| CliError::Usage(error::usage(&error)))?;
-    match cli.command {
-        Command::Quantize(arguments) => silent::run(&arguments, progress, cancel),
-        _ => Err(CliError::Usage("quantize is the only command that runs silently".into())),
-    }
-}
-
-/// The options of `arrow-quant quantize`, and the model, by their names in the program.
-pub fn quantize_options() -> Vec<String> {
-    let command = Cli::command();
-    let quantize = command.find_subcommand("quantize");
-    let options = quantize.into_iter().flat_map(clap::Command::get_arguments);
-    options.map(|option| option.get_id().to_string()).collect()
 }

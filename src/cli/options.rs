@@ -18,22 +18,6 @@ pub fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses a number that is neither NaN nor infinite.
-pub fn finite(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(number) if f64::is_finite(number) => Ok(number),
-        _ => Err(format!("must be a number, not '{text}'")),
-    }
-}
-
-/// Parses a number above 0.
-pub fn positive(text: &str) -> Result<f64, String> {
-    match finite(text) {
-        Ok(number) if number > 0.0 => Ok(number),
-        _ => Err(format!("must be a number above 0, not '{text}'")),
-    }
-}
-
 /// A runtime with as many worker threads as asked for, one per core by default.
 pub fn runtime(threads: Option<usize>) -> Result<Runtime, CliError> {
     Ok(Builder::new_multi_thread().worker_threads(threads.unwrap_or_else(cores)).enable_all().build()?)

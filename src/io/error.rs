@@ -9,7 +9,7 @@ use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
-use super::escape::escaped;
+use super::{SpecError, escape::escaped};
 use crate::{
     compute::ComputeError,
     types::weights::{CHANNEL, NAME},
@@ -86,6 +86,12 @@ pub enum IoError {
         /// Parquet's answer.
         source: ParquetError,
     },
+}
+
+impl From<SpecError> for IoError {
+    fn from(error: SpecError) -> Self {
+        Self::Request(error.to_string())
+    }
 }
 
 impl IoError {

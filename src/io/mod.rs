@@ -23,13 +23,15 @@ pub mod piece;
 pub mod quantized_model;
 pub mod safetensors;
 pub mod scan;
+pub mod spec;
 
-pub use choice::{Choice, Rules};
+pub use choice::{Choice, Selection};
 pub use dtype::Dtype;
 pub use equalization::Equalization;
 pub use error::IoError;
-pub use export::{Export, Target};
+pub use export::Export;
 pub use model::{Model, Tensor};
 pub use output::{Existing, OutputFolder};
 pub use quantized_model::QuantizedModel;
 pub use scan::{Part, Scan};
+pub use spec::{Spec, SpecError};

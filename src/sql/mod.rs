@@ -15,7 +15,5 @@ mod session;
 pub mod tables;
 mod usable_memory;
 
-pub use job::{
-    ActivationOptions, Cancel, Destination, Equalize, Job, JobError, Pass, PlannedJob, Prepared, Progress, Summary,
-};
+pub use job::{Cancel, JobError, Pass, PlannedJob, Prepared, Progress, RunSettings, Summary};
 pub use session::{Session, register_all};

@@ -71,9 +71,13 @@ pub fn activation_params_schema() -> SchemaRef {
 
 /// Bits of an activation's code: 2 to 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "io", derive(serde::Serialize, serde::Deserialize), serde(into = "u8", try_from = "i64"))]
 pub struct ActivationBits(u8);
 
 impl ActivationBits {
+    /// Eight bits, the default.
+    pub const EIGHT: Self = Self(8);
+
     /// The width as a number.
     #[must_use]
     pub const fn get(self) -> u8 {
@@ -84,6 +88,12 @@ impl ActivationBits {
     #[must_use]
     pub const fn max_code(self) -> u8 {
         ((1u16 << self.0) - 1) as u8
+    }
+}
+
+impl From<ActivationBits> for u8 {
+    fn from(bits: ActivationBits) -> Self {
+        bits.0
     }
 }
 

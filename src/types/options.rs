@@ -15,6 +15,7 @@ impl OptionsError {
 
 /// Bits per code: 2, 3, 4 or 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "io", derive(serde::Serialize, serde::Deserialize), serde(into = "u8", try_from = "i64"))]
 #[repr(u8)]
 pub enum Bits {
     /// Codes 0 to 3.
@@ -48,6 +49,12 @@ impl Bits {
     pub const fn packed_len(self, length: usize) -> usize {
         // Split so that no length overflows.
         length / 8 * self.get() as usize + (length % 8 * self.get() as usize).div_ceil(8)
+    }
+}
+
+impl From<Bits> for u8 {
+    fn from(bits: Bits) -> Self {
+        bits.get()
     }
 }
 
@@ -126,6 +133,57 @@ impl FromStr for Method {
     }
 }
 
+/// The number of weights that share a scale and a zero point: 1 and more, or `channel`, which is the whole row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "io",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(into = "super::number_or_text::NumberOrText", try_from = "super::number_or_text::NumberOrText")
+)]
+pub struct GroupSize(u32);
+
+impl GroupSize {
+    /// The whole row, however long.
+    pub const CHANNEL: Self = Self(u32::MAX);
+
+    /// Makes a constant size of at least 1.
+    #[must_use]
+    pub const fn of<const SIZE: u32>() -> Self {
+        const { assert!(SIZE > 0, "a group has at least one weight") };
+        Self(SIZE)
+    }
+
+    /// Returns the number; that of [`Self::CHANNEL`] is above every row's length.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for GroupSize {
+    fn default() -> Self {
+        Self(QuantizeOptions::DEFAULT_GROUP_SIZE)
+    }
+}
+
+impl fmt::Display for GroupSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::CHANNEL { f.pad("channel") } else { self.0.fmt(f) }
+    }
+}
+
+impl FromStr for GroupSize {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, OptionsError> {
+        match (text, text.parse::<u32>()) {
+            ("channel", _) => Ok(Self::CHANNEL),
+            (_, Ok(size)) if size > 0 => Ok(Self(size)),
+            _ => Err(OptionsError(format!("group_size must be 1 to {} or 'channel', not '{text}'", u32::MAX))),
+        }
+    }
+}
+
 /// How a row is quantized.
 ///
 /// ```
@@ -181,6 +239,13 @@ impl QuantizeOptions {
             .filter(|size| *size > 0)
             .ok_or_else(|| OptionsError(format!("group_size must be 1 to {}, not {group_size}", u32::MAX)))?;
         Ok(self)
+    }
+
+    /// Returns the same options with another group size.
+    #[must_use]
+    pub const fn with_groups(mut self, size: GroupSize) -> Self {
+        self.group_size = size.get();
+        self
     }
 
     /// The same options with another width; the method stays.

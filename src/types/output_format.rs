@@ -5,10 +5,11 @@ use std::{fmt, str::FromStr};
 use super::OptionsError;
 
 /// The format of the files that hold the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "io", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum OutputFormat {
     /// Parts in Apache Parquet.
+    #[default]
     Parquet,
     /// Parts in the Arrow IPC file format.
     Arrow,

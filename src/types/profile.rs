@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{ActivationBits, Bits, OptionsError};
+use super::{ActivationBits, Bits, GroupSize, OptionsError};
 
 /// Named settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,33 +12,41 @@ pub struct Profile {
     /// Bits per weight.
     pub bits: Bits,
     /// Weights that share a scale and a zero point.
-    pub group_size: u32,
+    pub group_size: GroupSize,
     /// Groups of timesteps; they matter where activations are given.
     pub time_groups: u32,
     /// Bits per activation.
-    pub activation_bits: u8,
+    pub activation_bits: ActivationBits,
 }
 
 impl Profile {
     /// Every profile. Fewer bits leave less room for a range that is too wide, so there are more groups.
     pub const ALL: [Self; 3] = [
-        Self { name: "edge", bits: Bits::Two, group_size: 32, time_groups: 16, activation_bits: 8 },
-        Self { name: "local", bits: Bits::Four, group_size: 32, time_groups: 8, activation_bits: 8 },
-        Self { name: "cloud", bits: Bits::Eight, group_size: 128, time_groups: 4, activation_bits: 8 },
+        Self {
+            name: "edge",
+            bits: Bits::Two,
+            group_size: GroupSize::of::<32>(),
+            time_groups: 16,
+            activation_bits: ActivationBits::EIGHT,
+        },
+        Self {
+            name: "local",
+            bits: Bits::Four,
+            group_size: GroupSize::of::<32>(),
+            time_groups: 8,
+            activation_bits: ActivationBits::EIGHT,
+        },
+        Self {
+            name: "cloud",
+            bits: Bits::Eight,
+            group_size: GroupSize::of::<128>(),
+            time_groups: 4,
+            activation_bits: ActivationBits::EIGHT,
+        },
     ];
 
     /// Groups of timesteps where neither a profile nor a number is named.
     pub const TIME_GROUPS: u32 = 8;
-    /// Bits per activation where neither a profile nor a number is named.
-    pub const ACTIVATION_BITS: u8 = 8;
-
-    /// The bits per activation as the quantizers take them.
-    ///
-    /// # Errors
-    /// The number is not accepted.
-    pub fn activation_bits(&self) -> Result<ActivationBits, OptionsError> {
-        ActivationBits::try_from(i64::from(self.activation_bits))
-    }
 }
 
 impl fmt::Display for Profile {
@@ -66,7 +74,6 @@ mod tests {
     fn every_profile_reads_back_by_its_name() {
         for profile in Profile::ALL {
             assert_eq!(profile.to_string().parse(), Ok(profile));
-            assert_eq!(profile.activation_bits().unwrap().get(), profile.activation_bits);
         }
         let error = "phone".parse::<Profile>().unwrap_err().to_string();
         assert_eq!(error, "the profile must be 'edge', 'local' or 'cloud', not 'phone'");

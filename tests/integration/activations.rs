@@ -237,7 +237,7 @@ fn a_run_writes_the_quantizers_and_says_what_has_none() {
     );
     let folder = QuantizedModel::open(Path::new(&out)).unwrap();
     assert_eq!(folder.manifest().files.len(), 1);
-    assert_eq!(folder.manifest().options["activations"]["time_groups"], 3);
+    assert_eq!(folder.manifest().options["time_groups"], 3);
     assert!(!place.path("out").join(EQUALIZATION).exists());
     // The weights are as they are without activations.
     let plain = place.text("plain");
@@ -330,7 +330,7 @@ fn a_folded_run_that_was_interrupted_goes_on_and_gives_the_same() {
     assert!((1..manifest.parts.len()).contains(&finished), "{finished}");
     // Another alpha is another run.
     let error = fail(quantize(&out, "0.6", &["--resume"]));
-    assert!(error.contains("option equalize was"), "{error}");
+    assert!(error.contains("--equalize was"), "{error}");
     // So is another weight of up_proj, even one that the digest of the source passes over: it takes 4096 bytes of each of 64
     // stretches.
     let bytes = std::fs::read(&model).unwrap();
@@ -388,7 +388,7 @@ fn what_cannot_be_used_is_one_line_of_error() {
         assert!(error.contains(message), "{error}");
     }
     let error = fail(2, quantize(&["--equalize", "0.5"]));
-    let expected = "--equalize 0.5 needs --activations FILE; without activations, --equalize weights";
+    let expected = "--equalize 0.5 needs --activations; without, use --equalize weights";
     assert!(error.contains(expected), "{error}");
     let error = fail(1, quantize(&["--activations", &model]));
     assert!(error.contains("model.safetensors"), "{error}");
@@ -435,7 +435,7 @@ fn a_profile_sets_what_is_not_given() {
     let folder = QuantizedModel::open(Path::new(&out)).unwrap();
     let options = &folder.manifest().options;
     assert_eq!((options["bits"].clone(), options["group_size"].clone()), (2.into(), 16.into()));
-    assert_eq!(options["activations"]["time_groups"], 16);
+    assert_eq!(options["time_groups"], 16);
     let sql = succeed(&["quantize", "--print-sql", "--activations", &acts, "--equalize", "auto"]);
     assert_eq!(sql, recipes::EQUALIZE.sql);
     let sql = succeed(

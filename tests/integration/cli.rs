@@ -134,6 +134,23 @@ fn the_same_bytes_whatever_the_number_of_threads_or_the_mode() {
 }
 
 #[test]
+fn a_spec_file_is_the_same_as_its_options() {
+    let place = Place::with_small_model();
+    let (model, spec) = (place.text("model.safetensors"), place.text("spec.json"));
+    fs::write(&spec, r#"{"bits": 2, "group_size": 16, "bits_for": ["mlp=3"], "method": "minmax"}"#).unwrap();
+    let options = ["--bits", "2", "--group-size", "16", "--bits-for", "mlp=3", "--method", "minmax"];
+    let (a, b) = (place.text("a"), place.text("b"));
+    succeed(&["quantize", &model, "--output", &a, "--spec", &spec]);
+    succeed(&[&["quantize", &model, "--output", &b][..], &options].concat());
+    assert!(contents(&place.path("a")) == contents(&place.path("b")));
+    let error = fail(2, &["quantize", &model, "--output", &place.text("c"), "--spec", &spec, "--bits", "4"]);
+    assert!(error.contains("--spec <FILE>' cannot be used with"), "{error}");
+    fs::write(&spec, r#"{"bits": 5}"#).unwrap();
+    let error = fail(1, &["quantize", &model, "--output", &place.text("c"), "--spec", &spec]);
+    assert!(error.contains("spec.json: --bits must be 2, 3, 4 or 8, not 5"), "{error}");
+}
+
+#[test]
 fn wrong_usage_is_one_line_and_writes_nothing() {
     let place = Place::with_small_model();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
@@ -148,12 +165,18 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         (&["--threads", "0"], "must be 1 to 4096"),
         (&["--resume", "--overwrite"], "cannot be used with"),
         (&["--format", "zip"], "zip"),
-        (&["--format", "gguf", "--group-size", "64"], "--group-size has no meaning for --format gguf"),
-        (&["--format", "gguf", "--method", "minmax"], "--method has no meaning for --format gguf"),
-        (&["--format", "gguf", "--symmetric"], "--symmetric has no meaning for --format gguf"),
+        (
+            &["--format", "gguf", "--group-size", "64"],
+            "--group-size needs --format parquet, arrow, safetensors or compressed-tensors",
+        ),
+        (&["--format", "gguf", "--method", "minmax"], "--method needs --format"),
+        (&["--format", "gguf", "--symmetric"], "--symmetric needs --format"),
         (&["--format", "gguf", "--gguf-type", "Q4_K", "--bits", "4"], "cannot be used with"),
         (&["--format", "gguf", "--shard-size", "1GB"], "--shard-size needs --format safetensors or compressed-tensors"),
-        (&["--format", "safetensors", "--min-sqnr", "20"], "choose bits for --format parquet or arrow alone"),
+        (
+            &["--format", "safetensors", "--min-sqnr", "20"],
+            "--min-sqnr needs --format parquet or arrow: the other formats",
+        ),
     ] {
         let arguments = quantize(more);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();

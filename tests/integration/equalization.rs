@@ -7,13 +7,9 @@ use std::{
 
 use arrow_array::{cast::AsArray, types::Int64Type};
 use arrow_quant::{
-    io::{
-        Existing, Rules,
-        choice::{Budget, Goals},
-        output::EQUALIZATION,
-    },
-    sql::{ActivationOptions, Cancel, Destination, Job, Pass, PlannedJob, Progress},
-    types::{ActivationBits, Bits, OutputFormat, QuantizeOptions, TimeMethod},
+    io::{Existing, Spec, output::EQUALIZATION},
+    sql::{Cancel, Pass, PlannedJob, Progress, RunSettings},
+    types::{Bits, OutputFormat},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use safetensors::Dtype;
@@ -24,21 +20,17 @@ use crate::{
     model::{f32_bytes, noise, write},
 };
 
-fn options(place: &Place) -> ActivationOptions {
-    ActivationOptions {
-        file: place.path("acts.parquet"),
-        time_groups: 8,
-        time_method: TimeMethod::default(),
-        bits: ActivationBits::try_from(8).unwrap(),
-        symmetric: false,
-    }
-}
-
 /// What `--dry-run` knows of a run.
 fn planned(place: &Place, model: &str, equalize: &str) -> PlannedJob {
-    let rules = Rules::new(QuantizeOptions::new(Bits::Eight), None).exclude("k_proj").unwrap();
-    let job = Job { model: place.path(model), rules, target: OutputFormat::Parquet.into(), batch: false };
-    job.plan().unwrap().with_activations(options(place)).unwrap().with_equalization(equalize.parse().unwrap()).unwrap()
+    let spec = Spec {
+        bits: Some(Bits::Eight),
+        exclude: vec!["k_proj".parse().unwrap()],
+        activations: Some(place.path("acts.parquet")),
+        equalize: Some(equalize.parse().unwrap()),
+        ..Spec::default()
+    };
+    let (passes, cancel) = (Passes::default(), Cancel::new(false));
+    PlannedJob::new(spec, &place.path(model), None, &RunSettings::default(), &passes, &cancel).unwrap()
 }
 
 #[test]
@@ -309,18 +301,25 @@ fn every_pass_says_what_it_is_and_counts_its_own_bytes_from_0_to_all() {
         (None, Some("0.5"), file, false, &[Pass::Quantize]),
         (None, None, parts, true, &[Pass::Quantize]),
     ] {
-        let rules = Rules::new(QuantizeOptions::new(Bits::Four), None);
-        let job = Job { model: place.path("model.safetensors"), rules, target: format.into(), batch: false };
+        let spec = Spec {
+            format,
+            target_bpw: bits_per_weight,
+            activations: equalize.map(|_| place.path("acts.parquet")),
+            equalize: equalize.map(|by| by.parse().unwrap()),
+            ..Spec::default()
+        };
         let (passes, cancel) = (Passes::default(), Cancel::new(false));
-        let goals = Goals { budget: bits_per_weight.map(Budget::BitsPerWeight), ..Goals::default() };
-        let mut planned = job.plan().unwrap().reach(goals, 2, None, &passes, &cancel).unwrap();
-        if let Some(by) = equalize {
-            planned =
-                planned.with_activations(options(&place)).unwrap().with_equalization(by.parse().unwrap()).unwrap();
-        }
-        let output = place.path("out");
-        let destination = Destination { output, existing: Existing::Overwrite, check, threads: 2, memory_limit: None };
-        planned.run(&destination, &passes, &cancel).unwrap();
+        let settings = RunSettings { existing: Existing::Overwrite, check, threads: 2, ..RunSettings::default() };
+        let planned = PlannedJob::new(
+            spec,
+            &place.path("model.safetensors"),
+            Some(&place.path("out")),
+            &settings,
+            &passes,
+            &cancel,
+        )
+        .unwrap();
+        planned.run(&place.path("out"), &settings, &passes, &cancel).unwrap();
         let passes = passes.0.into_inner().unwrap();
         assert_eq!(passes.iter().map(|pass| pass.0).collect::<Vec<_>>(), expected, "{equalize:?} {format}");
         for (pass, total, done, ended) in passes {

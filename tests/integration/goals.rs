@@ -64,7 +64,7 @@ fn only_what_misses_the_ratio_gets_more_bits_and_the_report_says_so() {
         "1"
     );
     let note = figure(&out, "report", "max(note) FILTER (WHERE bits = 3)");
-    assert!(note.starts_with("bits by --min-sqnr 12: 2 bits give "), "{note}");
+    assert!(note.starts_with("bits by min_sqnr 12: 2 bits give "), "{note}");
     // Fewer bits would not have done.
     let wasted = "count(*) FILTER (WHERE sqnr_db >= 12 AND NOT chosen AND bits < 3)";
     assert_eq!(figure(&out, "widths", wasted), "0");
@@ -113,7 +113,7 @@ fn what_was_asked_for_by_name_holds_under_a_budget() {
     let (_place, model, out) = place();
     let arguments = ["quantize", &model, "--output", &out, "--target-bpw", "4.5", "--bits-for", "layers.[01].up=8"];
     succeed(&arguments);
-    let held = "count(*) FILTER (WHERE bits = 8 AND note LIKE '%--bits-for%')";
+    let held = "count(*) FILTER (WHERE bits = 8 AND note LIKE '%by pattern%')";
     assert_eq!(figure(&out, "report", held), "2");
     let ratio = [&arguments[..], &["--min-sqnr", "8", "--overwrite"]].concat();
     succeed(&ratio);
@@ -146,7 +146,7 @@ fn the_choice_does_not_depend_on_the_threads_and_a_dry_run_shows_it() {
     assert!(results[0] == results[1]);
     std::fs::remove_dir_all(place.path("out")).unwrap();
     let plan = succeed(&["quantize", &model, "--dry-run", "--target-bpw", "3.3"]);
-    assert!(plan.contains(" dB (bits by --target-bpw 3.3)"), "{plan}");
+    assert!(plan.contains(" dB (bits by target_bpw 3.3)"), "{plan}");
     assert!(!place.path("out").exists());
     let sql = succeed(&["quantize", "--print-sql", "--target-bpw", "3.3"]);
     let files = [include_str!("../../sql/mixed_precision.sql"), include_str!("../../sql/quantize.sql")];

@@ -21,12 +21,21 @@ def figures(rows):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_the_options_are_those_of_the_command_line():
-    # What only says how the command prints has no place here.
-    printing = {"report", "print_sql", "json", "help", "version"}
+def test_every_option_of_a_spec_is_a_parameter():
     parameters = set(inspect.signature(arrow_quant.quantize_model).parameters)
-    renamed = {"path": "model"}
-    assert {renamed.get(name, name) for name in parameters - {"progress"}} == set(_lib.quantize_options()) - printing
+    settings = {"path", "output", "profile", "threads", "memory_limit", "batch", "resume", "overwrite", "force", "dry_run", "no_check"}
+    assert parameters - settings - {"spec", "progress"} == set(_lib.spec_fields())
+
+
+def test_a_spec_is_the_same_as_single_options(digits_dit, tmp_path):
+    options = {"bits": 2, "group_size": "channel", "exclude": ["attn"], "bits_for": ["mlp=3"]}
+    single = arrow_quant.quantize_model(digits_dit, tmp_path / "a", **options)
+    whole = arrow_quant.quantize_model(digits_dit, tmp_path / "b", spec=options)
+    assert figures(single.to_pylist()) == figures(whole.to_pylist())
+    with pytest.raises(arrow_quant.ArgumentError, match="spec="):
+        arrow_quant.quantize_model(digits_dit, tmp_path / "c", spec=options, bits=4)
+    with pytest.raises(arrow_quant.ArgumentError, match="unknown field `bit`"):
+        arrow_quant.quantize_model(digits_dit, tmp_path / "c", spec={"bit": 4})
 
 
 def test_a_report_says_what_the_command_says(program, digits_dit, tmp_path):
@@ -148,13 +157,13 @@ def test_control_c_stops_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("options", "exception", "message"),
     [
-        ({"bits": 5}, "ArgumentError", "bits must be 2, 3, 4 or 8, not 5"),
-        ({"group_size": 0}, "ArgumentError", "group_size must be 1 to 4294967295, not 0"),
+        ({"bits": 5}, "ArgumentError", "bits= must be 2, 3, 4 or 8, not 5"),
+        ({"group_size": 0}, "ArgumentError", "group_size= must be 1 to 4294967295 or 'channel', not '0'"),
         ({"exclude": "("}, "ArgumentError", "("),
-        ({"memory_limit": "much"}, "ArgumentError", "must be a size such as 800MB"),
-        ({"resume": True, "overwrite": True}, "ArgumentError", "--overwrite"),
-        ({"min_sqnr": 90.0}, "ArgumentError", "miss --min-sqnr 90 at every width"),
-        ({"format": "gguf", "target_bpw": 3.0}, "ArgumentError", "for --format parquet or arrow alone"),
+        ({"memory_limit": "much"}, "ArgumentError", "memory_limit="),
+        ({"resume": True, "overwrite": True}, "ArgumentError", "resume= cannot be used with overwrite="),
+        ({"min_sqnr": 90.0}, "ArgumentError", "miss min_sqnr= 90 at every width"),
+        ({"format": "gguf", "target_bpw": 3.0}, "ArgumentError", "target_bpw= needs format= parquet or arrow"),
     ],
 )
 def test_what_is_wrong_is_named(digits_dit, tmp_path, options, exception, message):

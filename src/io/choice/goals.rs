@@ -1,13 +1,13 @@
 //! What the widths of the tensors have to reach together, and the choice that does.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use super::{
     Choice, IoError, Width,
     allocate::{Candidate, allocate},
 };
 use crate::{
-    io::{Model, Tensor},
+    io::{Model, Spec, Tensor, spec::spell},
     types::{Bits, Method, QuantizeOptions},
 };
 
@@ -23,8 +23,8 @@ pub enum Budget {
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Size(bytes) => write!(f, "--target-size {bytes}"),
-            Self::BitsPerWeight(bits) => write!(f, "--target-bpw {bits}"),
+            Self::Size(bytes) => write!(f, "`target_size` {bytes}"),
+            Self::BitsPerWeight(bits) => write!(f, "`target_bpw` {bits}"),
         }
     }
 }
@@ -39,23 +39,12 @@ pub struct Goals {
 }
 
 impl Goals {
-    /// Whether there is any.
-    pub fn any(&self) -> bool {
-        *self != Self::default()
-    }
-
-    /// The goals by the names of their options, for a manifest to record.
-    pub fn describe(&self) -> BTreeMap<String, serde_json::Value> {
-        let mut described = BTreeMap::new();
-        if let Some(limit) = self.min_sqnr {
-            described.insert("min_sqnr".to_owned(), limit.into());
-        }
-        match self.budget {
-            Some(Budget::Size(bytes)) => described.insert("target_size".to_owned(), bytes.into()),
-            Some(Budget::BitsPerWeight(bits)) => described.insert("target_bpw".to_owned(), bits.into()),
-            None => None,
-        };
-        described
+    /// Returns the goals of a spec; `None` means that it has none.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Option<Self> {
+        let size = spec.target_size.map(|size| Budget::Size(size.as_u64()));
+        let budget = size.or(spec.target_bpw.map(Budget::BitsPerWeight));
+        spec.has_bit_budget().then_some(Self { min_sqnr: spec.min_sqnr, budget })
     }
 
     /// The ways in which a tensor may be quantized: none where it is carried, one where its bits were asked for by name,
@@ -108,8 +97,8 @@ impl Goals {
         };
         let tensors = if missing.len() == 1 { "1 tensor misses" } else { &format!("{} tensors miss", missing.len()) };
         Err(IoError::Request(format!(
-            "{tensors} --min-sqnr {limit} at every width that may be taken, the worst '{}' with {:.2} dB at {} bits; \
-             --exclude leaves a tensor as it is",
+            "{tensors} `min_sqnr` {limit} at every width that may be taken, the worst '{}' with {:.2} dB at {} bits; \
+             `exclude` leaves a tensor as it is",
             worst.name,
             width.sqnr(),
             width.options.bits
@@ -122,11 +111,11 @@ impl Goals {
             return choice.note.clone();
         }
         if let Some(budget) = self.budget {
-            return format!("bits by {budget}");
+            return format!("bits by {}", spell(&budget.to_string(), str::to_owned));
         }
         match (self.min_sqnr, widths.first()) {
             (Some(limit), Some(first)) if first.options.bits != width.options.bits => {
-                format!("bits by --min-sqnr {limit}: {} bits give {:.2} dB", first.options.bits, first.sqnr())
+                format!("bits by min_sqnr {limit}: {} bits give {:.2} dB", first.options.bits, first.sqnr())
             }
             _ => choice.note.clone(),
         }

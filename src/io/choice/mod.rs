@@ -10,12 +10,12 @@ pub use goals::{Budget, Goals};
 pub use table::{choices_batch, choices_schema, option_columns, option_fields};
 pub use width::{Width, candidates_batch, widths_batch, widths_schema};
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use regex::{Regex, RegexSet};
+use regex::RegexSet;
 
-use super::{IoError, Model, Tensor};
-use crate::types::{Bits, Block, Method, QuantizeOptions};
+use super::{IoError, Model, Spec, SpecError, Tensor, spec::PatternRule};
+use crate::types::{Block, Method, QuantizeOptions};
 
 /// What becomes of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,80 +41,13 @@ impl Choice {
     }
 }
 
-/// The rules that choose: options, and patterns that change the default choice.
+/// Chooses what becomes of each tensor by a [`Spec`].
 ///
 /// By default every float tensor of rank 2 and more that has elements is quantized, but for those of
 /// [`architectures::KEPT`]. Patterns are regular expressions that match anywhere in a name.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    options: QuantizeOptions,
-    method: Option<Method>,
-    include: Vec<Regex>,
-    exclude: Vec<Regex>,
-    bits_for: Vec<(Regex, Bits)>,
-}
+pub struct Selection<'a>(pub &'a Spec);
 
-impl Rules {
-    /// The default choice. Without a `method`, each width has its own default.
-    #[must_use]
-    pub fn new(options: QuantizeOptions, method: Option<Method>) -> Self {
-        Self { options, method, include: Vec::new(), exclude: Vec::new(), bits_for: Vec::new() }
-    }
-
-    /// Replaces the default choice: quantizes the float tensors of rank 2 and more whose name matches this or another
-    /// included pattern.
-    ///
-    /// # Errors
-    /// The pattern is no regular expression.
-    pub fn include(mut self, pattern: &str) -> Result<Self, IoError> {
-        self.include.push(regex("--include", pattern)?);
-        Ok(self)
-    }
-
-    /// Takes the tensors whose name matches away from the choice.
-    ///
-    /// # Errors
-    /// The pattern is no regular expression.
-    pub fn exclude(mut self, pattern: &str) -> Result<Self, IoError> {
-        self.exclude.push(regex("--exclude", pattern)?);
-        Ok(self)
-    }
-
-    /// Sets the bits of the chosen tensors whose name matches, from `REGEX=BITS`. The last match counts.
-    ///
-    /// # Errors
-    /// There is no `=`, the pattern is no regular expression, or the bits are not 2, 3, 4 or 8.
-    pub fn bits_for(mut self, rule: &str) -> Result<Self, IoError> {
-        let (pattern, bits) = rule
-            .rsplit_once('=')
-            .ok_or_else(|| IoError::Request(format!("--bits-for '{rule}' is not of the form REGEX=BITS")))?;
-        let bits = bits.parse().map_err(|error| IoError::Request(format!("--bits-for '{rule}': {error}")))?;
-        self.bits_for.push((regex("--bits-for", pattern)?, bits));
-        Ok(self)
-    }
-
-    /// The method that was asked for; none: each width has its own default.
-    pub fn method(&self) -> Option<Method> {
-        self.method
-    }
-
-    /// The rules by the names of their options, for a manifest to record.
-    pub fn describe(&self) -> BTreeMap<String, serde_json::Value> {
-        let patterns =
-            |patterns: &[Regex]| patterns.iter().map(Regex::as_str).map(serde_json::Value::from).collect::<Vec<_>>();
-        let bits_for: Vec<_> = self.bits_for.iter().map(|(pattern, bits)| format!("{pattern}={bits}")).collect();
-        let options = [
-            ("bits", self.options.bits.get().into()),
-            ("group_size", self.options.group_size().into()),
-            ("method", self.method.map_or("default", Method::name).into()),
-            ("symmetric", self.options.symmetric.into()),
-            ("include", patterns(&self.include).into()),
-            ("exclude", patterns(&self.exclude).into()),
-            ("bits_for", bits_for.into()),
-        ];
-        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-
+impl Selection<'_> {
     /// The choice for every tensor of a model, in its order.
     ///
     /// # Errors
@@ -141,45 +74,46 @@ impl Rules {
         if is_scale {
             return carried("scale of another tensor");
         }
-        if let Some(pattern) = self.exclude.iter().find(|pattern| pattern.is_match(name)) {
-            return carried(&format!("excluded by --exclude '{pattern}'"));
+        if let Some(pattern) = self.0.exclude.iter().find(|pattern| pattern.is_match(name)) {
+            return carried(&format!("excluded by pattern '{pattern}'"));
         }
-        if self.include.is_empty() {
+        if self.0.include.is_empty() {
             if let Some(kind) = kept.kind(name) {
                 return carried(&format!("{kind} (default exclusion)"));
             }
-        } else if !self.include.iter().any(|pattern| pattern.is_match(name)) {
-            return carried("not matched by --include");
+        } else if !self.0.include.iter().any(|pattern| pattern.is_match(name)) {
+            return carried("not matched by a pattern of those to include");
         }
-        let mut options = self.options;
+        let mut options = self.0.row_options();
         let (mut note, mut pinned) = (String::new(), false);
-        if let Some((pattern, bits)) = self.bits_for.iter().rev().find(|(pattern, _)| pattern.is_match(name)) {
-            options.bits = *bits;
-            note = format!("bits by --bits-for '{pattern}={bits}'");
+        if let Some(rule) = PatternRule::last_match(&self.0.bits_for, name) {
+            options.bits = rule.value;
+            note = format!("bits by pattern '{rule}'");
             pinned = true;
         }
-        let options = options.with_method(self.method.unwrap_or(Method::default_for(options.bits)));
+        let options = options.with_method(self.0.method.unwrap_or(Method::default_for(options.bits)));
         Choice { options: Some(options), note, pinned, block: None }
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {
         let tensors = || model.tensors().iter().zip(choices);
-        let refuse = |option: &str, pattern: &str, what: &str| {
-            Err(IoError::Request(format!("{option} '{pattern}' matches no {what} of {}", model.folder().display())))
+        let refuse = |option: &str, pattern: &dyn fmt::Display, what: &str| {
+            let problem = format!("'{pattern}' matches no {what} of {}", model.folder().display());
+            Err(SpecError::new(option, problem).into())
         };
-        for pattern in &self.include {
+        for pattern in &self.0.include {
             if !tensors().any(|(tensor, _)| unquantizable(tensor).is_none() && pattern.is_match(&tensor.name)) {
-                return refuse("--include", pattern.as_str(), "float tensor of rank 2 or more");
+                return refuse("include", pattern, "float tensor of rank 2 or more");
             }
         }
-        for pattern in &self.exclude {
+        for pattern in &self.0.exclude {
             if !tensors().any(|(tensor, _)| pattern.is_match(&tensor.name)) {
-                return refuse("--exclude", pattern.as_str(), "tensor");
+                return refuse("exclude", pattern, "tensor");
             }
         }
-        for (pattern, bits) in &self.bits_for {
-            if !tensors().any(|(tensor, choice)| choice.options.is_some() && pattern.is_match(&tensor.name)) {
-                return refuse("--bits-for", &format!("{pattern}={bits}"), "quantized tensor");
+        for rule in &self.0.bits_for {
+            if !tensors().any(|(tensor, choice)| choice.options.is_some() && rule.pattern.is_match(&tensor.name)) {
+                return refuse("bits_for", rule, "quantized tensor");
             }
         }
         Ok(())
@@ -216,15 +150,6 @@ impl KeptPatterns {
     fn kind(&self, name: &str) -> Option<&'static str> {
         self.set.matches(name).iter().next().map(|first| self.kinds[first])
     }
-}
-
-/// Compiles a pattern of the user; the error is one line, without the drawing that the library makes.
-fn regex(option: &str, pattern: &str) -> Result<Regex, IoError> {
-    Regex::new(pattern).map_err(|error| {
-        let error = error.to_string();
-        let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        IoError::Request(format!("{option} '{pattern}' is not a regular expression: {reason}"))
-    })
 }
 
 #[cfg(test)]

@@ -23,14 +23,14 @@ fn model() -> (Model, tempfile::TempDir) {
     (Model::open(&path).unwrap(), folder)
 }
 
-fn rules() -> Rules {
-    Rules::new(QuantizeOptions::new(Bits::Four), None)
+fn spec(json: &str) -> Spec {
+    Spec::from_json(json).unwrap()
 }
 
 /// The bits of a tensor and its note.
-fn choice(rules: &Rules, name: &str) -> (Option<u8>, String) {
+fn choice(spec: &Spec, name: &str) -> (Option<u8>, String) {
     let (model, _folder) = model();
-    let choices = rules.choose(&model).unwrap();
+    let choices = Selection(spec).choose(&model).unwrap();
     let at = model.tensors().iter().position(|tensor| tensor.name == name).unwrap();
     (choices[at].options.map(|options| options.bits.get()), choices[at].note.clone())
 }
@@ -47,49 +47,55 @@ fn every_tensor_is_quantized_or_says_why_not() {
         ("pooler.dense.weight", Some(4), ""),
         ("void.weight", None, "no elements"),
     ] {
-        assert_eq!(choice(&rules(), name), (bits, note.to_owned()), "{name}");
+        assert_eq!(choice(&Spec::default(), name), (bits, note.to_owned()), "{name}");
     }
 }
 
 #[test]
 fn include_replaces_the_default_and_exclude_takes_away() {
-    let include = rules().include("embed").unwrap().include("layer").unwrap();
+    let include = spec(r#"{"include": ["embed", "layer"]}"#);
     assert_eq!(choice(&include, "embeddings.word_embeddings.weight").0, Some(4));
     assert_eq!(choice(&include, "encoder.layer.1.output.dense.bias"), (None, "rank 1".to_owned()));
-    assert_eq!(choice(&include, "pooler.dense.weight"), (None, "not matched by --include".to_owned()));
-    let exclude = include.exclude(r"layer\.1").unwrap();
+    assert_eq!(
+        choice(&include, "pooler.dense.weight"),
+        (None, "not matched by a pattern of those to include".to_owned())
+    );
+    let exclude = spec(r#"{"include": ["embed", "layer"], "exclude": ["layer\\.1"]}"#);
     assert_eq!(choice(&exclude, "encoder.layer.0.output.dense.weight").0, Some(4));
-    let note = r"excluded by --exclude 'layer\.1'".to_owned();
+    let note = r"excluded by pattern 'layer\.1'".to_owned();
     assert_eq!(choice(&exclude, "encoder.layer.1.output.dense.weight"), (None, note));
 }
 
 #[test]
 fn the_last_match_sets_the_bits_and_their_default_method() {
-    let rules = rules().bits_for("dense=2").unwrap().bits_for(r"layer\.1=8").unwrap();
+    let rules = spec(r#"{"bits_for": ["dense=2", "layer\\.1=8"]}"#);
     assert_eq!(choice(&rules, "encoder.layer.0.output.dense.weight").0, Some(2));
-    let note = r"bits by --bits-for 'layer\.1=8'".to_owned();
+    let note = r"bits by pattern 'layer\.1=8'".to_owned();
     assert_eq!(choice(&rules, "encoder.layer.1.output.dense.weight"), (Some(8), note));
     let (model, _folder) = model();
-    let methods = |rules: &Rules| -> Vec<Method> {
-        rules.choose(&model).unwrap().iter().filter_map(|choice| choice.options).map(|options| options.method).collect()
+    let methods = |spec: &Spec| -> Vec<Method> {
+        Selection(spec)
+            .choose(&model)
+            .unwrap()
+            .iter()
+            .filter_map(|choice| choice.options)
+            .map(|options| options.method)
+            .collect()
     };
     assert!(methods(&rules).contains(&Method::Minmax) && methods(&rules).contains(&Method::Search));
-    let fixed = Rules { method: Some(Method::Search), ..rules };
+    let fixed = Spec { method: Some(Method::Search), ..rules };
     assert!(methods(&fixed).iter().all(|method| *method == Method::Search));
 }
 
 #[test]
-fn a_pattern_that_is_wrong_or_without_effect_is_one_line() {
+fn a_pattern_without_effect_is_an_error_of_one_line() {
     let (model, _folder) = model();
-    for (result, expected) in [
-        (rules().include("(a"), "--include '(a' is not a regular expression: unclosed group"),
-        (rules().bits_for("a"), "--bits-for 'a' is not of the form REGEX=BITS"),
-        (rules().bits_for("a=5"), "--bits-for 'a=5': bits must be 2, 3, 4 or 8, not 5"),
-        (rules().include("bias"), "--include 'bias' matches no float tensor of rank 2 or more of "),
-        (rules().exclude("q_porj"), "--exclude 'q_porj' matches no tensor of "),
-        (rules().bits_for("embeddings=8"), "--bits-for 'embeddings=8' matches no quantized tensor of "),
+    for (json, expected) in [
+        (r#"{"include": ["bias"]}"#, "`include` 'bias' matches no float tensor of rank 2 or more of "),
+        (r#"{"exclude": ["q_porj"]}"#, "`exclude` 'q_porj' matches no tensor of "),
+        (r#"{"bits_for": ["embeddings=8"]}"#, "`bits_for` 'embeddings=8' matches no quantized tensor of "),
     ] {
-        let message = result.and_then(|rules| rules.choose(&model)).unwrap_err().to_string();
+        let message = Selection(&spec(json)).choose(&model).unwrap_err().to_string();
         assert!(message.starts_with(expected) && !message.contains('\n'), "{message}");
     }
 }
@@ -97,7 +103,7 @@ fn a_pattern_that_is_wrong_or_without_effect_is_one_line() {
 #[test]
 fn the_bytes_of_a_choice_are_those_of_its_rows() {
     let (model, _folder) = model();
-    let choices = rules().choose(&model).unwrap();
+    let choices = Selection(&Spec::default()).choose(&model).unwrap();
     let tensor = model.tensor("pooler.dense.weight").unwrap();
     let at = model.tensors().iter().position(|other| other.name == tensor.name).unwrap();
     // A row of two 4-bit codes, one scale, one zero point and the row's scale.
@@ -108,7 +114,7 @@ fn the_bytes_of_a_choice_are_those_of_its_rows() {
 #[test]
 fn the_table_has_a_row_for_every_tensor() {
     let (model, _folder) = model();
-    let batch = choices_batch(&model, &rules().choose(&model).unwrap()).unwrap();
+    let batch = choices_batch(&model, &Selection(&Spec::default()).choose(&model).unwrap()).unwrap();
     assert_eq!((batch.num_rows(), batch.column(1).null_count()), (9, 5));
     assert!(choices_batch(&model, &[]).is_err());
 }

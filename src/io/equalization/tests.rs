@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use arrow_array::{Array, ListArray, cast::AsArray, types::Float32Type};
 
 use super::{Change, Equalization, Folds, foldable};
-use crate::{
-    io::{Dtype, Model, Rules, columns::write_table, equalization::table::ARCHITECTURES, model::tests::write},
-    types::{Bits, QuantizeOptions},
+use crate::io::{
+    Dtype, Model, Selection, Spec, columns::write_table, equalization::table::ARCHITECTURES, model::tests::write,
 };
 
 #[test]
@@ -67,8 +66,8 @@ const DIGITS: &str = r#"{"model_type": "digits_dit"}"#;
 fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), config, other);
-    let rules = Rules::new(QuantizeOptions::new(Bits::Four), None).exclude("fc1").unwrap();
-    let choices = rules.choose(&model).unwrap();
+    let spec = Spec { exclude: vec!["fc1".parse().unwrap()], ..Spec::default() };
+    let choices = Selection(&spec).choose(&model).unwrap();
     let folds = Folds::plan(&model, &choices).unwrap();
     let number = model.number_of(&format!("blocks.{name}.weight")).unwrap();
     folds.of(number).map_or_else(|| folds.reason(number).to_owned(), |_| String::new())
@@ -123,7 +122,7 @@ fn what_is_not_folded_has_its_reason() {
 fn an_equalization_reads_back_as_written_and_lists_must_fit() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), DIGITS, &[]);
-    let choices = Rules::new(QuantizeOptions::new(Bits::Four), None).choose(&model).unwrap();
+    let choices = Selection(&Spec::default()).choose(&model).unwrap();
     let folds = Folds::plan(&model, &choices).unwrap();
     let factors = BTreeMap::from([
         ("blocks.0.attn.qkv.weight".to_owned(), vec![2.0, 0.5, 4.0, 1.0]),

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Export, Layout, Target, TensorExport,
+    Export, Layout, TensorExport,
     export::leave_out_applied_scales,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
     io::{
-        Choice, Dtype, IoError, Model, Tensor,
+        Choice, Dtype, IoError, Model, Spec, Tensor,
         dtype::{dtype_of, float_of},
         model::CONFIG,
         piece::Order,
@@ -27,7 +27,7 @@ use crate::{
 /// # Errors
 /// The model has no `config.json`, or one that is no JSON object; it is quantized already; a header would be longer than
 /// the format allows.
-pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Export, IoError> {
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut config = read_config(model)?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
@@ -60,7 +60,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
             }
         }
     }
-    let mut layout = lay_out(model, &tensors, target.shard_bytes)?;
+    let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
     config.insert("quantization_config".to_owned(), quantization_config(model, choices));
     add_text(&mut layout, CONFIG, &Value::Object(config));
     Ok(Export { tensors: exports, layout })

@@ -11,40 +11,28 @@ mod gguf;
 mod layout;
 mod safetensors;
 pub mod shards;
-mod target;
 mod written;
 
 pub use export::{Export, TensorExport};
 pub use gather::{Container, RowGatherer};
-pub use gguf::{EngineNames, GgufOptions, Misfit};
+pub use gguf::{EngineNames, GgufType, Misfit};
 pub use layout::{Layout, PlannedFile};
-pub use target::Target;
 pub use written::Written;
 
-use super::{Choice, IoError, Model};
+use super::{Choice, IoError, Model, Spec};
 use crate::types::OutputFormat;
 
-/// Plans what `target` asks for; gives none for parts. The choices may change: a format that cannot hold a tensor quantized
-/// so says why in its note.
+/// Plans the format of `spec`; `None` means parts, which need no plan. The choices may change: a format that cannot hold a
+/// tensor quantized so says why in its note.
 ///
 /// # Errors
-/// The format cannot hold the model, or an option is not one of it.
-pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Option<Export>, IoError> {
-    if let Some(dtype) = target.dtype
-        && target.format != OutputFormat::Safetensors
-    {
-        let problem = format!("--dtype {dtype} needs --format safetensors: others keep what they carry");
-        return Err(IoError::Request(problem));
-    }
-    if target.format != OutputFormat::Gguf && target.gguf != GgufOptions::default() {
-        let problem = "--gguf-type, --gguf-type-for, --gguf-architecture, --gguf-pre and --misfit need --format gguf";
-        return Err(IoError::Request(problem.to_owned()));
-    }
-    match target.format {
+/// Returns an error if the format cannot hold the model, or an option matches nothing in it.
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
+    match spec.format {
         OutputFormat::Parquet | OutputFormat::Arrow => Ok(None),
-        OutputFormat::Safetensors => safetensors::plan(model, choices, target).map(Some),
-        OutputFormat::CompressedTensors => compressed_tensors::plan(model, choices, target).map(Some),
-        OutputFormat::Gguf => gguf::plan(model, choices, &target.gguf).map(Some),
+        OutputFormat::Safetensors => safetensors::plan(model, choices, spec).map(Some),
+        OutputFormat::CompressedTensors => compressed_tensors::plan(model, choices, spec).map(Some),
+        OutputFormat::Gguf => gguf::plan(model, choices, spec).map(Some),
     }
 }
 

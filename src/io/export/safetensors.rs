@@ -1,31 +1,35 @@
 //! Plain safetensors: every tensor as floats, the quantized ones rounded to what their codes decode to.
 
 use super::{
-    Export, Target, TensorExport,
+    Export, TensorExport,
     export::leave_out_applied_scales,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
     io::{
-        Choice, IoError, Model, Tensor,
+        Choice, IoError, Model, Spec, Tensor,
         dtype::{dtype_of, float_of},
         model::Scale,
         piece::Order,
     },
-    types::Encoding,
+    types::{Encoding, Float},
 };
 
 /// Plans the files.
 ///
-/// Floats are stored as `target.dtype` says or as the source has them; fp8 tensors, whose scale is applied, and the codes
+/// Floats are stored as `spec.dtype` says or as the source has them; fp8 tensors, whose scale is applied, and the codes
 /// of a quantized source become what they stand for. A scale whose every tensor has it applied is left out.
 ///
 /// # Errors
 /// The header would be longer than the format allows.
-pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Export, IoError> {
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut exports: Vec<TensorExport> = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(&*choices) {
-        exports.push(TensorExport { rounded: choice.options, encoding: encoding(tensor, choice, target), name: None });
+        exports.push(TensorExport {
+            rounded: choice.options,
+            encoding: encoding(tensor, choice, spec.dtype),
+            name: None,
+        });
     }
     let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let mut tensors = Vec::new();
@@ -41,14 +45,14 @@ pub fn plan(model: &Model, choices: &mut [Choice], target: &Target) -> Result<Ex
         let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
         tensors.push(NewTensor { source, name, dtype, shape, content });
     }
-    let layout = lay_out(model, &tensors, target.shard_bytes)?;
+    let layout = lay_out(model, &tensors, spec.shard_bytes())?;
     Ok(Export { tensors: exports, layout })
 }
 
 /// What the rows of a tensor are stored as; none: as they are.
-fn encoding(tensor: &Tensor, choice: &Choice, target: &Target) -> Option<Encoding> {
+fn encoding(tensor: &Tensor, choice: &Choice, asked: Option<Float>) -> Option<Encoding> {
     let float = float_of(tensor.dtype)?;
     let unknown = matches!(tensor.scale, Scale::Unknown(_));
-    let change = target.dtype.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype) && !unknown;
-    (choice.options.is_some() || !tensor.is_plain() || change).then(|| Encoding::Float(target.dtype.unwrap_or(float)))
+    let change = asked.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype) && !unknown;
+    (choice.options.is_some() || !tensor.is_plain() || change).then(|| Encoding::Float(asked.unwrap_or(float)))
 }

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     compute::{decode_as, encode_as},
     io::{
-        Dtype, Rules,
+        Dtype, Selection,
         model::tests::write,
         output::{ENCODED, RowFiles, new_manifest},
         piece::Piece,
@@ -21,7 +21,7 @@ use crate::{
     },
     kernels::samples::Random,
     types::{
-        Bits, QuantizeOptions,
+        Bits,
         weights::{CHANNEL, NAME},
     },
 };
@@ -30,7 +30,7 @@ use crate::{
 const WEIGHTS_AND_DATA: [usize; 2] = [6, 7];
 
 /// Writes a model, exports it in parts of `part_bytes`, and gives the folder with the rows that were meant.
-fn exported(options: QuantizeOptions, part_bytes: u64) -> (tempfile::TempDir, PathBuf, HashMap<String, Vec<Vec<f32>>>) {
+fn exported(spec: &Spec, part_bytes: u64) -> (tempfile::TempDir, PathBuf, HashMap<String, Vec<Vec<f32>>>) {
     let place = tempfile::tempdir().unwrap();
     let mut random = Random::new(11);
     let mut noise =
@@ -46,11 +46,10 @@ fn exported(options: QuantizeOptions, part_bytes: u64) -> (tempfile::TempDir, Pa
     );
     fs::write(place.path().join("config.json"), r#"{"hidden": 96}"#).unwrap();
     let model = Model::open(place.path()).unwrap();
-    let mut choices = Rules::new(options, None).choose(&model).unwrap();
-    let target = Target::from(OutputFormat::CompressedTensors);
-    let export = plan(&model, &mut choices, &target).unwrap().unwrap();
+    let mut choices = Selection(spec).choose(&model).unwrap();
+    let export = plan(&model, &mut choices, spec).unwrap().unwrap();
     let parts = model.parts_of(None, part_bytes, Piece::ROWS_TOGETHER);
-    let manifest = new_manifest(&model, &parts, target.format, BTreeMap::new(), String::new(), Vec::new());
+    let manifest = new_manifest(&model, &parts, spec.format, BTreeMap::new(), String::new(), Vec::new());
     let folder = place.path().join("out");
     fs::create_dir(&folder).unwrap();
     let files = RowFiles::create(&folder, &export.layout, false).unwrap();
@@ -107,8 +106,8 @@ fn rows(model: &Model, tensor: usize) -> Vec<Vec<f32>> {
 fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
     for bits in Bits::ALL {
         for symmetric in [false, true] {
-            let options = QuantizeOptions::new(bits).with_symmetric(symmetric);
-            let (_place, folder, meant) = exported(options, u64::MAX / 4);
+            let spec = Spec { format: OutputFormat::CompressedTensors, bits: Some(bits), symmetric, ..Spec::default() };
+            let (_place, folder, meant) = exported(&spec, u64::MAX / 4);
             let model = Model::open(&folder).unwrap();
             let names: Vec<_> = model.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
             assert_eq!(names.len(), 3, "{names:?}");
@@ -118,7 +117,7 @@ fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
                 assert_eq!(&rows(&model, number), expected, "{name} at {bits} bits");
             }
             // Cut at multiples of 32 rows, and written from the end.
-            let (_place, cut, _) = exported(options, 4000);
+            let (_place, cut, _) = exported(&spec, 4000);
             let bytes = |folder: &PathBuf| fs::read(folder.join("model.safetensors")).unwrap();
             assert!(bytes(&folder) == bytes(&cut), "{bits} bits");
         }
@@ -127,7 +126,8 @@ fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
 
 #[test]
 fn a_damaged_file_is_an_error_or_other_numbers_and_never_a_panic() {
-    let (_place, folder, _) = exported(QuantizeOptions::new(Bits::Three), u64::MAX / 4);
+    let spec = Spec { format: OutputFormat::CompressedTensors, bits: Some(Bits::Three), ..Spec::default() };
+    let (_place, folder, _) = exported(&spec, u64::MAX / 4);
     let path = folder.join("model.safetensors");
     let good = fs::read(&path).unwrap();
     let read = || -> Result<(), IoError> {

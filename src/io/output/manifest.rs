@@ -43,7 +43,7 @@ pub struct Manifest {
     pub complete: bool,
     /// The format of the parts.
     pub output_format: OutputFormat,
-    /// The options that it was made with, as the command line knows them.
+    /// The options that it was made with, by the names of the fields of [`Spec`](crate::io::Spec).
     pub options: BTreeMap<String, serde_json::Value>,
     /// The SQL that made it.
     pub sql: String,
@@ -232,7 +232,7 @@ impl Manifest {
                     return Some(problem.to_owned());
                 }
                 let show = |value: Option<&serde_json::Value>| value.map_or("none".to_owned(), ToString::to_string);
-                return Some(format!("option {key} was {}, now it is {}", show(there), show(here)));
+                return Some(format!("`{key}` was {}, now it is {}", show(there), show(here)));
             }
         }
         if self.sql != run.sql {
@@ -336,11 +336,11 @@ mod tests {
         assert_eq!(changed(|there| there.version = "1".into()).unwrap(), "it was begun by version 1, this is 2.0.0");
         assert_eq!(
             changed(|there| drop(there.options.insert("bits".into(), 4.into()))).unwrap(),
-            "option bits was 4, now it is 2"
+            "`bits` was 4, now it is 2"
         );
         assert_eq!(
             changed(|there| drop(there.options.insert("seed".into(), 4.into()))).unwrap(),
-            "option seed was 4, now it is none"
+            "`seed` was 4, now it is none"
         );
         let digest = |digest: &str| BTreeMap::from([(EQUALIZATION_DIGEST.into(), digest.into())]);
         let difference = Manifest { options: digest("1f"), ..manifest() }

@@ -148,10 +148,7 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
-    use crate::{
-        io::{Dtype, Rules, model::tests::write},
-        types::{Bits, QuantizeOptions},
-    };
+    use crate::io::{Dtype, Selection, Spec, model::tests::write};
 
     fn model() -> (Model, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
@@ -173,7 +170,7 @@ mod tests {
     #[test]
     fn parts_add_up_to_tensors_and_tensors_to_totals() {
         let (model, folder) = model();
-        let choices = Rules::new(QuantizeOptions::new(Bits::Four), None).choose(&model).unwrap();
+        let choices = Selection(&Spec::default()).choose(&model).unwrap();
         let parts = [
             report("a.weight", 1, 8, Some(0.5)),
             report("a.weight", 1, 8, Some(1.5)),

@@ -47,7 +47,7 @@ impl<'a> RowFiles<'a> {
                 fs::rename(&named, &path).map_err(IoError::system("rename", &named))?;
             }
             if resumes && fs::metadata(&path).map_or(0, |file| file.len()) != planned.bytes {
-                let problem = "is gone or has another length; begin again with --overwrite";
+                let problem = "is gone or has another length; restart with `overwrite`";
                 return Err(IoError::file(&path, problem));
             }
             let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);

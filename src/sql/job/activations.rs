@@ -9,7 +9,7 @@ use datafusion::{
 };
 
 use super::{
-    ActivationOptions, CheckedActivations, JobError, PlannedJob,
+    CheckedActivations, JobError, PlannedJob,
     equalized_inputs::Factors,
     tables::{collect, lists, replace},
 };
@@ -24,16 +24,16 @@ use crate::{
 };
 
 impl PlannedJob {
-    /// Reads and checks the activations for this model, and adds what is to be made of them to the job.
+    /// Reads the activations, where the spec names a file, and checks them against the model.
     ///
     /// # Errors
-    /// The file cannot be read, or does not fit the model: see [`check_activations`].
-    pub fn with_activations(mut self, options: ActivationOptions) -> Result<Self, JobError> {
-        let checked = check_activations(&options.file, &self.model)?;
-        let (digest, mean_squares) = (checked.digest, checked.mean_squares);
-        self.reads.push(options.file.clone());
-        self.activations = Some(CheckedActivations { options, digest, mean_squares });
-        Ok(self)
+    /// Returns an error if the file cannot be read or does not fit the model: see [`check_activations`].
+    pub(super) fn read_activations(&mut self) -> Result<(), JobError> {
+        let Some(file) = &self.spec.activations else { return Ok(()) };
+        let checked = check_activations(file, &self.model)?;
+        let (file, digest, mean_squares) = (file.clone(), checked.digest, checked.mean_squares);
+        self.activations = Some(CheckedActivations { file, digest, mean_squares });
+        Ok(())
     }
 
     /// The quantized tensors whose input has no activations: their input will have no quantizer.
@@ -54,7 +54,7 @@ impl CheckedActivations {
         replace(&session, "choices", choices_batch(&job.model, &job.choices)?)?;
         replace(&session, "inputs", job.inputs_batch()?)?;
         session.context().register_table("layers", Arc::new(WeightsTable::new(Arc::clone(&job.model))))?;
-        let path = &self.options.file;
+        let path = &self.file;
         let text = path.to_str().ok_or_else(|| IoError::file(path, "the path must be valid UTF-8"))?;
         // Whatever the file is called.
         let options = ParquetReadOptions::default().file_extension("");
@@ -82,12 +82,12 @@ impl CheckedActivations {
             (INPUT_SCALE, Arc::new(lists(scales.iter())) as _),
         ]);
         replace(session, "factors", batch.map_err(datafusion::common::DataFusionError::from)?)?;
-        let options = &self.options;
+        let spec = &job.spec;
         let parameters = ParamValues::from(vec![
-            ("groups", ScalarValue::from(i64::from(options.time_groups))),
-            ("method", ScalarValue::from(options.time_method.name())),
-            ("bits", ScalarValue::from(i64::from(options.bits.get()))),
-            ("symmetric", ScalarValue::from(options.symmetric)),
+            ("groups", ScalarValue::from(i64::from(spec.time_groups()))),
+            ("method", ScalarValue::from(spec.time_method.unwrap_or_default().name())),
+            ("bits", ScalarValue::from(i64::from(spec.activation_bits().get()))),
+            ("symmetric", ScalarValue::from(spec.activation_symmetric)),
         ]);
         let frame = session.sql(recipes::TIME_GROUPS.sql).await?.with_param_values(parameters)?;
         collect(frame, &activation_params_schema()).await

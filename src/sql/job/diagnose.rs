@@ -96,17 +96,17 @@ fn first_refused(
         let problem = match &refused.error {
             ComputeError::TooLarge { float, .. } => {
                 let advice = match encoding {
-                    Some(Encoding::Float(Float::F16)) if job.job.target.format == OutputFormat::Safetensors => {
-                        " (--dtype BF16 has more range)"
+                    Some(Encoding::Float(Float::F16)) if job.spec.format == OutputFormat::Safetensors => {
+                        " (`dtype` BF16 has more range)"
                     }
-                    Some(Encoding::Block(_)) if refused.as_stored() => " (--exclude leaves a tensor as it is)",
+                    Some(Encoding::Block(_)) if refused.as_stored() => " (`exclude` leaves a tensor as it is)",
                     _ => "",
                 };
                 format!("{refused}, which is beyond what {float} holds{advice}")
             }
             _ if !refused.as_stored() => format!("{refused}; only finite weights are stored"),
             _ if quantized => {
-                format!("{refused}; only finite weights are quantized (--exclude leaves a tensor as it is)")
+                format!("{refused}; only finite weights are quantized (`exclude` leaves a tensor as it is)")
             }
             _ if change.is_some() => format!("{refused}; only finite weights are equalized"),
             _ => format!("{refused}; only finite weights are stored as another type"),

@@ -1,4 +1,4 @@
-//! Which inputs of a model a run equalizes.
+//! The inputs of a model whose channels a run equalizes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,35 +8,21 @@ use std::{
 use arrow_array::{RecordBatch, StringViewArray};
 use datafusion::common::DataFusionError;
 
-use super::{Equalize, EqualizedInputs, JobError, PlannedJob};
+use super::{EqualizedInputs, JobError, PlannedJob};
 use crate::{
-    io::{
-        IoError,
-        equalization::{Folds, foldable},
-    },
-    types::weights::NAME,
+    io::equalization::{Folds, foldable},
+    types::{Equalize, weights::NAME},
 };
 
-/// Why a job cannot have both equalized channels and goals, whichever was asked for first.
-pub(super) fn measured_before() -> JobError {
-    let problem = "--equalize cannot be used with --min-sqnr, --target-size or --target-bpw: they measure weights that are not \
-                   equalized";
-    IoError::Request(problem.to_owned()).into()
-}
-
 impl PlannedJob {
-    /// Adds the equalization of channels to the job, by the activations that it has or by the weights alone.
+    /// Finds the inputs whose channels are equalized, where the spec asks for it: those of layers with activations, or all if
+    /// the weights alone are used.
     ///
     /// # Errors
-    /// There are Hessians or bits chosen by measurement, or no activations where they are needed, or `config.json` cannot be
-    /// read.
-    pub fn with_equalization(mut self, by: Equalize) -> Result<Self, JobError> {
+    /// Returns an error if `config.json` cannot be read.
+    pub(super) fn find_equalized_inputs(&mut self) -> Result<(), JobError> {
+        let Some(by) = self.spec.equalize else { return Ok(()) };
         let activations = self.activations.as_ref();
-        if self.goals.any() {
-            return Err(measured_before());
-        }
-        let possible = by.check(activations.is_some(), self.factors.is_some());
-        possible.map_err(|error| IoError::Request(error.to_string()))?;
         let folds = Folds::plan(&self.model, &self.choices)?;
         let name = |number: usize| self.model.tensors()[number].name.clone();
         let is_vector = |number: &usize| self.model.tensors()[*number].shape.len() == 1;
@@ -60,7 +46,7 @@ impl PlannedJob {
             }
         }
         self.equalized = Some(EqualizedInputs { by, folds, of_layers, left_alone, divided_vectors });
-        Ok(self)
+        Ok(())
     }
 }
 

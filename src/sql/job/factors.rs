@@ -14,7 +14,7 @@ use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::{DataFusionError, internal_datafusion_err};
 
 use super::{
-    CheckedActivations, Equalize, EqualizedInputs, JobError, Pass, PlannedJob,
+    CheckedActivations, EqualizedInputs, JobError, Pass, PlannedJob,
     equalized_inputs::Factors,
     survey::Survey,
     tables::{collect, lists, replace},
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     io::choice::choices_batch,
     sql::{Session, recipes},
-    types::weights::weights_type,
+    types::{Equalize, weights::weights_type},
 };
 
 /// What candidates cost, by layer and the number of the candidate.

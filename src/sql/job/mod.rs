@@ -23,48 +23,42 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use datafusion::common::DataFusionError;
 
-pub use checked_activations::{ActivationOptions, CheckedActivations};
-pub use equalized_inputs::{Equalize, EqualizedInputs};
+pub use checked_activations::CheckedActivations;
+pub use equalized_inputs::EqualizedInputs;
 pub use plan::PlannedJob;
 pub use prepare::Prepared;
 pub use progress::{Pass, Progress};
 pub use run::Summary;
 
-use crate::io::{Existing, IoError, Rules, Target};
+use crate::io::{Existing, IoError};
 
-/// What to quantize, how, and where to.
+/// The settings of a run that change no byte of the result.
 #[derive(Debug, Clone)]
-pub struct Job {
-    /// A file, a folder of shards or a diffusers folder.
-    pub model: PathBuf,
-    /// Which tensors are quantized, and how.
-    pub rules: Rules,
-    /// The format that is written.
-    pub target: Target,
-    /// Read the whole model to memory first.
-    pub batch: bool,
-}
-
-/// Where a run writes, and with what.
-#[derive(Debug, Clone)]
-pub struct Destination {
-    /// The folder to make.
-    pub output: PathBuf,
-    /// What happens to a folder, or the rest of an interrupted run, that is there already.
-    pub existing: Existing,
-    /// Read back what was written, and compare it with what was meant.
-    pub check: bool,
+pub struct RunSettings {
     /// Threads that take parts.
     pub threads: usize,
     /// Resident bytes to stay below: as many threads as fit by estimate take parts.
     pub memory_limit: Option<u64>,
+    /// Read the whole model to memory first.
+    pub batch: bool,
+    /// The treatment of a folder, or of the rest of an interrupted run, that is there already.
+    pub existing: Existing,
+    /// Read back what was written and verify it.
+    pub check: bool,
 }
 
-impl Destination {
+impl RunSettings {
     /// Resident bytes of a run besides what each thread needs: the program, the plan, the headers.
     const BASE_MEMORY: u64 = 128 << 20;
     /// Resident bytes of a thread: the window of the source, its widened rows, the row group being written.
     const THREAD_MEMORY: u64 = 96 << 20;
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, memory_limit: None, batch: false, existing: Existing::Refuse, check: true }
+    }
 }
 
 /// Set it, from any thread or signal handler, and a run stops within a batch.
@@ -88,7 +82,7 @@ pub enum JobError {
         least: u64,
     },
     /// It was told to stop.
-    #[error("interrupted; finished parts are in {} (continue with --resume, restart with --overwrite)", .0.display())]
+    #[error("interrupted; finished parts are in {} (continue with `resume`, restart with `overwrite`)", .0.display())]
     Cancelled(PathBuf),
     /// It was told to stop before anything was written.
     #[error("interrupted; nothing was written")]

@@ -1,14 +1,19 @@
 //! What a run will do, known from the headers alone.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use datafusion::common::DataFusionError;
 
-use super::{CheckedActivations, Destination, EqualizedInputs, Job, JobError};
+use super::{Cancel, CheckedActivations, EqualizedInputs, JobError, Progress, RunSettings};
 use crate::{
     io::{
-        Choice, Equalization, Export, Model, OutputFolder, Part,
-        choice::{Goals, Width, choices_batch, widths_batch},
+        Choice, Equalization, Export, IoError, Model, OutputFolder, Part, Selection, Spec,
+        choice::{Width, choices_batch, widths_batch},
         export,
         hessians::Factors,
         piece::Piece,
@@ -17,10 +22,11 @@ use crate::{
     types::{Float, OutputFormat},
 };
 
-/// A job whose model has been opened and whose tensors have been chosen. No weights have been read.
+/// A spec applied to a model: what becomes of each tensor, and where its rows go. Weights have been read only where bits
+/// are chosen by measurement.
 #[derive(Debug)]
 pub struct PlannedJob {
-    pub(super) job: Job,
+    pub(super) spec: Spec,
     pub(super) model: Arc<Model>,
     pub(super) choices: Vec<Choice>,
     pub(super) parts: Vec<Part>,
@@ -31,33 +37,49 @@ pub struct PlannedJob {
     pub(super) factors: Option<Factors>,
     /// How a format without parts is written.
     pub(super) export: Option<Export>,
-    pub(super) goals: Goals,
     /// What each tensor takes and loses at each width, where goals made it be measured.
     pub(super) widths: Option<Vec<Vec<Width>>>,
     /// The files and folders that the run reads.
     pub(super) reads: Vec<PathBuf>,
+    /// Bytes of the model that are in memory from the start.
+    pub(super) loaded: u64,
 }
 
-impl Job {
-    /// Opens the model and chooses its tensors.
+impl PlannedJob {
+    /// Plans a run: opens the model, then selects tensors, lays out the format, checks that the output can go to `output`
+    /// (`None` means a dry run), chooses bits by measurement, reads Hessians and activations, and finds the channels to
+    /// equalize. The order is fixed, whatever the order of the options.
     ///
     /// # Errors
-    /// When the model cannot be read, the selection names nothing in it, or the format cannot hold it.
-    pub fn plan(self) -> Result<PlannedJob, JobError> {
-        let model = if self.batch { Model::load(&self.model)? } else { Model::open(&self.model)? };
-        let model = model.decoded(self.target.format == OutputFormat::Gguf);
-        let mut choices = self.rules.choose(&model)?;
-        let export = export::plan(&model, &mut choices, &self.target)?;
-        let parts = model.parts_of(
-            None,
-            part_bytes(model.total_bytes()),
-            if export.is_some() { Piece::ROWS_TOGETHER } else { 1 },
-        );
-        let mut reads = vec![self.model.clone(), model.folder().to_owned()];
+    /// Returns an error if something is in the way of the output, options do not go together ([`Spec::check`]), a file cannot be read or does not fit the model, a
+    /// pattern matches nothing, the format cannot hold the model, a bit budget cannot be met (the message says what can), or
+    /// the run was cancelled while weights were measured.
+    pub fn new(
+        spec: Spec,
+        model: &Path,
+        output: Option<&Path>,
+        settings: &RunSettings,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, JobError> {
+        spec.check().map_err(IoError::from)?;
+        let mut reads = vec![model.to_owned()];
+        reads.extend(spec.hessians.iter().chain(&spec.activations).cloned());
+        let model = if settings.batch { Model::load(model)? } else { Model::open(model)? };
+        let model = model.decoded(spec.format == OutputFormat::Gguf);
+        let mut choices = Selection(&spec).choose(&model)?;
+        let export = export::plan(&model, &mut choices, &spec)?;
+        let rows_together = if export.is_some() { Piece::ROWS_TOGETHER } else { 1 };
+        let parts = model.parts_of(None, part_bytes(model.total_bytes()), rows_together);
+        let loaded = if settings.batch { model.total_bytes() } else { 0 };
+        reads.push(model.folder().to_owned());
         reads.extend(model.files().iter().map(|file| file.path.clone()));
         reads.extend(model.config_files()?);
-        Ok(PlannedJob {
-            job: self,
+        if let Some(output) = output {
+            OutputFolder::check_target(output, settings.existing, &reads)?;
+        }
+        let mut planned = Self {
+            spec,
             model: Arc::new(model),
             choices,
             parts,
@@ -65,31 +87,45 @@ impl Job {
             equalized: None,
             factors: None,
             export,
-            goals: Goals::default(),
             widths: None,
             reads,
-        })
+            loaded,
+        };
+        planned.allocate_bits(settings, progress, cancel)?;
+        planned.read_hessians(settings.threads)?;
+        planned.read_activations()?;
+        planned.find_equalized_inputs()?;
+        Ok(planned)
     }
-}
 
-impl PlannedJob {
+    /// The spec.
+    pub const fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Returns the plan as a table: one row per tensor, its choice and its bytes before and after.
+    ///
+    /// # Errors
+    /// Returns an error if Arrow refuses to build the batch.
+    pub fn table(&self) -> Result<RecordBatch, JobError> {
+        let choices = self.choices_batch(None)?;
+        let bytes_in = self.model.tensors().iter().map(|tensor| tensor.bytes() as i64);
+        let bytes = [
+            ("bytes_in", bytes_in.collect::<Int64Array>()),
+            ("bytes_out", self.bytes_out().map(|bytes| bytes as i64).collect()),
+        ];
+        let mut fields = choices.schema().fields().to_vec();
+        let mut columns = choices.columns().to_vec();
+        for (name, values) in bytes {
+            fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
+            columns.push(Arc::new(values));
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(DataFusionError::from)?)
+    }
+
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
-    }
-
-    /// Checks that the output can go where it is to, as far as what is there tells. `others` are files that the run will
-    /// read as well: see [`OutputFolder::check_target`].
-    ///
-    /// # Errors
-    /// Those of [`OutputFolder::check_target`].
-    pub fn check_target(
-        &self,
-        destination: &Destination,
-        others: impl IntoIterator<Item = PathBuf>,
-    ) -> Result<(), JobError> {
-        let reads: Vec<PathBuf> = self.reads.iter().cloned().chain(others).collect();
-        Ok(OutputFolder::check_target(&destination.output, destination.existing, &reads)?)
     }
 
     /// What happens to each tensor, in the order of the model.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use datafusion::common::internal_datafusion_err;
 
-use super::{Equalize, JobError, PlannedJob, equalized_inputs::Factors, survey::Survey};
-use crate::io::Equalization;
+use super::{JobError, PlannedJob, equalized_inputs::Factors, survey::Survey};
+use crate::{io::Equalization, types::Equalize};
 
 /// What a run writes beside the weights.
 #[derive(Debug, Clone, Default)]

@@ -12,13 +12,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use tokio::runtime::Builder;
 
-use super::{
-    Cancel, JobError, Pass, PlannedJob, Progress, equalize::measured_before, gptq::without_a_ratio, survey::Survey,
-    threads::threads_within,
-};
+use super::{Cancel, JobError, Pass, PlannedJob, Progress, RunSettings, survey::Survey, threads::threads_within};
 use crate::{
     io::{
-        IoError,
         choice::{Goals, Width, candidates_batch},
         output::ErrorSums,
     },
@@ -35,43 +31,28 @@ use crate::{
 type Sums = HashMap<(String, i64), ErrorSums>;
 
 impl PlannedJob {
-    /// The same job with the widths that reach the goals. Without goals it stays as it is, and nothing is read.
+    /// Chooses the bits of each tensor by measurement, where the spec has a budget or a least ratio.
     ///
     /// # Errors
-    /// When weights are not finite, a file cannot be read, the run was cancelled, the goals cannot be reached (the message
-    /// says what can), or the job has a format for other programs, equalized channels, or Hessians beside a least ratio.
-    pub fn reach(
-        mut self,
-        goals: Goals,
-        threads: usize,
-        memory_limit: Option<u64>,
+    /// Returns an error if weights are not finite, a file cannot be read, the run was cancelled, or the budget cannot be met
+    /// (the message says what can).
+    pub(super) fn allocate_bits(
+        &mut self,
+        settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Self, JobError> {
-        if !goals.any() {
-            return Ok(self);
-        }
-        if self.export.is_some() {
-            let problem = "bits are chosen by measurement for parts alone: other formats have other scales";
-            return Err(IoError::Request(problem.to_owned()).into());
-        }
-        if self.equalized.is_some() {
-            return Err(measured_before());
-        }
-        if self.factors.is_some() && goals.min_sqnr.is_some() {
-            return Err(without_a_ratio());
-        }
-        let method = self.job.rules.method();
+    ) -> Result<(), JobError> {
+        let Some(goals) = Goals::of(&self.spec) else { return Ok(()) };
+        let method = self.spec.method;
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
         let measured: Vec<usize> = (0..candidates.len()).filter(|tensor| !candidates[*tensor].is_empty()).collect();
-        let loaded = if self.job.batch { self.model.total_bytes() } else { 0 };
-        let threads = threads_within(memory_limit, threads, loaded)?;
+        let threads = threads_within(settings, self.loaded)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
         let tables = [("candidates", candidates_batch(&self.model, &candidates)?)];
         let mut sums = Sums::new();
-        for part in survey.run(Pass::Widths, &self, &measured, recipes::MIXED_PRECISION, &tables, &sums_schema())? {
+        for part in survey.run(Pass::Widths, self, &measured, recipes::MIXED_PRECISION, &tables, &sums_schema())? {
             add_sums(&part, &mut sums);
         }
         let widths = (self.model.tensors().iter().zip(candidates))
@@ -86,9 +67,8 @@ impl PlannedJob {
             })
             .collect::<Result<Vec<_>>>()?;
         self.choices = goals.choose(&self.model, &self.choices, &widths)?;
-        self.goals = goals;
         self.widths = Some(widths);
-        Ok(self)
+        Ok(())
     }
 }
 

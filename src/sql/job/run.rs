@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +21,7 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Handle};
 
 use super::{
-    Cancel, Destination, JobError, Pass, PlannedJob, Prepared, Progress,
+    Cancel, JobError, Pass, PlannedJob, Prepared, Progress, RunSettings,
     check::Written,
     diagnose::{name_any_tensor, name_the_tensor},
     survey::Survey,
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     compute::DAMPING,
     io::{
-        Choice, Equalization, OutputFolder,
+        Choice, Equalization, Existing, IoError, OutputFolder,
         dtype::float_of,
         equalization::{Change, Channels, SOURCE_CHANNELS},
         memory::peak_resident,
@@ -66,6 +66,39 @@ pub struct Summary {
     pub prepared: Prepared,
 }
 
+impl Summary {
+    /// Returns the figures over all tensors as JSON, as `--json` prints them. `gptq_tensors` is how many GPTQ quantized.
+    #[must_use]
+    pub fn figures(&self, gptq_tensors: usize, output: &Path) -> serde_json::Value {
+        let totals = &self.totals;
+        let stats = totals.errors.map(|errors| errors.stats());
+        let equalization = self.prepared.equalization.as_ref();
+        serde_json::json!({
+            "output": output,
+            "tensors": totals.tensors,
+            "quantized_tensors": totals.quantized_tensors,
+            "gptq_tensors": gptq_tensors,
+            "quantized_weights": totals.weights,
+            "bits_per_weight": totals.bits_per_weight,
+            // JSON has no infinity: weights that lost nothing have no ratio.
+            "sqnr_db": stats.map(|stats| stats.sqnr()).filter(|db| db.is_finite()),
+            "cosine": stats.map(|stats| stats.cosine_similarity()),
+            "mse": stats.map(|stats| stats.mse()),
+            "max_abs_error": stats.map(|stats| stats.max_abs),
+            "bytes_in": totals.bytes_in,
+            "bytes_out": totals.bytes_out,
+            "file_bytes": self.file_bytes,
+            "seconds": self.seconds,
+            "peak_memory": self.peak_memory,
+            "resumed_parts": self.resumed_parts,
+            "activation_quantizers": self.prepared.params.as_ref().map(RecordBatch::num_rows),
+            "equalized_tensors": equalization.map(|equalization| equalization.folded() + equalization.scaled()),
+            "folded_tensors": equalization.map(Equalization::folded),
+            "checked": self.checked,
+        })
+    }
+}
+
 /// A part that one thread has written, its number, and the seconds it spent on each tensor.
 type Worked<'f> = (usize, Unsettled<'f>, HashMap<String, f64>);
 
@@ -95,16 +128,16 @@ impl PlannedJob {
     ///
     /// # Errors
     /// When weights are not finite, a file cannot be read or written, or the run was cancelled. No error leaves a
-    /// folder at `destination.output` that looks whole.
+    /// folder at `output` that looks whole.
     pub fn run(
         &self,
-        destination: &Destination,
+        output: &Path,
+        settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Summary, JobError> {
         let started = Instant::now();
-        let loaded = if self.job.batch { self.model.total_bytes() } else { 0 };
-        let threads = threads_within(destination.memory_limit, destination.threads, loaded)?;
+        let threads = threads_within(settings, self.loaded)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(DataFusionError::IoError)?;
         let session = Session::unlimited(threads)?;
@@ -112,7 +145,7 @@ impl PlannedJob {
         let prepared = prepared.map_err(|error| name_any_tensor(self, error))?;
         let equalization = prepared.equalization.as_ref();
         let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
-        let mut folder = self.folder(destination, equalization)?;
+        let mut folder = self.folder(output, settings.existing, equalization)?;
 
         let resumed_parts = self.parts.len() - folder.unfinished().len();
         let context = session.context().task_ctx();
@@ -121,7 +154,7 @@ impl PlannedJob {
             None => None,
         };
         let failed = AtomicBool::new(false);
-        let read_back = destination.check && files.is_none();
+        let read_back = settings.check && files.is_none();
         // Parts are read back as they are written, files in a pass of their own.
         progress.start(Pass::Quantize, self.part_bytes() * if read_back { 2 } else { 1 });
         let finished =
@@ -169,7 +202,7 @@ impl PlannedJob {
         }
         folder.complete()?;
         if let Some(export) = &self.export
-            && destination.check
+            && settings.check
         {
             let written = Written { export, equalization, folder: &folder, reports: &reports };
             self.check(&written, threads, progress, cancel)?;
@@ -182,28 +215,28 @@ impl PlannedJob {
             file_bytes,
             seconds: started.elapsed().as_secs_f64(),
             resumed_parts,
-            checked: destination.check,
+            checked: settings.check,
             peak_memory: peak_resident(),
             prepared,
         })
     }
 
     /// The folder to write, with the model's own files in it.
-    fn folder(&self, destination: &Destination, equalization: Option<&Equalization>) -> Result<OutputFolder, JobError> {
-        let mut options = self.job.rules.describe();
-        options.extend(self.goals.describe());
+    fn folder(
+        &self,
+        output: &Path,
+        existing: Existing,
+        equalization: Option<&Equalization>,
+    ) -> Result<OutputFolder, JobError> {
+        let mut options = self.spec.recorded().map_err(IoError::from)?;
         if let Some(activations) = &self.activations {
-            options.insert("activations".into(), activations.describe());
-        }
-        if let Some(equalized) = &self.equalized {
-            options.insert("equalize".into(), equalized.by.to_string().into());
+            options.insert("activations".into(), serde_json::json!({ "digest": activations.digest }));
         }
         if let Some(factors) = &self.factors {
             let hessians = serde_json::json!({ "digest": factors.digest, "damping": DAMPING });
             options.insert("hessians".into(), hessians);
         }
-        options.extend(self.job.target.describe());
-        let sql = self.recipe().sql.to_owned();
+        let sql = recipes::of(&self.spec).sql.to_owned();
         let channels = Channels::of(&self.model)?;
         if let Some(channels) = channels.stored() {
             options.insert(SOURCE_CHANNELS.into(), channels.into());
@@ -213,7 +246,7 @@ impl PlannedJob {
         }
         let copied = self.model.config_files()?;
         let names = self.names(&copied, equalization.is_some());
-        let mut manifest = new_manifest(&self.model, &self.parts, self.job.target.format, options, sql, names);
+        let mut manifest = new_manifest(&self.model, &self.parts, self.spec.format, options, sql, names);
         if let Some(equalization) = equalization {
             for (number, entry) in manifest.tensors.iter_mut().enumerate() {
                 if let Some(stored) = self.stored_as(equalization, number) {
@@ -224,7 +257,7 @@ impl PlannedJob {
                 manifest.format_version = EQUALIZED_VERSION;
             }
         }
-        let folder = OutputFolder::create(&destination.output, destination.existing, manifest, &self.reads)?;
+        let folder = OutputFolder::create(output, existing, manifest, &self.reads)?;
         folder.check_space(self.bytes_out().sum())?;
         for file in copied {
             folder.copy(&file)?;
@@ -245,18 +278,6 @@ impl PlannedJob {
         let layout = self.export.iter().flat_map(|export| export.layout.names()).map(str::to_owned);
         let names: BTreeSet<String> = tables.chain(copied).chain(layout).collect();
         names.into_iter().collect()
-    }
-
-    /// The recipe that quantizes the weights.
-    pub fn recipe(&self) -> recipes::Recipe {
-        let equalized = self.equalized.is_some();
-        match (&self.export, &self.factors) {
-            (Some(_), _) if equalized => recipes::EXPORT_EQUALIZED,
-            (Some(_), _) => recipes::EXPORT,
-            (None, Some(_)) => recipes::GPTQ,
-            (None, None) if equalized => recipes::EQUALIZE,
-            (None, None) => recipes::QUANTIZE,
-        }
     }
 
     /// One partition per part, in their order.
@@ -280,7 +301,7 @@ impl PlannedJob {
             let changes = MemTable::try_new(changes.schema(), vec![vec![changes]])?;
             session.context().register_table("changes", Arc::new(changes))?;
         }
-        let plan = session.sql(self.recipe().sql).await?.create_physical_plan().await?;
+        let plan = session.sql(recipes::of(&self.spec).sql).await?.create_physical_plan().await?;
         let partitions = plan.properties().partitioning.partition_count();
         if partitions != self.parts.len() {
             let parts = self.parts.len();

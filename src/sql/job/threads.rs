@@ -8,19 +8,20 @@ use std::{
     thread::ScopedJoinHandle,
 };
 
-use super::{Destination, JobError};
+use super::{JobError, RunSettings};
 
 /// The threads that may take parts of a model of which `loaded` bytes are in memory already, below a limit of resident
 /// bytes.
 ///
 /// # Errors
 /// When the limit is too small for one thread.
-pub fn threads_within(limit: Option<u64>, threads: usize, loaded: u64) -> Result<usize, JobError> {
-    let Some(limit) = limit else { return Ok(threads.max(1)) };
-    let base = Destination::BASE_MEMORY + loaded;
-    let within = limit.saturating_sub(base) / Destination::THREAD_MEMORY;
+pub fn threads_within(settings: &RunSettings, loaded: u64) -> Result<usize, JobError> {
+    let threads = settings.threads;
+    let Some(limit) = settings.memory_limit else { return Ok(threads.max(1)) };
+    let base = RunSettings::BASE_MEMORY + loaded;
+    let within = limit.saturating_sub(base) / RunSettings::THREAD_MEMORY;
     if within == 0 {
-        return Err(JobError::MemoryLimit { limit, least: base + Destination::THREAD_MEMORY });
+        return Err(JobError::MemoryLimit { limit, least: base + RunSettings::THREAD_MEMORY });
     }
     Ok(threads.clamp(1, usize::try_from(within).unwrap_or(usize::MAX)))
 }

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    GgufOptions,
     family::{Family, HEADS, KEY_HEADS, SIZES, dealt},
     tokenizer,
 };
 use crate::io::{
-    IoError, Model, Tensor,
+    IoError, Model, Spec, Tensor,
     gguf::{Pair, Value, writer::ARCHITECTURE},
     piece::Order,
 };
@@ -30,10 +29,10 @@ impl Language {
     ///
     /// # Errors
     /// `config.json` cannot be read, or is no JSON object.
-    pub fn of(model: &Model, options: &GgufOptions) -> Result<Option<Self>, IoError> {
+    pub fn of(model: &Model, spec: &Spec) -> Result<Option<Self>, IoError> {
         let from_gguf = model.files().iter().any(|file| !file.pairs.is_empty());
         let path = model.folder().join("config.json");
-        if from_gguf || options.architecture.is_some() || !path.is_file() {
+        if from_gguf || spec.gguf_architecture.is_some() || !path.is_file() {
             return Ok(None);
         }
         let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
@@ -54,7 +53,7 @@ impl Language {
         let found = self.family.name(&tensor.name).ok_or_else(|| {
             let architecture = self.family.architecture;
             refuse(format!(
-                "is none of the tensors that llama.cpp has for {architecture}; --gguf-architecture {architecture} writes all \
+                "is none of the tensors that llama.cpp has for {architecture}; `gguf_architecture` {architecture} writes all \
                  tensors by the names that they have"
             ))
         })?;
@@ -67,7 +66,7 @@ impl Language {
     ///
     /// # Errors
     /// The configuration or the tokenizer lacks something; the message says what.
-    pub fn pairs(&self, model: &Model, options: &GgufOptions) -> Result<Vec<Pair>, IoError> {
+    pub fn pairs(&self, model: &Model, spec: &Spec) -> Result<Vec<Pair>, IoError> {
         let family = self.family;
         let of = |key: &str| format!("{}.{key}", family.architecture);
         let mut pairs = Vec::new();
@@ -101,8 +100,8 @@ impl Language {
         let mask = self.whole("mask_token_id")?;
         let asked = tokenizer::Asked {
             tokens: embedding.rows,
-            pre: options.pre.as_deref().or(family.pre),
-            pre_is_given: options.pre.is_some(),
+            pre: spec.gguf_pre.as_deref().or(family.pre),
+            pre_is_given: spec.gguf_pre.is_some(),
             add_bos: family.add_bos,
         };
         pairs.extend(tokenizer::pairs(model.folder(), &self.config, &asked)?);

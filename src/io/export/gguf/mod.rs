@@ -9,14 +9,14 @@ mod options;
 mod tokenizer;
 
 pub use names::EngineNames;
-pub use options::{GgufOptions, Misfit};
+pub use options::{GgufType, Misfit};
 
 use language::Language;
 
 use super::{Export, Layout, PlannedFile, TensorExport, export::leave_out_applied_scales};
 use crate::{
     io::{
-        Choice, Dtype, IoError, Model, Tensor,
+        Choice, Dtype, IoError, Model, Spec, SpecError, Tensor,
         dtype::{dtype_of, float_of},
         gguf::{
             Element, Pair, Value,
@@ -24,6 +24,7 @@ use crate::{
         },
         model::Storage,
         piece::{Order, Piece},
+        spec::PatternRule,
     },
     types::{Block, Encoding, Float},
 };
@@ -40,14 +41,15 @@ const FILE: &str = "model.gguf";
 /// # Errors
 /// A pattern is wrong or matches nothing, a tensor has a type, a rank or a name that the format cannot hold, rows do
 /// not divide into blocks and that is to be an error, or a language model lacks what llama.cpp needs to know of it.
-pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Result<Export, IoError> {
-    let rules = options.rules()?;
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
-        let kind = choice.options.map(|options_of| options.kind_of(&rules, &tensor.name, options_of.bits));
+        let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
+        let asked = ruled.or(spec.gguf_type);
+        let kind = choice.options.map(|options| asked.unwrap_or(GgufType::of_bits(options.bits)).encoding());
         let element = match kind {
-            Some(kind) => quantized(model, tensor, choice, kind, options.misfit)?,
+            Some(kind) => quantized(model, tensor, choice, kind, spec.misfit.unwrap_or_default())?,
             None => kept(tensor),
         };
         let encoding = (Some(element) != stored(tensor)).then_some(match element {
@@ -57,19 +59,19 @@ pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Res
         exports.push(TensorExport { encoding, ..TensorExport::default() });
         elements.push(element);
     }
-    for (number, (pattern, kind)) in rules.iter().enumerate() {
-        let matches = |(tensor, choice): (&Tensor, &Choice)| choice.options.is_some() && pattern.is_match(&tensor.name);
+    for rule in &spec.gguf_type_for {
+        let matches =
+            |(tensor, choice): (&Tensor, &Choice)| choice.options.is_some() && rule.pattern.is_match(&tensor.name);
         if !model.tensors().iter().zip(&*choices).any(matches) {
-            let rule = options.kind_for.get(number).map_or("", String::as_str);
             let folder = model.folder().display();
-            let problem = format!("--gguf-type-for '{rule}' ({kind}) matches no quantized tensor of {folder}");
-            return Err(IoError::Request(problem));
+            let problem = format!("'{rule}' matches no quantized tensor of {folder}");
+            return Err(SpecError::new("gguf_type_for", problem).into());
         }
     }
-    let language = Language::of(model, options)?;
-    if options.pre.is_some() && language.is_none() {
-        let problem = "--gguf-pre needs a checkpoint whose config.json says that it is Dream or LLaDA";
-        return Err(IoError::Request(problem.to_owned()));
+    let language = Language::of(model, spec)?;
+    if spec.gguf_pre.is_some() && language.is_none() {
+        let problem = "needs a checkpoint whose config.json says that it is Dream or LLaDA";
+        return Err(SpecError::new("gguf_pre", problem).into());
     }
     let left_out = leave_out_applied_scales(model, &mut exports, choices);
     let (mut sources, mut entries) = (Vec::new(), Vec::new());
@@ -87,7 +89,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], options: &GgufOptions) -> Res
         sources.push((number, order));
         entries.push(NewEntry { name, element, shape: tensor.shape.clone() });
     }
-    let pairs = pairs(model, &entries, options, language.as_ref())?;
+    let pairs = pairs(model, &entries, spec, language.as_ref())?;
     let file = lay_out(&pairs, &entries)
         .map_err(|name| IoError::tensor(model.folder(), &name, "has a type or a shape that GGUF does not have"))?;
     let mut pieces = vec![Vec::new(); model.tensors().len()];
@@ -135,7 +137,7 @@ fn quantized(
     let problem = format!("rows of {last} do not divide into blocks of {}, as {block} has them", block.weights());
     match misfit {
         Misfit::Error => {
-            let problem = format!("{problem} (--misfit keep or fallback, or another --gguf-type-for)");
+            let problem = format!("{problem} (`misfit` keep or fallback, or another `gguf_type_for`)");
             Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem))
         }
         Misfit::Fallback if fits(block.of_32()) => {
@@ -172,20 +174,15 @@ fn stored(tensor: &Tensor) -> Option<Element> {
 }
 
 /// The pairs: those of a GGUF source or of a language model, and what is said of every file.
-fn pairs(
-    model: &Model,
-    entries: &[NewEntry],
-    options: &GgufOptions,
-    language: Option<&Language>,
-) -> Result<Vec<Pair>, IoError> {
+fn pairs(model: &Model, entries: &[NewEntry], spec: &Spec, language: Option<&Language>) -> Result<Vec<Pair>, IoError> {
     const OURS: [&str; 3] = ["general.alignment", "general.file_type", "general.quantization_version"];
     let mut pairs: Vec<Pair> = model.files().first().map_or(Vec::new(), |file| file.pairs.clone());
     pairs.retain(|pair| !OURS.contains(&pair.key.as_str()));
     let known = || architecture::of(model).map(str::to_owned);
     if let Some(language) = language {
-        pairs = language.pairs(model, options)?;
+        pairs = language.pairs(model, spec)?;
     } else if let Some(architecture) =
-        options.architecture.clone().or_else(|| if pairs.is_empty() { known() } else { None })
+        spec.gguf_architecture.clone().or_else(|| if pairs.is_empty() { known() } else { None })
     {
         pairs.retain(|pair| pair.key != ARCHITECTURE);
         pairs.push(Pair { key: ARCHITECTURE.to_owned(), value: Value::String(architecture) });

@@ -76,7 +76,7 @@ pub(super) fn pairs(folder: &Path, config: &Map<String, Json>, asked: &Asked) ->
     let pre = pre.ok_or_else(|| {
         IoError::file(
             folder,
-            "has no tokenizer.json that says how text is split; --gguf-pre NAME says it for llama.cpp",
+            "has no tokenizer.json that says how text is split; `gguf_pre` NAME says it for llama.cpp",
         )
     })?;
     if let Some((number, (token, _))) = vocabulary.tokens.range(asked.tokens..).next() {
@@ -140,7 +140,7 @@ fn split(pre_tokenizer: &Json) -> Result<String, String> {
     let known = PATTERNS.iter().find(|(known, _)| Some(*known) == pattern).map(|(_, name)| (*name).to_owned());
     known.ok_or_else(|| {
         let pattern = pattern.unwrap_or("none");
-        format!("splits text by a pattern that is not known ({pattern}); --gguf-pre NAME says what llama.cpp calls it")
+        format!("splits text by a pattern that is not known ({pattern}); `gguf_pre` NAME says what llama.cpp calls it")
     })
 }
 
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(split(&among).as_deref(), Ok(name));
         }
         let error = split(&step(r"\w+")).unwrap_err();
-        assert!(error.contains(r"not known (\w+)") && error.contains("--gguf-pre"), "{error}");
+        assert!(error.contains(r"not known (\w+)") && error.contains("`gguf_pre`"), "{error}");
         assert!(split(&Json::Null).unwrap_err().contains("(none)"));
     }
 }

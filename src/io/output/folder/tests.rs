@@ -159,7 +159,7 @@ fn a_run_with_other_options_is_not_resumed() {
     let mut manifest = run.manifest();
     manifest.options.insert("bits".into(), 4.into());
     let message = OutputFolder::create(&run.target(), Existing::Resume, manifest, &[]).unwrap_err().to_string();
-    assert!(message.ends_with("out.partial: cannot be resumed: option bits was none, now it is 4"), "{message}");
+    assert!(message.ends_with("out.partial: cannot be resumed: `bits` was none, now it is 4"), "{message}");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn what_is_there_is_refused_or_replaced_at_the_end() {
     run.whole(Existing::Refuse);
     fs::write(run.target().join("report.parquet"), "old").unwrap();
     for (existing, expected) in [
-        (Existing::Refuse, "out: exists already; give another output, or replace it with --overwrite"),
+        (Existing::Refuse, "out: exists already; give another output, or replace it with `overwrite`"),
         (Existing::Resume, "out: is complete already; there is nothing to resume"),
     ] {
         let message = run.begin(existing).unwrap_err().to_string();

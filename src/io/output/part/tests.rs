@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     compute::quantize,
     io::{
-        Dtype, Model, Rules, Scan,
+        Dtype, Model, Scan, Selection, Spec,
         model::tests::write,
         output::{PartReader, new_manifest, read_back},
     },
@@ -45,7 +45,7 @@ pub(in crate::io) fn model(folder: &Path, target: u64) -> (Arc<Model>, Vec<crate
 
 /// The rows of a part, quantized by the default choice.
 pub(in crate::io) fn output(model: &Arc<Model>, part: &crate::io::Part, batch_bytes: usize) -> Vec<RecordBatch> {
-    let choices = Rules::new(QuantizeOptions::new(Bits::Three), None).choose(model).unwrap();
+    let choices = Selection(&Spec { bits: Some(Bits::Three), ..Spec::default() }).choose(model).unwrap();
     let scan = Scan::new(Arc::clone(model), part.clone(), (0..8).collect(), batch_bytes).unwrap();
     scan.flat_map(|batch| rows(model, &choices, &batch.unwrap())).collect()
 }
