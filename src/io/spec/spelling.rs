@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn only_options_are_spelled() {
-        let spelled = |message: &'static str| spell(message, |option| option.to_uppercase()).into_owned();
+        let spelled = |message: &'static str| spell(message, str::to_uppercase).into_owned();
         assert_eq!(spelled("no option"), "no option");
         assert_eq!(spelled("`bits` and `a.b` and `bits`"), "BITS and `a.b` and BITS");
         assert_eq!(spelled("a ` alone"), "a ` alone");

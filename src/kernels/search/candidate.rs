@@ -142,8 +142,8 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
     #[inline(always)]
     pub(super) fn new(tile: &'t Tile<'t, L>, grid: G, row_scale: f32, symmetric: bool) -> Self {
         let mut most = [0.0; L];
-        for i in 0..L {
-            most[i] = MOST_SCALE * covering_scale::<BITS>(tile.low[i], tile.high[i], symmetric);
+        for (most, (low, high)) in most.iter_mut().zip(tile.low.iter().zip(&tile.high)) {
+            *most = MOST_SCALE * covering_scale::<BITS>(*low, *high, symmetric);
         }
         Self {
             most,

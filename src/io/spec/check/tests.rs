@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::types::Bits;
 
 /// A value of every option that is accepted by itself.
 fn sample(field: &str) -> Value {
@@ -143,6 +144,6 @@ fn a_profile_sets_what_is_not_given_and_applies() {
         }
     }
     let filled = spec(Parquet, &["activations", "group_size"]).with_profile(profile);
-    assert_eq!((filled.bits.map(|bits| bits.get()), filled.time_groups), (Some(2), Some(16)));
+    assert_eq!((filled.bits.map(Bits::get), filled.time_groups), (Some(2), Some(16)));
     assert_eq!(filled.group_size, Some(crate::types::GroupSize::CHANNEL));
 }
