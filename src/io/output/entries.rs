@@ -131,7 +131,7 @@ impl Entries {
                     several => format!("{several} entries that no run wrote, such as"),
                 };
                 refuse(format!(
-                    "holds {count} '{first}'; move it away, or replace all the same with --overwrite --force"
+                    "holds {count} '{first}'; move it away, or replace all the same with `overwrite` and `force`"
                 ))
             }
         }

@@ -330,8 +330,8 @@ fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Resu
     {
         return refuse(target, "is complete already; there is nothing to resume");
     } else if resumed == Some(Existing::Refuse) {
-        let problem = "came while a run that does not replace it was unfinished; move it away to go on with --resume, or \
-                       begin again with --overwrite";
+        let problem = "came while a run that does not replace it was unfinished; move it away to go on with `resume`, or \
+                       begin again with `overwrite`";
         return refuse(target, problem);
     } else {
         check_replaced(target, resumed.unwrap_or(existing))?;
@@ -340,7 +340,7 @@ fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Resu
         Left::Nothing => Ok(()),
         _ if existing.replaces() => Entries::of_unfinished(partial)?.check(existing == Existing::Force).map(drop),
         Left::Run(_) | Left::Unknown(_) if existing == Existing::Refuse => {
-            let problem = "was left by a run that did not finish; go on with --resume, or begin again with --overwrite";
+            let problem = "was left by a run that did not finish; go on with `resume`, or begin again with `overwrite`";
             refuse(partial, problem)
         }
         Left::Run(_) | Left::Unknown(_) => Ok(()),

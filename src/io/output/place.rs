@@ -150,7 +150,7 @@ pub(super) fn check_replaced(target: &Path, existing: Existing) -> Result<(), Io
             Entries::of_output(target)?.check(existing == Existing::Force).map(drop)
         }
         Existing::Refuse | Existing::Resume => {
-            Err(IoError::file(target, "exists already; give another output, or replace it with --overwrite"))
+            Err(IoError::file(target, "exists already; give another output, or replace it with `overwrite`"))
         }
     }
 }

@@ -53,7 +53,7 @@ impl Unfinished {
         };
         let read = serde_json::from_slice(&text);
         read.map(Some).map_err(|error| {
-            IoError::file(&path, format!("is of a run that cannot be resumed, begin again with --overwrite: {error}"))
+            IoError::file(&path, format!("is of a run that cannot be resumed, begin again with `overwrite`: {error}"))
         })
     }
 
