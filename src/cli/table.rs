@@ -135,7 +135,7 @@ mod tests {
         let column = |number: usize| shown.column(number).as_any().downcast_ref::<StringArray>().unwrap().clone();
         let whole = ["e4".repeat(24), format!("{}e…", "e4".repeat(23)), format!("{}e…", "e4".repeat(23))];
         assert_eq!(column(0), StringArray::from_iter_values(&whole));
-        let tens = vec!["10"; 12].join(", ");
+        let tens = ["10"; 12].join(", ");
         assert_eq!(column(1), StringArray::from_iter_values([format!("[{tens}]"), format!("[{tens}…"), "NULL".into()]));
     }
 
