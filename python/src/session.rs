@@ -10,8 +10,9 @@ use std::{
 };
 
 use arrow_array::{Array, RecordBatch, StructArray, cast::AsArray};
-use arrow_quant::sql::{self, memory::parse_size};
+use arrow_quant::sql;
 use arrow_schema::Schema;
+use bytesize::ByteSize;
 use datafusion::{
     catalog::MemTable,
     common::{DataFusionError, ParamValues, ScalarValue, plan_err},
@@ -49,10 +50,10 @@ impl Session {
         if !(1..=4096).contains(&threads) {
             return Err(Kind::Argument.exception(&format!("threads must be 1 to 4096, not {threads}")));
         }
-        let limit = memory_limit.map(parse_size).transpose();
+        let limit = memory_limit.map(str::parse::<ByteSize>).transpose();
         let limit = limit.map_err(|error| Kind::Argument.exception(&format!("memory_limit {error}")))?;
         let session = match limit {
-            Some(limit) => sql::Session::with_memory_limit(threads, limit),
+            Some(limit) => sql::Session::with_memory_limit(threads, limit.as_u64()),
             None => sql::Session::new(threads),
         };
         Ok(Self { session: session.map_err(|error| of_query(&error))? })

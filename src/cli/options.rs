@@ -3,7 +3,6 @@
 use tokio::runtime::{Builder, Runtime};
 
 use super::CliError;
-pub use crate::sql::memory::parse_size as bytes;
 
 /// The cores this process may use.
 pub fn cores() -> usize {

@@ -6,6 +6,8 @@ use std::{
     str::FromStr,
 };
 
+use bytesize::ByteSize;
+
 use super::{CliError, console::Console, options, prompt, workers::Workers};
 use crate::sql::Session;
 
@@ -21,8 +23,8 @@ pub struct Arguments {
     threads: Option<usize>,
     /// Memory for the rows that queries hold, such as 2GB: sorted, grouped, joined or kept as a table. What does not fit is
     /// written to temporary files, or is an error [default: half of the memory]
-    #[arg(long, value_name = "SIZE", value_parser = options::bytes)]
-    memory_limit: Option<u64>,
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<ByteSize>,
     /// Rows to show of each result
     #[arg(long, value_name = "N", default_value_t = 40)]
     max_rows: usize,
@@ -52,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let workers = Workers::new(arguments.threads)?;
     let threads = arguments.threads.unwrap_or_else(options::cores);
     let session = match arguments.memory_limit {
-        Some(limit) => Session::with_memory_limit(threads, limit)?,
+        Some(limit) => Session::with_memory_limit(threads, limit.as_u64())?,
         None => Session::new(threads)?,
     };
     for named in &arguments.tables {

@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Returns a session for queries of the library's own, whose memory is known beforehand.
-    pub(super) fn unlimited(threads: usize) -> Result<Self> {
+    pub(crate) fn unlimited(threads: usize) -> Result<Self> {
         Self::build(threads, None)
     }
 

@@ -1,7 +1,6 @@
 //! Arrow schemas and the options of a quantization. No data, no allocation beyond the schemas.
 
 #[cfg(feature = "io")]
-#[macro_use]
 mod serde_text;
 
 pub mod activations;
