@@ -77,3 +77,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     // What is printed last may still wait to be written.
     error::exit_code(result.and_then(|()| Ok(stdout().flush()?)))
 }
+
+/// Runs `arrow-quant quantize` with the options given, and prints nothing: for callers that watch a run and stop it.
+///
+/// # Errors
+/// Returns an error if the options are wrong or the run fails.
+pub fn quantize(
+    options: &[OsString],
+    progress: &dyn crate::sql::Progress,
+    cancel: &crate::sql::Cancel,
+) -> Result<(), CliError> {
+    let program = ["arrow-quant", "quantize"].map(OsString::from);
+    let cli =
+        Cli::try_parse_from(program.iter().chain(options)).map_err(|error| CliError::Usage(error::usage(&error)))?;
+    match cli.command {
+        Command::Quantize(arguments) => quantize::run_watched(&arguments, progress, cancel),
+        _ => Err(CliError::Usage("quantize is the only command that can be watched".into())),
+    }
+}

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     io::{Existing, escape::escaped, output::REPORT},
-    sql::{Cancel, JobError, PlannedJob, RunSettings, Session, Summary, recipes},
+    sql::{Cancel, JobError, PlannedJob, Progress, RunSettings, Session, Summary, recipes},
     types::QuantizeOptions,
 };
 
@@ -129,6 +129,15 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?;
     }
+    Ok(())
+}
+
+/// Runs the command without a word, under the caller's progress and cancellation.
+pub(super) fn run_watched(arguments: &Arguments, progress: &dyn Progress, cancel: &Cancel) -> Result<(), CliError> {
+    let (settings, output) = (arguments.settings(), output(arguments.output.as_deref())?);
+    let model = arguments.model.as_deref().ok_or_else(|| CliError::Usage("the model is missing".into()))?;
+    let planned = PlannedJob::new(arguments.spec.spec()?, model, Some(output), &settings, progress, cancel)?;
+    planned.run(output, &settings, progress, cancel)?;
     Ok(())
 }
 

@@ -116,8 +116,7 @@ mod tests {
                 let mut bytes = whole.clone();
                 bytes[at] ^= change;
                 fs::write(&path, bytes).unwrap();
-                let batches =
-                    open(&path, &schema, "activations", 1).map(|batches| batches.collect::<Result<Vec<_>, _>>());
+                let batches = open(&path, &schema, "activations", 1).map(Iterator::collect::<Result<Vec<_>, _>>);
                 if matches!(batches, Ok(Ok(_))) { read += 1 } else { refused += 1 }
             }
         }
