@@ -10,9 +10,7 @@ use std::{
 use bytesize::ByteSize;
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{
-    CliError, activations, options, progress::Reporter, spec_arguments, table,
-};
+use super::{CliError, activations, options, progress::Reporter, spec_arguments, table};
 use crate::{
     io::{Existing, escape::escaped, output::REPORT},
     sql::{Cancel, JobError, PlannedJob, Progress, RunSettings, Session, Summary, recipes},

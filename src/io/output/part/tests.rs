@@ -335,7 +335,7 @@ fn a_file_with_other_columns_is_refused_and_the_column_named() {
             });
             let other = message(format, &RecordBatch::try_from_iter(columns).unwrap());
             assert!(other.contains(&format!("is not a part: column {name} is UInt64; ")), "{other}");
-            others.insert(if number == 0 { 1 } else { 0 }, number);
+            others.insert(usize::from(number == 0), number);
             let moved = message(format, &rows.project(&others).unwrap());
             assert!(moved.contains(" at place "), "{moved}");
         }
