@@ -9,11 +9,19 @@ use std::{fs::File, path::Path, sync::Arc, time::Duration};
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, types::Float32Type};
 use arrow_quant::{
     compute,
-    io::{
-        Existing, Model, Scan, Selection, Spec,
-        scan::{BATCH_BYTES, PART_BYTES},
+    model::{
+        Model,
+        part::PART_BYTES,
+        scan::{BATCH_BYTES, Scan},
     },
-    sql::{Cancel, Pass, PlannedJob, Progress, RunSettings, Session},
+    output::folder::Existing,
+    plan::{selection::Selection, spec::Spec},
+    run::{
+        Cancel, RunSettings,
+        plan::PlannedJob,
+        progress::{Pass, Progress},
+    },
+    sql::Session,
     types::{
         Bits, Equalize, GroupSize, Method,
         weights::{WEIGHTS, weights_schema},

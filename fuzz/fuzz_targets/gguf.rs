@@ -5,10 +5,7 @@
 
 use std::path::Path;
 
-use arrow_quant::io::gguf::{
-    Header,
-    writer::{NewEntry, lay_out},
-};
+use arrow_quant::storage::gguf::{header::Header, writer::{NewEntry, lay_out}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

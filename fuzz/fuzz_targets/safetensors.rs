@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use arrow_quant::io::safetensors::Header;
+use arrow_quant::storage::safetensors::header::Header;
 use libfuzzer_sys::fuzz_target;
 use safetensors::SafeTensors;
 

@@ -3,10 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use arrow_array::{Array, RecordBatch, cast::AsArray};
-use arrow_quant::{
-    io::{Dtype, Model, Scan, Tensor, model::Storage},
-    types::weights::{CHANNEL, DATA, DTYPE, NAME, SHAPE, WEIGHTS, weights_schema},
-};
+use arrow_quant::{storage::dtype::Dtype, model::{Model, scan::Scan, tensor::{Tensor, Storage}}, types::weights::{CHANNEL, DATA, DTYPE, NAME, SHAPE, WEIGHTS, weights_schema}};
 
 /// Source bytes of a part and of a batch: so few that files of a kilobyte have several of each.
 const PART_BYTES: u64 = 512;

@@ -1,12 +1,13 @@
 //! Errors of the layers below as the exceptions of `arrow_quant.exceptions`.
 
 use arrow_quant::{
-    io::{IoError, spec::spell},
+    plan::spec::spelling::spell,
+    run::JobError,
     sql::{
-        JobError,
         error::{innermost, message},
         functions::signatures,
     },
+    storage::error::IoError,
 };
 use arrow_schema::ArrowError;
 use datafusion::common::DataFusionError;

@@ -15,9 +15,14 @@ use std::{
 use arrow_array::StructArray;
 use arrow_quant::{
     cli,
-    io::{Existing, Spec},
-    sql::{Cancel, JobError, Pass, PlannedJob, Progress, RunSettings, Summary},
-    types::Profile,
+    output::folder::Existing,
+    plan::{profile::Profile, spec::Spec},
+    run::{
+        Cancel, JobError, RunSettings,
+        local::Summary,
+        plan::PlannedJob,
+        progress::{Pass, Progress},
+    },
 };
 use bytesize::ByteSize;
 use pyo3::{prelude::*, types::PyDict};
@@ -34,6 +39,7 @@ use crate::{
 /// What Python's `quantize_model` takes beside the options of a [`Spec`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a keyword of the Python function")]
 struct Settings {
     profile: Option<String>,
     threads: Option<usize>,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::CliError;
-use crate::{io::escape::escaped, sql::Prepared, types::Profile};
+use crate::{plan::profile::Profile, run::prepare::Prepared, storage::escape::escaped};
 
 /// What a run made of the activations and of channels; `without` are the quantized tensors that had no activations.
 pub fn text(Prepared { params, equalization, left_alone }: &Prepared, without: &[&str]) -> String {

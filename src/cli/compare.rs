@@ -7,8 +7,11 @@ use std::{
 
 use super::{CliError, options, table, workers::Workers};
 use crate::{
-    io::{escape::escaped, memory::peak_resident, output::ErrorSums},
-    sql::compare::{Compared, Difference, compare},
+    run::{
+        compare::{Compared, compare, difference::Difference},
+        peak_memory::peak_resident,
+    },
+    storage::{escape::escaped, folder::error_sums::ErrorSums},
 };
 
 #[derive(Debug, clap::Args)]

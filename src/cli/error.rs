@@ -10,8 +10,9 @@ use clap::error::ErrorKind;
 use datafusion::common::DataFusionError;
 
 use crate::{
-    io::{IoError, escape::escaped, spec::spell},
+    plan::spec::spelling::spell,
     sql::error::message,
+    storage::{error::IoError, escape::escaped},
 };
 
 /// An error of a command.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{CliError, table};
-use crate::io::{Model, Tensor, escape::escaped};
+use crate::{
+    model::{Model, tensor::Tensor},
+    storage::escape::escaped,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

@@ -84,8 +84,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// Returns an error if the options are wrong or the run fails.
 pub fn quantize(
     options: &[OsString],
-    progress: &dyn crate::sql::Progress,
-    cancel: &crate::sql::Cancel,
+    progress: &dyn crate::run::progress::Progress,
+    cancel: &crate::run::Cancel,
 ) -> Result<(), CliError> {
     let program = ["arrow-quant", "quantize"].map(OsString::from);
     let cli =

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{error::tell, table};
-use crate::sql::{Pass, Progress};
+use crate::run::progress::{Pass, Progress};
 
 /// Shows how far a run is, one pass after the other.
 pub enum Reporter {

@@ -13,7 +13,7 @@ use rustyline::{
 };
 
 use super::{CliError, console::Console, error::tell};
-use crate::io::escape::escaped;
+use crate::storage::escape::escaped;
 
 const HELP: &str = "A statement ends with a semicolon and may span lines. Ctrl-C clears or stops, Ctrl-D or \\q leaves.
   CREATE EXTERNAL TABLE layers STORED AS SAFETENSORS LOCATION 'model.safetensors';

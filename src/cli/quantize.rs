@@ -12,8 +12,16 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{CliError, activations, options, progress::Reporter, spec_arguments, table};
 use crate::{
-    io::{Existing, escape::escaped, output::REPORT},
-    sql::{Cancel, JobError, PlannedJob, Progress, RunSettings, Session, Summary, recipes},
+    output::folder::Existing,
+    run::{
+        Cancel, JobError, RunSettings,
+        local::Summary,
+        plan::{PlannedJob, recipe},
+        progress::Progress,
+        report::REPORT,
+    },
+    sql::{Session, recipes},
+    storage::escape::escaped,
     types::QuantizeOptions,
 };
 
@@ -103,7 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         if spec.has_bit_budget() {
             writeln!(out, "{};", recipes::MIXED_PRECISION.sql.trim_end())?;
         }
-        return Ok(write!(out, "{}", recipes::of(&spec).sql)?);
+        return Ok(write!(out, "{}", recipe(&spec).sql)?);
     };
     let settings = arguments.settings();
     let reporter = Reporter::new(arguments.json);

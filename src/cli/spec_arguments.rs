@@ -6,12 +6,16 @@ use bytesize::ByteSize;
 
 use super::CliError;
 use crate::{
-    io::{
-        IoError, Spec,
-        export::{GgufType, Misfit},
-        spec::{Pattern, PatternRule},
+    plan::{
+        formats::gguf::options::{GgufType, Misfit},
+        profile::Profile,
+        spec::{
+            Spec,
+            pattern_rule::{Pattern, PatternRule},
+        },
     },
-    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, OutputFormat, Profile, TimeMethod},
+    storage::error::IoError,
+    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, OutputFormat, TimeMethod},
 };
 
 // Constants, since a comment would need the names of types marked as code.

@@ -11,7 +11,7 @@ use arrow::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
-use crate::io::escape::escaped;
+use crate::storage::escape::escaped;
 
 /// Longest text of a cell that holds a list, a struct or bytes.
 const CELL: usize = 48;

@@ -1,7 +1,5 @@
 //! The recipes: the queries that the command line runs, as the files under `sql/` have them.
 
-use crate::io::Spec;
-
 /// A query that does one job over the tables its header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
@@ -51,18 +49,6 @@ pub const EQUALIZE: Recipe = Recipe { name: "equalize", sql: include_str!("../..
 /// Encodes as [`EXPORT`], equalized.
 pub const EXPORT_EQUALIZED: Recipe =
     Recipe { name: "export_equalized", sql: include_str!("../../sql/export_equalized.sql") };
-
-/// Returns the recipe that quantizes the weights by a spec.
-#[must_use]
-pub fn of(spec: &Spec) -> Recipe {
-    match (spec.format.has_parts(), spec.hessians.is_some(), spec.equalize.is_some()) {
-        (true, true, _) => GPTQ,
-        (true, false, true) => EQUALIZE,
-        (true, false, false) => QUANTIZE,
-        (false, _, true) => EXPORT_EQUALIZED,
-        (false, _, false) => EXPORT,
-    }
-}
 
 /// Every recipe.
 pub const ALL: [Recipe; 13] = [

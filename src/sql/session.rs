@@ -17,14 +17,13 @@ use datafusion::{
 };
 
 use super::{
-    broadcast_join::BroadcastJoins,
     functions::{aggregate_functions, scalar_functions},
-    give_way::GiveWay,
     keep::{KeepExec, KeepRows},
     memory,
+    optimizer::{broadcast_join::BroadcastJoins, cooperative_joins::GiveWay},
     tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable},
 };
-use crate::io::Model;
+use crate::model::Model;
 
 /// A SQL session over models.
 ///

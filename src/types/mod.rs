@@ -1,8 +1,5 @@
 //! Arrow schemas and the options of a quantization. No data, no allocation beyond the schemas.
 
-#[cfg(feature = "io")]
-mod serde_text;
-
 pub mod activations;
 pub mod block;
 pub mod encoding;
@@ -10,23 +7,23 @@ pub mod equalization;
 pub mod equalize;
 pub mod error_stats;
 pub mod factor;
-#[cfg(feature = "io")]
 pub mod number_or_text;
 pub mod options;
 pub mod output;
 pub mod output_format;
-pub mod profile;
 pub mod quantized;
 pub mod report;
+mod serde_text;
 pub mod tensors;
 pub mod weights;
 
+#[cfg(feature = "io")]
+#[cfg(feature = "io")]
 pub use activations::{ActivationBits, TimeMethod};
 pub use block::Block;
 pub use encoding::{Encoding, Float, Packed};
 pub use equalize::Equalize;
 pub use options::{Bits, GroupSize, Method, OptionsError, QuantizeOptions};
 pub use output_format::OutputFormat;
-pub use profile::Profile;
 #[cfg(feature = "io")]
 pub(crate) use serde_text::serde_as_text;

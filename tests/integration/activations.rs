@@ -9,11 +9,9 @@ use arrow_array::{
     types::{Float32Type, Float64Type},
 };
 use arrow_quant::{
-    io::{
-        QuantizedModel,
-        output::{ACTIVATION_PARAMS, EQUALIZATION, Manifest},
-    },
+    model::output_folder::QuantizedModel,
     sql::{Session, recipes},
+    storage::folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, Manifest},
 };
 use datafusion::{
     catalog::MemTable,

@@ -8,7 +8,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use arrow_quant::sql::{Cancel, Pass, Progress};
+use arrow_quant::run::{
+    Cancel,
+    progress::{Pass, Progress},
+};
 use safetensors::Dtype;
 
 use crate::model::{f32_bytes, noise, small, write};

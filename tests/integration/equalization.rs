@@ -7,8 +7,14 @@ use std::{
 
 use arrow_array::{cast::AsArray, types::Int64Type};
 use arrow_quant::{
-    io::{Existing, Spec, output::EQUALIZATION},
-    sql::{Cancel, Pass, PlannedJob, Progress, RunSettings},
+    output::folder::Existing,
+    plan::spec::Spec,
+    run::{
+        Cancel, RunSettings,
+        plan::PlannedJob,
+        progress::{Pass, Progress},
+    },
+    storage::folder::manifest::EQUALIZATION,
     types::{Bits, OutputFormat},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

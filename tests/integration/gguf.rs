@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use arrow_quant::io::gguf::{Element, Header};
+use arrow_quant::storage::gguf::header::{Element, Header};
 use safetensors::Dtype;
 
 use crate::{

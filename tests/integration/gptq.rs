@@ -4,7 +4,7 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, types::Float64Type};
 use arrow_quant::{
-    io::QuantizedModel,
+    model::output_folder::QuantizedModel,
     sql::{Session, recipes},
 };
 use datafusion::{catalog::MemTable, physical_plan::displayable};

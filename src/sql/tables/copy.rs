@@ -21,7 +21,7 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::external;
-use crate::io::export::{Container, RowGatherer};
+use crate::output::spooled_rows::{Container, RowGatherer};
 
 /// A format that COPY writes. Reading goes through the weights table.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use datafusion::{
 };
 
 use super::{WeightsTable, external};
-use crate::io::Model;
+use crate::model::Model;
 
 /// Makes weights tables of models.
 #[derive(Debug)]

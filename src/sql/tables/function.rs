@@ -9,7 +9,7 @@ use datafusion::{
 };
 
 use super::{WeightsTable, external, tensors::tensors_table};
-use crate::io::Model;
+use crate::model::Model;
 
 /// Which of a model's two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,6 @@ pub use tensors::tensors_table;
 pub use weights::WeightsTable;
 
 /// An error of the layer below, unchanged, as `DataFusion` carries it.
-pub(super) fn external(error: crate::io::IoError) -> DataFusionError {
+pub(crate) fn external(error: crate::storage::error::IoError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }

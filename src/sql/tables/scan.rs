@@ -19,7 +19,11 @@ use datafusion::{
 
 use super::external;
 use crate::{
-    io::{Model, Part, Scan, scan::BATCH_BYTES},
+    model::{
+        Model,
+        part::Part,
+        scan::{BATCH_BYTES, Scan},
+    },
     types::weights::weights_schema,
 };
 

@@ -8,7 +8,7 @@ use datafusion::{
 };
 
 use super::external;
-use crate::io::Model;
+use crate::model::Model;
 
 /// One row per tensor of `model`, in its order.
 ///

@@ -13,7 +13,7 @@ use datafusion::{
 
 use super::{external, filter, scan::WeightsScan};
 use crate::{
-    io::{Model, Part},
+    model::{Model, part::Part},
     types::weights::weights_schema,
 };
 

@@ -1,0 +1,257 @@
+//! Which files a path means: a safetensors or GGUF file, a folder of shards, a diffusers folder.
+
+use std::path::{Path, PathBuf};
+
+use super::index::Index;
+use crate::storage::error::IoError;
+
+/// The name of a model's configuration.
+pub const CONFIG: &str = "config.json";
+
+const EXTENSION: &str = ".safetensors";
+const INDEX_EXTENSION: &str = ".safetensors.index.json";
+const GGUF_EXTENSION: &str = ".gguf";
+
+/// The files that a path means.
+#[derive(Debug)]
+pub struct Found {
+    /// The folder that holds them.
+    pub folder: PathBuf,
+    /// Their names in it, sorted.
+    pub files: Vec<String>,
+    /// The index that names them, where there is one.
+    pub index: Option<Index>,
+}
+
+/// Finds the model of a path.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn find(path: &Path) -> Result<Found, IoError> {
+    let kind = std::fs::metadata(path).map_err(IoError::system("open", path))?;
+    if !kind.is_dir() {
+        let name = file_name(path)?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        return if name.ends_with(INDEX_EXTENSION) {
+            of_index(folder, &name)
+        } else {
+            Ok(Found { folder, files: vec![name], index: None })
+        };
+    }
+    let listing = Listing::of(path)?;
+    if listing.holds_model() {
+        return of_folder(path, listing);
+    }
+    let component = component(path, &listing)?;
+    let listing = Listing::of(&component)?;
+    of_folder(&component, listing)
+}
+
+/// The files of a folder that holds a model itself.
+fn of_folder(folder: &Path, listing: Listing) -> Result<Found, IoError> {
+    match &listing.indices[..] {
+        [] if listing.files.is_empty() => match &listing.gguf[..] {
+            [_] => Ok(Found { folder: folder.to_owned(), files: listing.gguf, index: None }),
+            several => {
+                let problem =
+                    format!("holds {} GGUF files; give the path of one: {}", several.len(), several.join(", "));
+                Err(IoError::file(folder, problem))
+            }
+        },
+        [] => Ok(Found { folder: folder.to_owned(), files: listing.files, index: None }),
+        [index] => of_index(folder.to_owned(), index),
+        several => {
+            let problem = format!("holds {} indices; give the path of one: {}", several.len(), several.join(", "));
+            Err(IoError::file(folder, problem))
+        }
+    }
+}
+
+fn of_index(folder: PathBuf, name: &str) -> Result<Found, IoError> {
+    let index = Index::read(&folder.join(name))?;
+    Ok(Found { files: index.files(&folder)?, index: Some(index), folder })
+}
+
+/// The sub-folder of a diffusers folder that is quantized.
+fn component(path: &Path, listing: &Listing) -> Result<PathBuf, IoError> {
+    let mut holding = Vec::new();
+    for folder in &listing.folders {
+        if Listing::of(&path.join(folder)).is_ok_and(|listing| listing.holds_model()) {
+            holding.push(folder.as_str());
+        }
+    }
+    // `transformer_2` of models with two denoisers counts as well: which one is meant is then the user's to say.
+    let is_denoiser = |name: &&&str| name.starts_with("transformer") || name.starts_with("unet");
+    let denoisers: Vec<&&str> = holding.iter().filter(is_denoiser).collect();
+    match (&denoisers[..], &holding[..]) {
+        ([one], _) => Ok(path.join(one)),
+        ([], [one]) => Ok(path.join(one)),
+        ([], []) => Err(IoError::file(
+            path,
+            format!(
+                "holds no model; looked for *{EXTENSION}, *{INDEX_EXTENSION}, *{GGUF_EXTENSION} and sub-folders that hold \
+                 them (transformer, unet){}",
+                if listing.has_other_format { "; .bin and .pt files are not read" } else { "" }
+            ),
+        )),
+        _ => {
+            let problem = format!("holds several models; give the path of one sub-folder: {}", holding.join(", "));
+            Err(IoError::file(path, problem))
+        }
+    }
+}
+
+/// The names in a folder that matter, sorted; hidden ones are passed over.
+#[derive(Debug, Default)]
+struct Listing {
+    files: Vec<String>,
+    indices: Vec<String>,
+    gguf: Vec<String>,
+    folders: Vec<String>,
+    has_other_format: bool,
+}
+
+impl Listing {
+    fn of(folder: &Path) -> Result<Self, IoError> {
+        let mut listing = Self::default();
+        for name in names(folder)? {
+            let path = folder.join(&name);
+            if path.is_dir() {
+                listing.folders.push(name);
+            } else if name.ends_with(INDEX_EXTENSION) {
+                listing.indices.push(name);
+            } else if name.ends_with(EXTENSION) {
+                listing.files.push(name);
+            } else if name.ends_with(GGUF_EXTENSION) {
+                listing.gguf.push(name);
+            } else {
+                listing.has_other_format |= [".bin", ".pt", ".pth", ".ckpt"].iter().any(|e| name.ends_with(e));
+            }
+        }
+        Ok(listing)
+    }
+
+    fn holds_model(&self) -> bool {
+        !self.files.is_empty() || !self.indices.is_empty() || !self.gguf.is_empty()
+    }
+}
+
+/// The names in a folder, sorted, without hidden ones and those that are not UTF-8.
+fn names(folder: &Path) -> Result<Vec<String>, IoError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(IoError::system("list", folder))? {
+        let entry = entry.map_err(IoError::system("list", folder))?;
+        names.extend(entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn file_name(path: &Path) -> Result<String, IoError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).ok_or_else(|| IoError::file(path, "is not the path of a file with a UTF-8 name"))
+}
+
+/// The files of a folder that go along with the weights: configuration, tokenizer, licence.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn config_files(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let paths = names(folder)?.into_iter().filter(|name| is_config(name)).map(|name| folder.join(name));
+    Ok(paths.filter(|path| path.is_file()).collect())
+}
+
+/// Tells by its name whether a file goes along with the weights.
+pub fn is_config(name: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "added_tokens.json",
+        "chat_template.json",
+        "merges.txt",
+        "model_index.json",
+        "modules.json",
+        "preprocessor_config.json",
+        "scheduler_config.json",
+        "special_tokens_map.json",
+    ];
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    let upper = name.to_ascii_uppercase();
+    NAMES.contains(&name)
+        || (name.ends_with("config.json") && !name.ends_with("adapter_config.json"))
+        || name.starts_with("tokenizer")
+        || name.starts_with("vocab")
+        || extension == Some("jinja")
+        || (name.starts_with("configuration_") && extension == Some("py"))
+        || ["LICENSE", "LICENCE", "NOTICE"].iter().any(|start| upper.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of empty files (and so of folders) of the names given.
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn shards_are_found_in_the_order_of_their_names() {
+        let folder = folder(&["b.safetensors", "a.safetensors", ".c.safetensors", "config.json"]);
+        assert_eq!(find(folder.path()).unwrap().files, ["a.safetensors", "b.safetensors"]);
+    }
+
+    #[test]
+    fn a_diffusers_folder_gives_its_denoiser() {
+        for denoiser in ["transformer", "unet"] {
+            let weights = format!("{denoiser}/diffusion_pytorch_model.safetensors");
+            let folder = folder(&[&weights, "vae/a.safetensors", "text_encoder/model.safetensors", "model_index.json"]);
+            assert_eq!(find(folder.path()).unwrap().folder, folder.path().join(denoiser));
+        }
+        let folder = folder(&["prior/a.safetensors", "scheduler/scheduler_config.json"]);
+        assert_eq!(find(folder.path()).unwrap().folder, folder.path().join("prior"));
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_an_error_that_lists_the_candidates() {
+        let two = ["transformer/a.safetensors", "transformer_2/a.safetensors", "vae/a.safetensors"];
+        for (names, expected) in [
+            (&two[..], "holds several models; give the path of one sub-folder: transformer, transformer_2, vae"),
+            (&["vae/a.safetensors", "text_encoder/a.safetensors"], "sub-folder: text_encoder, vae"),
+            (
+                &["a.safetensors.index.json", "a.fp16.safetensors.index.json"],
+                "holds 2 indices; give the path of one: a.fp16.safetensors.index.json, a.safetensors.index.json",
+            ),
+            (&["config.json"], "holds no model; looked for *.safetensors, *.safetensors.index.json, *.gguf and sub-fo"),
+            (&["pytorch_model.bin"], "; .bin and .pt files are not read"),
+            (&["b.gguf", "a.gguf"], "holds 2 GGUF files; give the path of one: a.gguf, b.gguf"),
+        ] {
+            let message = find(folder(names).path()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let missing = find(Path::new("/no/such/model")).unwrap_err().to_string();
+        assert!(missing.starts_with("/no/such/model: cannot open: "), "{missing}");
+    }
+
+    #[test]
+    fn configuration_tokenizer_and_licence_go_along_and_the_readme_does_not() {
+        let along = [
+            "LICENSE.txt",
+            "chat_template.jinja",
+            "config.json",
+            "generation_config.json",
+            "merges.txt",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.txt",
+        ];
+        let folder = folder(&[&along[..], &["README.md", "a.safetensors", "a.safetensors.index.json"]].concat());
+        assert_eq!(config_files(folder.path()).unwrap(), along.map(|name| folder.path().join(name)));
+    }
+}

@@ -1,0 +1,353 @@
+//! A model on disk: its files and tensors, known from the headers; no weight is read.
+
+pub mod discover;
+mod fp8_scale;
+mod header;
+mod index;
+pub(crate) mod labels;
+pub mod name;
+pub mod output_folder;
+mod packed_modules;
+pub mod part;
+mod part_rows;
+pub mod scan;
+pub mod tensor;
+mod tensors_table;
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use arrow_buffer::Buffer;
+
+use crate::{
+    storage::{
+        digest::Digest,
+        dtype::{dtype_of, float_of},
+        error::IoError,
+        folder::manifest::{MANIFEST, Manifest},
+        gguf::value::Pair,
+        mmap::Contents,
+    },
+    types::Float,
+};
+use discover::CONFIG;
+use header::Header;
+use labels::Labels;
+use output_folder::QuantizedModel;
+use part_rows::PartRows;
+use tensor::{Storage, Tensor};
+
+/// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors
+/// packed are the tensors that they stand for.
+#[derive(Debug)]
+pub struct Model {
+    folder: PathBuf,
+    files: Vec<ModelFile>,
+    tensors: Vec<Tensor>,
+    by_name: HashMap<String, usize>,
+    labels: Labels,
+    /// Where the rows are, of an output folder.
+    parts: Option<PartRows>,
+    /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
+    decoded: bool,
+    /// Not those of tensors in blocks, which the output has as well.
+    keeps_blocks: bool,
+}
+
+/// One file of a model.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name in the model's folder.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: usize,
+    /// The digest of its header and of samples of its data, in hex: it tells another checkpoint of the same
+    /// shapes, not every single byte that was changed.
+    pub source_digest: String,
+    /// The pairs of its `__metadata__`, or those of a GGUF file as text.
+    pub metadata: Vec<(String, String)>,
+    /// The pairs of a GGUF file; none of another.
+    pub pairs: Vec<Pair>,
+    /// None: a part of an output folder.
+    contents: Option<Contents>,
+}
+
+impl Model {
+    /// Opens a model and maps its files, which must not change while it is open (see [`crate::storage::mmap`]).
+    ///
+    /// `path` is a safetensors or a GGUF file, the `*.safetensors.index.json` of a folder of shards, such a folder with or
+    /// without index, a folder with one GGUF file, a diffusers folder, of which `transformer/` or `unet/` is taken, or a
+    /// folder that a run made.
+    ///
+    /// # Errors
+    /// There is no model at `path` (the message says what was looked for) or more than one (it lists them); a file is
+    /// neither safetensors nor GGUF; an index and its shards disagree; a tensor is there twice.
+    pub fn open(path: &Path) -> Result<Self, IoError> {
+        Self::with(path, Contents::map)
+    }
+
+    /// Like [`Self::open`], with all files read to memory first.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and what reading gives.
+    pub fn load(path: &Path) -> Result<Self, IoError> {
+        Self::with(path, Contents::load)
+    }
+
+    /// Like [`Self::open`], but of a folder whose inputs are to be scaled too: its weights are those of scaled inputs.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_equalized(path: &Path) -> Result<Self, IoError> {
+        if is_of_parts(path)? { Self::of_parts(QuantizedModel::open(path)?) } else { Self::open(path) }
+    }
+
+    fn with(path: &Path, contents: impl Fn(&Path) -> Result<Contents, IoError>) -> Result<Self, IoError> {
+        if !is_of_parts(path)? {
+            return Self::of_files(discover::find(path)?, contents);
+        }
+        let model = QuantizedModel::open(path)?;
+        if model.manifest().equalized() {
+            let problem = "is equalized for inputs that are scaled: what its codes decode to is not its weights, and only \
+                           compare reads it";
+            return Err(IoError::file(path, problem));
+        }
+        Self::of_parts(model)
+    }
+
+    fn of_files(
+        found: discover::Found,
+        contents: impl Fn(&Path) -> Result<Contents, IoError>,
+    ) -> Result<Self, IoError> {
+        let mut files = Vec::with_capacity(found.files.len());
+        let mut tensors: Vec<Tensor> = Vec::new();
+        let mut by_name: HashMap<String, usize> = HashMap::new();
+        for name in found.files {
+            let path = found.folder.join(&name);
+            let contents = contents(&path)?;
+            let header = Header::parse(contents.bytes(), &path, files.len())?;
+            for tensor in header.tensors {
+                if let Some(other) = by_name.insert(tensor.name.clone(), tensors.len()) {
+                    let other: &ModelFile = &files[tensors[other].file()];
+                    return Err(IoError::tensor(
+                        &path,
+                        &tensor.name,
+                        format!(
+                            "is in {} too; give the path of one of the files, or an index that says which",
+                            other.name
+                        ),
+                    ));
+                }
+                tensors.push(tensor);
+            }
+            let source_digest = source_digest(&contents, header.data_start);
+            contents.release();
+            let bytes = contents.bytes().len();
+            let Header { metadata, pairs, .. } = header;
+            let contents = Some(contents);
+            files.push(ModelFile { path, name, bytes, source_digest, metadata, pairs, contents });
+        }
+        if let Some(index) = &found.index {
+            index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file()].name.as_str()))?;
+        }
+        if tensors.iter().any(packed_modules::is_packed) {
+            tensors = unpacked(&found.folder, &files, tensors)?;
+        }
+        Self::new(found.folder, files, tensors, None)
+    }
+
+    /// The model of an output folder.
+    pub(crate) fn of_parts(model: QuantizedModel) -> Result<Self, IoError> {
+        let folder = model.folder().to_owned();
+        let manifest = model.manifest();
+        let files = manifest.parts.iter().map(|part| ModelFile {
+            path: folder.join(&part.file),
+            name: part.file.clone(),
+            bytes: part.bytes.unwrap_or(0) as usize,
+            source_digest: part.digest.clone().unwrap_or_default(),
+            metadata: Vec::new(),
+            pairs: Vec::new(),
+            contents: None,
+        });
+        let files: Vec<ModelFile> = files.collect();
+        let mut begins = vec![0; manifest.tensors.len()];
+        for (number, part) in manifest.parts.iter().enumerate() {
+            part.rows.iter().filter(|(_, start, _)| *start == 0).for_each(|(tensor, ..)| begins[*tensor] = number);
+        }
+        let tensors = model.tensors().iter().zip(&manifest.tensors).zip(begins).map(|((tensor, entry), file)| {
+            let bytes = entry.bytes.unwrap_or(0) as usize;
+            Tensor { storage: Storage::Parts { file, bytes }, ..tensor.clone() }
+        });
+        let tensors = tensors.collect();
+        Self::new(folder, files, tensors, Some(PartRows::new(model)))
+    }
+
+    fn new(
+        folder: PathBuf,
+        files: Vec<ModelFile>,
+        mut tensors: Vec<Tensor>,
+        parts: Option<PartRows>,
+    ) -> Result<Self, IoError> {
+        let mut by_name = HashMap::new();
+        for (number, tensor) in tensors.iter().enumerate() {
+            if by_name.insert(tensor.name.clone(), number).is_some() {
+                return Err(IoError::tensor(&folder, &tensor.name, "is there twice"));
+            }
+        }
+        fp8_scale::assign(&mut tensors, &by_name);
+        let labels = Labels::new(&tensors, Tensor::dtype_name);
+        Ok(Self { folder, files, tensors, by_name, labels, parts, decoded: false, keeps_blocks: false })
+    }
+
+    /// The same model, but `dtype` and `data` of its weights table are those of the values, where they are encoded: what
+    /// is carried over can then be read without knowing the source. With `keeps_blocks` tensors in the blocks of GGUF stay
+    /// as they are, for an output that has these blocks.
+    #[must_use]
+    pub fn decoded(mut self, keeps_blocks: bool) -> Self {
+        self.decoded = true;
+        self.keeps_blocks = keeps_blocks;
+        self.labels = Labels::new(&self.tensors, |tensor| self.dtype_name(tensor));
+        self
+    }
+
+    /// Whether it is [`Self::decoded`].
+    pub fn is_decoded(&self) -> bool {
+        self.decoded
+    }
+
+    /// The float that `data` of a tensor is where that is not what is stored.
+    pub(crate) fn decoded_float(&self, tensor: &Tensor) -> Option<Float> {
+        let kept = self.keeps_blocks && tensor.is_in_blocks();
+        if self.decoded && !tensor.is_plain() && !kept { float_of(tensor.dtype) } else { None }
+    }
+
+    /// The bytes of a tensor as the weights table has it: what it takes where it is carried.
+    pub fn carried_bytes(&self, tensor: &Tensor) -> u64 {
+        let decoded = self.decoded_float(tensor).map(|float| tensor.elements() * float.bytes());
+        decoded.unwrap_or_else(|| tensor.bytes()) as u64
+    }
+
+    /// The type of a tensor as the weights table has it.
+    pub fn dtype_name(&self, tensor: &Tensor) -> &'static str {
+        self.decoded_float(tensor).map_or_else(|| tensor.dtype_name(), |float| dtype_of(float).name())
+    }
+
+    /// Where the rows are, of an output folder.
+    pub(crate) fn part_rows(&self) -> Option<&PartRows> {
+        self.parts.as_ref()
+    }
+
+    /// The folder that holds the files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The files, by name.
+    pub fn files(&self) -> &[ModelFile] {
+        &self.files
+    }
+
+    /// The tensors in the order of the files, and inside a file in the order of their bytes.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The tensor of a name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name).map(|index| &self.tensors[*index])
+    }
+
+    /// The number of the tensor of a name.
+    pub fn number_of(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The bytes of all tensors.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
+    }
+
+    /// The file of a tensor.
+    pub fn file_of(&self, tensor: &Tensor) -> &ModelFile {
+        &self.files[tensor.file()]
+    }
+
+    /// The files beside the weights that belong to the model: configuration, tokenizer, licence; by name.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn config_files(&self) -> Result<Vec<PathBuf>, IoError> {
+        discover::config_files(&self.folder)
+    }
+
+    /// The strings of every tensor, shared by all batches.
+    pub(crate) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// A range of bytes of a file, without a copy.
+    pub(crate) fn buffer(&self, file: usize, range: Range<usize>) -> Result<Buffer, IoError> {
+        let file = &self.files[file];
+        let outside = || IoError::file(&file.path, format!("has no bytes {} to {}", range.start, range.end));
+        file.contents.as_ref().and_then(|contents| contents.buffer(range.clone())).ok_or_else(outside)
+    }
+
+    /// As [`Self::buffer`], for one of the buffers of a pass: [`Contents::buffer_of_pass`].
+    pub(crate) fn buffer_of_pass(&self, file: usize, range: Range<usize>, continues: bool) -> Result<Buffer, IoError> {
+        let file = &self.files[file];
+        let outside = || IoError::file(&file.path, format!("has no bytes {} to {}", range.start, range.end));
+        let buffer = file.contents.as_ref().and_then(|contents| contents.buffer_of_pass(range.clone(), continues));
+        buffer.ok_or_else(outside)
+    }
+
+    /// Asks for a range of a file to be read ahead.
+    pub(crate) fn prefetch(&self, file: usize, range: Range<usize>) {
+        if let Some(contents) = &self.files[file].contents {
+            contents.prefetch(range);
+        }
+    }
+}
+
+/// Whether there is a folder of parts that a run made.
+fn is_of_parts(path: &Path) -> Result<bool, IoError> {
+    Ok(path.join(MANIFEST).is_file() && Manifest::read(path)?.output_format.has_parts())
+}
+
+/// The tensors, with those that modules of compressed-tensors stand for in place of theirs.
+fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<Vec<Tensor>, IoError> {
+    let config = std::fs::read(folder.join(CONFIG)).ok();
+    let config = config.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let widths = config.map(|config| packed_modules::widths(&config)).unwrap_or_default();
+    let read = |tensor: &Tensor| {
+        let file = &files[tensor.file()];
+        let range = tensor.rows_range(&(0..tensor.rows));
+        let bytes = file.contents.as_ref().and_then(|contents| contents.bytes().get(range));
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| IoError::tensor(&file.path, &tensor.name, "lies outside its file"))
+    };
+    packed_modules::unpack(tensors, read, |tensor| &files[tensor.file()].path, &widths)
+}
+
+/// Places that are sampled of a file, and the bytes taken at each.
+const SAMPLES: usize = 64;
+const SAMPLE_BYTES: usize = 4096;
+
+/// The digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
+/// quantizing it.
+fn source_digest(contents: &Contents, data_start: usize) -> String {
+    let mut digest = Digest::default();
+    let (bytes, length) = (contents.bytes(), contents.bytes().len());
+    digest.update(bytes.get(..data_start).unwrap_or_default());
+    let step = ((length - data_start) / SAMPLES).max(SAMPLE_BYTES);
+    for start in (data_start..length).step_by(step) {
+        digest.update(&bytes[start..length.min(start + SAMPLE_BYTES)]);
+    }
+    digest.hex()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

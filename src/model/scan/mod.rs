@@ -1,0 +1,161 @@
+//! A pass over rows of a model, as batches of the weights table.
+
+mod batch;
+mod buffer_pool;
+mod stored;
+mod widen;
+
+use std::{ops::Range, sync::Arc};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+use super::{
+    Model,
+    part::{Part, Run},
+};
+use crate::{storage::error::IoError, types::weights::weights_schema};
+use buffer_pool::Pool;
+
+/// Source bytes of a batch where nothing else is asked for: small enough for the second-level cache of a core together
+/// with what is made of it (bf16 widens to twice as much), large enough that the cost per batch vanishes.
+pub const BATCH_BYTES: usize = 1 << 19;
+
+/// Rows of a batch at most, however short they are: the columns beside the data cost about 100 bytes a row.
+const BATCH_ROWS: usize = 1 << 14;
+
+/// Source bytes of a batch at most, so that 32-bit offsets hold the rows of any dtype.
+const MOST_BATCH_BYTES: usize = 1 << 28;
+
+/// Rows of tensors that do not follow each other in the file share a batch up to this many bytes, which are copied.
+const COPY_BYTES: usize = 1 << 16;
+
+/// The batches of a part, in the order of the rows.
+///
+/// Only the columns asked for are made: unless `weights` or `data` is among them, no byte of data is touched. `data` is
+/// not copied where the rows of a batch follow each other in their file. The batches are the same in every pass with
+/// the same part and batch size.
+#[derive(Debug)]
+pub struct Scan {
+    model: Arc<Model>,
+    part: Part,
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    batch_bytes: usize,
+    /// The run and the row in it that come next.
+    next: (usize, usize),
+    pool: Pool,
+}
+
+impl Scan {
+    /// A pass over a part. `projection` gives columns of [`weights_schema`] by number; a batch holds rows of about
+    /// `batch_bytes` source bytes, or one row that is longer.
+    ///
+    /// # Errors
+    /// A column that the schema does not have, or a part of another model.
+    pub fn new(model: Arc<Model>, part: Part, projection: Vec<usize>, batch_bytes: usize) -> Result<Self, IoError> {
+        let schema = weights_schema()
+            .project(&projection)
+            .map(Arc::new)
+            .map_err(|error| IoError::Request(format!("the columns of a scan: {error}")))?;
+        let fits = |run: &Run| {
+            let tensor = model.tensors().get(run.tensor);
+            tensor.is_some_and(|tensor| run.rows.start <= run.rows.end && run.rows.end <= tensor.rows)
+        };
+        if !part.runs.iter().all(fits) {
+            return Err(IoError::Request("the part of a scan is not one of its model".to_owned()));
+        }
+        let start = part.runs.first().map_or(0, |run| run.rows.start);
+        let batch_bytes = batch_bytes.clamp(1, MOST_BATCH_BYTES);
+        Ok(Self { model, part, projection, schema, batch_bytes, next: (0, start), pool: Pool::default() })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The rows of the next batch, all of one file; none at the end.
+    fn next_runs(&mut self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let (mut bytes, mut rows, mut adjacent) = (0, 0, true);
+        while let Some(run) = self.part.runs.get(self.next.0) {
+            let tensor = &self.model.tensors()[run.tensor];
+            let remaining = self.next.1..run.rows.end;
+            if let Some(last) = runs.last() {
+                let last_tensor = &self.model.tensors()[last.tensor];
+                if last_tensor.file() != tensor.file() {
+                    break;
+                }
+                let end = last_tensor.rows_range(&last.rows).end;
+                adjacent &= last_tensor.is_plain() && tensor.is_plain() && end == tensor.rows_range(&remaining).start;
+            }
+            let room = if adjacent { self.batch_bytes } else { COPY_BYTES.min(self.batch_bytes) };
+            let fitting = room.saturating_sub(bytes).checked_div(tensor.row_cost()).unwrap_or(usize::MAX);
+            let least = usize::from(runs.is_empty());
+            let count = remaining.len().min(BATCH_ROWS - rows).min(fitting.max(least));
+            if count < remaining.len() && !runs.is_empty() {
+                // A tensor that does not fit begins a batch of its own: its rows are then cut evenly.
+                break;
+            }
+            bytes += count * tensor.row_cost();
+            rows += count;
+            runs.push(Run { tensor: run.tensor, rows: remaining.start..remaining.start + count });
+            if count < remaining.len() {
+                self.next.1 += count;
+                break;
+            }
+            self.next = (self.next.0 + 1, self.part.runs.get(self.next.0 + 1).map_or(0, |run| run.rows.start));
+        }
+        runs
+    }
+
+    /// The bytes that the batch after this one is likely to be made of.
+    fn following(&self) -> Option<(usize, Range<usize>)> {
+        let run = self.part.runs.get(self.next.0)?;
+        let tensor = &self.model.tensors()[run.tensor];
+        let start = tensor.rows_range(&(self.next.1..run.rows.end)).start;
+        Some((tensor.file(), start..start + self.batch_bytes))
+    }
+}
+
+/// Rows of one tensor as one batch, columns of [`weights_schema`] by number.
+///
+/// # Errors
+/// A column that the schema does not have, rows that the tensor does not have, or what reading gives.
+pub fn rows_of(model: &Model, run: Run, projection: &[usize]) -> Result<RecordBatch, IoError> {
+    let schema = weights_schema().project(projection).map_err(IoError::arrow(model.folder()))?;
+    let known = model.tensors().get(run.tensor).is_some_and(|tensor| run.rows.end <= tensor.rows);
+    if !known || run.rows.start > run.rows.end {
+        return Err(IoError::Request("the rows asked for are not those of the model".to_owned()));
+    }
+    // Who asks for rows of an output folder is likely to ask for those after them: their reader waits.
+    let next = model.part_rows().map(|_| (model.tensors()[run.tensor].file(), 0));
+    batch::batch(model, &[run], next, projection, &Arc::new(schema), &Pool::default())
+}
+
+impl Iterator for Scan {
+    type Item = Result<RecordBatch, IoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let runs = self.next_runs();
+        if runs.is_empty() {
+            return None;
+        }
+        let following = self.following();
+        let next = following.as_ref().map(|(file, range)| (*file, range.start));
+        if batch::reads_data(&self.projection)
+            && let Some((file, range)) = following
+        {
+            self.model.prefetch(file, range);
+        }
+        let batch = batch::batch(&self.model, &runs, next, &self.projection, &self.schema, &self.pool);
+        if batch.is_err() {
+            self.next.0 = self.part.runs.len();
+        }
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests;

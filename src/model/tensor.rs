@@ -1,0 +1,224 @@
+//! One tensor, and how its bytes split into rows.
+
+use std::ops::Range;
+
+use super::name::layer_and_module;
+use crate::{
+    storage::{dtype::Dtype, row_layout::Piece, safetensors::header::Entry},
+    types::Encoding,
+};
+
+/// One tensor of a model.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// Its name as in the file.
+    pub name: String,
+    /// The first integer part of the name.
+    pub layer: Option<i32>,
+    /// The name without layer prefix and `.weight`.
+    pub module: String,
+    /// The type of its elements; of an encoded tensor, that which they stand for.
+    pub dtype: Dtype,
+    /// Its dimensions; none for a scalar.
+    pub shape: Vec<usize>,
+    /// The rows that it gives, at least one.
+    pub rows: usize,
+    /// The elements of a row.
+    pub row_length: usize,
+    /// Where its rows are.
+    pub storage: Storage,
+    /// What its elements are to be multiplied by.
+    pub scale: Scale,
+}
+
+/// Where the rows of a tensor are, and as what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// One after the other, elements of the tensor's dtype.
+    Plain {
+        /// The number of the file.
+        file: usize,
+        /// Where they lie in it.
+        range: Range<usize>,
+    },
+    /// Encoded, a share of each row in each piece.
+    Encoded {
+        /// How a row is encoded: the shares one after the other.
+        encoding: Encoding,
+        /// At least one.
+        pieces: Vec<Piece>,
+    },
+    /// In the parts of an output folder.
+    Parts {
+        /// The number of the part in which it begins.
+        file: usize,
+        /// The bytes that it takes there.
+        bytes: usize,
+    },
+}
+
+/// What the elements of a tensor are multiplied by when they are widened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scale {
+    /// Nothing: it is no fp8 tensor.
+    None,
+    /// One number for all of it.
+    Tensor {
+        /// The companion's number.
+        companion: usize,
+    },
+    /// One number for each row.
+    Row {
+        /// The companion's number.
+        companion: usize,
+    },
+    /// One number for each block of 128 x 128 of its last two dimensions.
+    Block {
+        /// The companion's number.
+        companion: usize,
+    },
+    /// It is an fp8 tensor whose scale cannot be told, and why. Asking for its weights is an error; its bytes can be
+    /// read as they are.
+    Unknown(String),
+}
+
+impl Scale {
+    /// The number of the companion, where there is one.
+    pub fn companion(&self) -> Option<usize> {
+        match self {
+            Self::Tensor { companion } | Self::Row { companion } | Self::Block { companion } => Some(*companion),
+            Self::None | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Tensor {
+    pub(crate) fn new(entry: Entry, file: usize) -> Self {
+        let (layer, module) = layer_and_module(&entry.name);
+        let module = module.to_owned();
+        let (rows, row_length) = rows_and_length(entry.dtype, &entry.shape);
+        let Entry { name, dtype, shape, range } = entry;
+        let storage = Storage::Plain { file, range };
+        Self { name, layer, module, dtype, shape, rows, row_length, storage, scale: Scale::None }
+    }
+
+    /// An encoded tensor, of values of `dtype`.
+    pub fn encoded(name: String, dtype: Dtype, shape: Vec<usize>, encoding: Encoding, pieces: Vec<Piece>) -> Self {
+        let entry = Entry { name, dtype, shape, range: 0..0 };
+        Self { storage: Storage::Encoded { encoding, pieces }, ..Self::new(entry, 0) }
+    }
+
+    /// The type as the weights table has it: that of the elements, or how they are encoded.
+    pub fn dtype_name(&self) -> &'static str {
+        match &self.storage {
+            Storage::Plain { .. } | Storage::Parts { .. } => self.dtype.name(),
+            Storage::Encoded { encoding, .. } => encoding.dtype(),
+        }
+    }
+
+    /// Whether its rows are elements one after the other.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.storage, Storage::Plain { .. })
+    }
+
+    /// Whether it is stored in blocks of GGUF.
+    pub fn is_in_blocks(&self) -> bool {
+        matches!(self.storage, Storage::Encoded { encoding: Encoding::Block(_), .. })
+    }
+
+    /// The number of the file in which it begins.
+    pub fn file(&self) -> usize {
+        match &self.storage {
+            Storage::Plain { file, .. } | Storage::Parts { file, .. } => *file,
+            Storage::Encoded { pieces, .. } => pieces.first().map_or(0, |piece| piece.file),
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.storage {
+            Storage::Plain { range, .. } => range.len(),
+            Storage::Encoded { pieces, .. } => pieces.iter().map(|piece| piece.bytes(self.rows)).sum(),
+            Storage::Parts { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Its elements.
+    pub fn elements(&self) -> usize {
+        self.rows * self.row_length
+    }
+
+    /// The bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.bytes() / self.rows
+    }
+
+    /// The bytes that a row costs in memory, about: those stored, and at least half of what it widens to.
+    pub fn row_cost(&self) -> usize {
+        match &self.storage {
+            Storage::Plain { .. } => self.row_bytes(),
+            Storage::Encoded { .. } | Storage::Parts { .. } => self.row_bytes().max(2 * self.row_length),
+        }
+    }
+
+    /// Where the bytes of some of its rows lie in its file: of an encoded tensor, the first share of them.
+    pub(crate) fn rows_range(&self, rows: &Range<usize>) -> Range<usize> {
+        let row_bytes = self.row_bytes();
+        match &self.storage {
+            Storage::Plain { range, .. } => range.start + rows.start * row_bytes..range.start + rows.end * row_bytes,
+            Storage::Encoded { pieces, .. } => pieces.first().map_or(0..0, |piece| piece.range(rows)),
+            Storage::Parts { .. } => 0..0,
+        }
+    }
+}
+
+/// Rank 0 and 1 are one row. The rows of rank 2 and 3 are indexed by all dimensions but the last, those of higher ranks
+/// (convolutions) by the first.
+///
+/// Two kinds of tensor are one row whatever their rank: one without elements, so that every tensor has a row that
+/// carries it on (and a shape such as `[2^60, 0]` does not have 2^60 of them), and one of packed elements whose rows
+/// would end inside a byte.
+fn rows_and_length(dtype: Dtype, shape: &[usize]) -> (usize, usize) {
+    let elements: usize = shape.iter().product();
+    let rows: usize = match shape {
+        [] | [_] => 1,
+        [leading @ .., _] if shape.len() <= 3 => leading.iter().product(),
+        [first, ..] => *first,
+    };
+    if elements == 0 {
+        return (1, 0);
+    }
+    let length = elements / rows;
+    if (length * dtype.bits()).is_multiple_of(8) { (rows, length) } else { (1, elements) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_follow_the_rank() {
+        for (shape, expected) in [
+            (&[][..], (1, 1)),
+            (&[5], (1, 5)),
+            (&[3, 4], (3, 4)),
+            (&[2, 3, 4], (6, 4)),
+            (&[8, 4, 3, 3], (8, 36)),
+            (&[8, 4, 3, 3, 2], (8, 72)),
+            (&[0], (1, 0)),
+            (&[0, 4], (1, 0)),
+            (&[4, 0], (1, 0)),
+            (&[1 << 60, 0], (1, 0)),
+        ] {
+            assert_eq!(rows_and_length(Dtype::F32, shape), expected, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn packed_rows_end_at_a_byte() {
+        assert_eq!(rows_and_length(Dtype::F4, &[3, 4]), (3, 4));
+        assert_eq!(rows_and_length(Dtype::F4, &[4, 3]), (1, 12));
+        assert_eq!(rows_and_length(Dtype::F6_E2M3, &[3, 4]), (3, 4));
+        assert_eq!(rows_and_length(Dtype::F6_E3M2, &[4, 2]), (1, 8));
+    }
+}

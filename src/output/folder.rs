@@ -1,0 +1,369 @@
+//! An output folder in the making: written beside its place and renamed when complete.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use arrow_array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entries::{Entries, WEIGHTS},
+    pending_part::WrittenPart,
+    place::{Left, Place, check_replaced, exists, partial_of},
+    reads::check_reads,
+    unfinished::{PARTS, Unfinished},
+};
+use crate::{
+    model::{Model, output_folder::QuantizedModel},
+    storage::{
+        atomic_file::{copy_renamed, sync_folder},
+        digest::digest_of,
+        error::IoError,
+        folder::{
+            manifest::{FileEntry, MANIFEST, Manifest},
+            tensor_report::TensorReport,
+        },
+        parquet_table::write_table,
+    },
+};
+
+/// What names of files end in that an output holds: a folder of such a name would be taken for one.
+const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
+
+/// What to do where the output, or an unfinished run of it, is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// It is an error.
+    Refuse,
+    /// Go on with the unfinished run, and replace what it was told to. It is an error if that had other options or sources;
+    /// without one, begin.
+    Resume,
+    /// Begin anew; what is there is replaced when the new output is complete. Only output folders are replaced, and only
+    /// those that hold nothing but what a run wrote.
+    Overwrite,
+    /// As [`Self::Overwrite`], and what else the output folder holds goes too.
+    Force,
+}
+
+impl Existing {
+    const fn replaces(self) -> bool {
+        matches!(self, Self::Overwrite | Self::Force)
+    }
+}
+
+/// An output folder in the making.
+#[derive(Debug)]
+pub struct OutputFolder {
+    place: Place,
+    output: PathBuf,
+    unfinished: Unfinished,
+    manifest: Manifest,
+    finished: Vec<Option<WrittenPart>>,
+}
+
+impl OutputFolder {
+    /// Checks that an output can go to `target`, as far as what is there tells: before anything is measured or written.
+    /// `reads` are the files and folders that the run reads.
+    ///
+    /// # Errors
+    /// The target exists (unless it is to be overwritten, and holds nothing else than a run wrote), is called like a file, or
+    /// an unfinished run is in the way; or the run reads what would be replaced.
+    pub fn check_target(target: &Path, existing: Existing, reads: &[PathBuf]) -> Result<(), IoError> {
+        let partial = partial_of(target)?;
+        check_reads(target, reads)?;
+        check_reads(&partial, reads)?;
+        if !exists(&partial)? {
+            return check(target, &partial, existing, &Left::Nothing);
+        }
+        let (place, left) = Place::take(target)?;
+        check(target, &partial, existing, &left)?;
+        place.release()
+    }
+
+    /// Begins, or goes on with, the output that a manifest describes. All is kept in the folder `TARGET.partial` until the
+    /// output is complete. `reads` are the files and folders that the run reads.
+    ///
+    /// # Errors
+    /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the
+    /// folder above is missing or not writable.
+    pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &[PathBuf]) -> Result<Self, IoError> {
+        check_reads(target, reads)?;
+        check_reads(&partial_of(target)?, reads)?;
+        let (place, left) = Place::take(target)?;
+        check(target, &place.partial, existing, &left)?;
+        let (unfinished, resumes) = match (left, existing) {
+            (Left::Unknown(error), Existing::Resume) => return Err(error),
+            (Left::Run(unfinished), Existing::Resume) => {
+                if let Some(difference) = unfinished.manifest.difference(&manifest) {
+                    return Err(IoError::file(&place.partial, format!("cannot be resumed: {difference}")));
+                }
+                (*unfinished, true)
+            }
+            (_, existing) => {
+                place.clear(existing == Existing::Force)?;
+                // Whoever resumes it has not said that anything may be replaced.
+                let existing = if existing == Existing::Resume { Existing::Refuse } else { existing };
+                let unfinished = Unfinished { existing, placing: None, manifest: manifest.clone() };
+                unfinished.write(&place.partial)?;
+                (unfinished, false)
+            }
+        };
+        let output = place.output();
+        let weights = manifest.output_format.has_parts().then(|| output.join(WEIGHTS));
+        for folder in [Some(output.clone()), weights, Some(place.partial.join(PARTS))].into_iter().flatten() {
+            fs::create_dir_all(&folder).map_err(IoError::system("create", &folder))?;
+        }
+        let finished = vec![None; manifest.parts.len()];
+        let mut folder = Self { place, output, unfinished, manifest, finished };
+        if resumes {
+            folder.find_finished()?;
+        }
+        Ok(folder)
+    }
+
+    /// Takes up the parts that are whole; one that is not is written again.
+    fn find_finished(&mut self) -> Result<(), IoError> {
+        // It was complete and did not get its place. It is complete again when all is looked at.
+        let manifest = self.output.join(MANIFEST);
+        if exists(&manifest)? {
+            fs::remove_file(&manifest).map_err(IoError::system("remove", &manifest))?;
+        }
+        for (number, (entry, finished)) in self.manifest.parts.iter().zip(&mut self.finished).enumerate() {
+            let Some(written) = WrittenPart::read(&self.place.partial, number) else { continue };
+            let path = self.output.join(&entry.file);
+            let rows = written.reports.iter().fold(0, |rows: u64, report| rows.saturating_add(report.rows));
+            let whole = || {
+                let stored = !self.manifest.output_format.has_parts()
+                    || (exists(&path)? && digest_of(&path)? == (written.bytes, written.digest.clone()));
+                Ok::<_, IoError>(stored)
+            };
+            if rows == entry.row_count() as u64 && whole()? {
+                *finished = Some(written);
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder while it is written: where parts and the report go.
+    pub fn path(&self) -> &Path {
+        &self.output
+    }
+
+    /// The folder that an unfinished run leaves, and that another can go on with.
+    pub fn partial(&self) -> &Path {
+        &self.place.partial
+    }
+
+    /// Where it will be.
+    pub fn target(&self) -> &Path {
+        &self.place.target
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether there is room for what is still to be written.
+    ///
+    /// # Errors
+    /// The file system says that it has less than `bytes` free.
+    pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
+        match free_bytes(&self.output).filter(|free| *free < bytes) {
+            None => Ok(()),
+            Some(free) => {
+                let problem = format!("needs about {bytes} bytes of space, and {free} are free");
+                Err(IoError::file(&self.output, problem))
+            }
+        }
+    }
+
+    /// The numbers of the parts that are still to be written.
+    pub fn unfinished(&self) -> Vec<usize> {
+        (0..self.finished.len()).filter(|part| self.finished[*part].is_none()).collect()
+    }
+
+    /// Notes on the disk that a part is finished: its file has its name, or its rows are in their places.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note(&self, number: usize, part: &WrittenPart) -> Result<(), IoError> {
+        part.write(&self.place.partial, number)
+    }
+
+    /// Takes note of a written part.
+    ///
+    /// # Errors
+    /// There is no such part.
+    pub fn add(&mut self, number: usize, part: WrittenPart) -> Result<(), IoError> {
+        let parts = self.finished.len();
+        let slot = self.finished.get_mut(number);
+        *slot.ok_or_else(|| IoError::file(&self.output, format!("has {parts} parts, no part {number}")))? = Some(part);
+        Ok(())
+    }
+
+    /// A part, if it is finished.
+    pub fn finished(&self, number: usize) -> Option<&WrittenPart> {
+        self.finished.get(number)?.as_ref()
+    }
+
+    /// What all finished parts say of their tensors, in the order of the parts.
+    pub fn reports(&self) -> impl Iterator<Item = &TensorReport> {
+        self.finished.iter().flatten().flat_map(|part| &part.reports)
+    }
+
+    /// Returns the bytes of the files written so far: the weights, and the tables that belong to them.
+    pub fn file_bytes(&self) -> u64 {
+        let parts = self.finished.iter().flatten().map(|part| part.bytes);
+        // The parts of other formats are markers, which go.
+        let parts: u64 = if self.manifest.output_format.has_parts() { parts.sum() } else { 0 };
+        parts + self.manifest.files.iter().map(|file| file.bytes).sum::<u64>()
+    }
+
+    /// Writes a table that changes what the model computes, and notes its digest in the manifest.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&mut self, name: &str, table: &RecordBatch) -> Result<(), IoError> {
+        self.check_name(name)?;
+        write_table(&self.output, name, table)?;
+        let (bytes, digest) = digest_of(&self.output.join(name))?;
+        self.manifest.files.push(FileEntry { file: name.to_owned(), bytes, digest });
+        Ok(())
+    }
+
+    /// Copies a file of the model along.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn copy(&self, file: &Path) -> Result<(), IoError> {
+        let name = file.file_name().ok_or_else(|| IoError::file(file, "is not the path of a file"))?;
+        self.check_name(&name.to_string_lossy())?;
+        copy_renamed(file, &self.output.join(name))
+    }
+
+    /// Takes note of the files that the parts were written to, where the format has no parts of its own.
+    ///
+    /// # Errors
+    /// The manifest does not list one.
+    pub fn set_files(&mut self, files: Vec<FileEntry>) -> Result<(), IoError> {
+        files.iter().try_for_each(|entry| self.check_name(&entry.file))?;
+        self.manifest.files.extend(files);
+        Ok(())
+    }
+
+    /// Checks that the manifest lists a file, so that it can be told from other people's.
+    fn check_name(&self, name: &str) -> Result<(), IoError> {
+        if self.manifest.names.iter().flatten().any(|listed| listed == name) {
+            return Ok(());
+        }
+        Err(IoError::file(&self.output.join(name), "is not written: the manifest does not list it"))
+    }
+
+    /// Completes the manifest with what is known of the parts.
+    ///
+    /// # Errors
+    /// A part is missing.
+    pub fn complete(&mut self) -> Result<(), IoError> {
+        if let Some(missing) = self.unfinished().first() {
+            return Err(IoError::file(&self.place.partial, format!("is not complete: part {missing} is missing")));
+        }
+        let mut bytes: HashMap<&str, u64> = HashMap::new();
+        for report in self.finished.iter().flatten().flat_map(|part| &part.reports) {
+            let sum = bytes.entry(&report.name).or_default();
+            *sum = sum.saturating_add(report.bytes_out);
+        }
+        for tensor in &mut self.manifest.tensors {
+            tensor.bytes = bytes.get(tensor.name.as_str()).copied();
+        }
+        for (entry, part) in self.manifest.parts.iter_mut().zip(self.finished.iter().flatten()) {
+            entry.bytes = Some(part.bytes);
+            entry.digest = Some(part.digest.clone());
+        }
+        Ok(())
+    }
+
+    /// What was written, as a model, before it has its place; the manifest is [complete](Self::complete).
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(&self) -> Result<Model, IoError> {
+        if self.manifest.output_format.has_parts() {
+            return Model::of_parts(QuantizedModel::with(&self.output, self.manifest.clone())?);
+        }
+        Model::open(&self.output)
+    }
+
+    /// Completes the manifest and gives the folder its place. What was there before is removed last.
+    ///
+    /// # Errors
+    /// A part is missing, what is there must not be replaced, or the system refuses to write or rename.
+    pub fn finish(mut self) -> Result<PathBuf, IoError> {
+        self.complete()?;
+        if self.manifest.output_format.has_parts() {
+            sync_folder(&self.output.join(WEIGHTS))?;
+        } else {
+            self.manifest.parts.clear();
+        }
+        self.manifest.complete = true;
+        self.manifest.write(&self.output)?;
+        let target = self.place.target.clone();
+        self.place.put(self.unfinished)?;
+        Ok(target)
+    }
+}
+
+/// Checks that an output can go to its place, by what is there and what is left of another run.
+fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Result<(), IoError> {
+    let refuse = |path: &Path, problem: &str| Err(IoError::file(path, problem));
+    let resumed = match left {
+        Left::Run(unfinished) if existing == Existing::Resume => Some(unfinished.existing),
+        _ => None,
+    };
+    if !exists(target)? {
+        if FILES.iter().any(|file| target.extension().is_some_and(|extension| extension == *file)) {
+            let problem = "is called like a file; the output is a folder, so give its name without the ending";
+            return refuse(target, problem);
+        }
+    } else if !target.is_dir() {
+        return refuse(target, "is a file; the output is a folder that holds the weights and what goes with them");
+    } else if existing == Existing::Resume
+        && resumed.is_none()
+        && Manifest::read(target).is_ok_and(|there| there.complete)
+    {
+        return refuse(target, "is complete already; there is nothing to resume");
+    } else if resumed == Some(Existing::Refuse) {
+        let problem = "came while a run that does not replace it was unfinished; move it away to go on with `resume`, or \
+                       begin again with `overwrite`";
+        return refuse(target, problem);
+    } else {
+        check_replaced(target, resumed.unwrap_or(existing))?;
+    }
+    match left {
+        Left::Nothing => Ok(()),
+        _ if existing.replaces() => Entries::of_unfinished(partial)?.check(existing == Existing::Force).map(drop),
+        Left::Run(_) | Left::Unknown(_) if existing == Existing::Refuse => {
+            let problem = "was left by a run that did not finish; go on with `resume`, or begin again with `overwrite`";
+            refuse(partial, problem)
+        }
+        Left::Run(_) | Left::Unknown(_) => Ok(()),
+    }
+}
+
+/// What is free where a path lies, if the system says so.
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    rustix::fs::statvfs(path).ok().map(|space| space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_path: &Path) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! Bits for each tensor, by what each width takes and loses.
+
+pub mod goals;
+mod knapsack;
+pub mod width;

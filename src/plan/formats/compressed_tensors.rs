@@ -1,0 +1,197 @@
+//! The `pack-quantized` format of compressed-tensors, which transformers, vLLM and `SGLang` load.
+//!
+//! Of a linear module `m` it holds `m.weight_packed` (codes in words of 32 bits), `m.weight_scale`, `m.weight_shape` and,
+//! where there are zero points, `m.weight_zero_point`, packed down the columns. `config.json` says which modules.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    export::{Export, TensorExport, leave_out_applied_scales},
+    shards::{Content, NewTensor, lay_out},
+};
+use crate::{
+    model::{Model, discover::CONFIG, tensor::Tensor},
+    plan::{selection::Choice, spec::Spec},
+    storage::{
+        dtype::{Dtype, dtype_of, float_of},
+        error::IoError,
+        file_layout::Layout,
+        row_layout::Order,
+    },
+    types::{Encoding, Float, Packed, QuantizeOptions},
+};
+
+/// Plans the files. A tensor that the format cannot hold quantized is carried, and its note says why.
+///
+/// # Errors
+/// The model has no `config.json`, or one that is no JSON object; it is quantized already; a header would be longer than
+/// the format allows.
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+    let mut config = read_config(model)?;
+    for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
+        if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
+            *choice = Choice { options: None, note: reason, pinned: false, block: None };
+        }
+    }
+    let encodings = model.tensors().iter().zip(&*choices).map(|(tensor, choice)| {
+        let float = float_of(tensor.dtype);
+        let encoding = match choice.options {
+            Some(options) => Some(Encoding::Packed(packed(options, float.unwrap_or(Float::F16)))),
+            None if tensor.is_plain() => None,
+            None => float.map(Encoding::Float),
+        };
+        TensorExport { encoding, ..TensorExport::default() }
+    });
+    let mut exports: Vec<TensorExport> = encodings.collect();
+    let left_out = leave_out_applied_scales(model, &mut exports, choices);
+    let mut tensors = Vec::new();
+    for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
+        if left_out[source] {
+            continue;
+        }
+        match export.encoding {
+            Some(Encoding::Packed(packed)) => tensors.extend(of_module(source, tensor, packed)),
+            Some(Encoding::Float(float)) => {
+                tensors.push(carried(source, tensor, dtype_of(float), tensor.row_length * float.bytes()));
+            }
+            Some(Encoding::Block(_)) | None => {
+                tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
+            }
+        }
+    }
+    let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
+    config.insert("quantization_config".to_owned(), quantization_config(model, choices));
+    add_text(&mut layout, CONFIG, &Value::Object(config));
+    Ok(Export { tensors: exports, layout })
+}
+
+fn add_text(layout: &mut Layout, name: &str, value: &Value) {
+    layout.texts.push((name.to_owned(), format!("{value:#}\n").into_bytes()));
+}
+
+/// The model's configuration.
+fn read_config(model: &Model) -> Result<serde_json::Map<String, Value>, IoError> {
+    let path = model.folder().join(CONFIG);
+    if !path.exists() {
+        let problem =
+            "is missing: compressed-tensors writes into it how the model is quantized, and loaders look there";
+        return Err(IoError::file(&path, problem));
+    }
+    let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
+    let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&text)
+        .map_err(|error| IoError::file(&path, format!("is not a JSON object: {error}")))?;
+    match config.remove("quantization_config") {
+        // What this library reads is decoded, and written anew.
+        None | Some(Value::Null) => Ok(config),
+        Some(other) if other["quant_method"] == "compressed-tensors" || other["quant_method"] == "fp8" => Ok(config),
+        Some(other) => {
+            let problem = format!("says that the model is quantized with {}, which is not read", other["quant_method"]);
+            Err(IoError::file(&path, problem))
+        }
+    }
+}
+
+/// Why the format cannot hold a tensor quantized so.
+fn misfit(tensor: &Tensor, options: QuantizeOptions) -> Option<String> {
+    if tensor.shape.len() != 2 || !tensor.name.ends_with(".weight") {
+        return Some("compressed-tensors quantizes linear modules alone: tensors 'NAME.weight' of rank 2".to_owned());
+    }
+    let size = options.group_size();
+    let fits = options.is_per_row() || tensor.row_length.is_multiple_of(size as usize);
+    (!fits).then(|| format!("rows of {} are not whole groups of {size}, as compressed-tensors asks", tensor.row_length))
+}
+
+fn packed(options: QuantizeOptions, float: Float) -> Packed {
+    Packed {
+        bits: options.bits,
+        group_size: (!options.is_per_row()).then(|| options.group_size()),
+        symmetric: options.symmetric,
+        // Loaders know scales of up to 32 bits.
+        scale: if float == Float::F64 { Float::F32 } else { float },
+        method: options.method,
+    }
+}
+
+fn carried(source: usize, tensor: &Tensor, dtype: Dtype, row_bytes: usize) -> NewTensor {
+    let content = Content::Rows { row_bytes, order: Order::Rows };
+    NewTensor { source, name: tensor.name.clone(), dtype, shape: tensor.shape.clone(), content }
+}
+
+/// The tensors of a quantized module. Those with rows are in the order of the shares of an encoded row.
+fn of_module(source: usize, tensor: &Tensor, packed: Packed) -> Vec<NewTensor> {
+    let (rows, length) = (tensor.rows, tensor.row_length);
+    let groups = packed.groups(length).unwrap_or(1);
+    let code_bytes = packed.code_bytes(length);
+    let new = |suffix: &str, dtype, shape: &[usize], content| {
+        let (name, shape) = (format!("{}_{suffix}", tensor.name), shape.to_vec());
+        NewTensor { source, name, dtype, shape, content }
+    };
+    let in_rows = |row_bytes| Content::Rows { row_bytes, order: Order::Rows };
+    let shape = [rows as i64, length as i64].iter().flat_map(|size| size.to_le_bytes()).collect();
+    let scale_bytes = packed.scale.bytes();
+    let mut tensors = vec![
+        new("packed", Dtype::I32, &[rows, code_bytes / 4], in_rows(code_bytes)),
+        new("scale", dtype_of(packed.scale), &[rows, groups], in_rows(groups * scale_bytes)),
+    ];
+    if !packed.symmetric {
+        let order = Order::Down { bits: packed.bits };
+        let words = (rows * packed.bits.get() as usize).div_ceil(32);
+        let content = Content::Rows { row_bytes: groups, order };
+        tensors.push(new("zero_point", Dtype::I32, &[words, groups], content));
+    }
+    tensors.push(new("shape", Dtype::I64, &[2], Content::Known(shape)));
+    tensors
+}
+
+/// What `config.json` says: one group for each way to quantize, and what is left as it is.
+fn quantization_config(model: &Model, choices: &[Choice]) -> Value {
+    let mut groups: BTreeMap<(u8, u32, bool), Vec<&str>> = BTreeMap::new();
+    let mut ignore = Vec::new();
+    for (tensor, choice) in model.tensors().iter().zip(choices) {
+        let Some(module) = tensor.name.strip_suffix(".weight") else { continue };
+        match &choice.options {
+            Some(options) => {
+                let key = (options.bits.get(), options.group_size(), options.symmetric);
+                groups.entry(key).or_default().push(module);
+            }
+            // A loader looks for scales of every linear module that is not named here.
+            None if tensor.shape.len() == 2 => ignore.push(module),
+            None => {}
+        }
+    }
+    let one = groups.len() == 1;
+    let groups = groups.into_iter().enumerate().map(|(number, ((bits, size, symmetric), modules))| {
+        let per_row = size == QuantizeOptions::PER_ROW;
+        let group = json!({
+            "targets": if one { json!(["Linear"]) } else { json!(modules) },
+            "input_activations": null,
+            "output_activations": null,
+            "format": "pack-quantized",
+            "weights": {
+                "num_bits": bits,
+                "type": "int",
+                "symmetric": symmetric,
+                "strategy": if per_row { "channel" } else { "group" },
+                "group_size": if per_row { Value::Null } else { size.into() },
+                "dynamic": false,
+                "actorder": null,
+                "block_structure": null,
+                "observer": "minmax",
+                "observer_kwargs": {},
+            },
+        });
+        (format!("group_{number}"), group)
+    });
+    let groups: serde_json::Map<String, Value> = groups.collect();
+    json!({
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "global_compression_ratio": null,
+        "kv_cache_scheme": null,
+        "ignore": ignore,
+        "config_groups": groups,
+    })
+}

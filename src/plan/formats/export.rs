@@ -1,0 +1,127 @@
+//! How a format other than parts is written: how the rows of each tensor are encoded, and where they lie.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow_array::{Array, ListArray, ListViewArray, RecordBatch, StringViewArray, types::Float32Type};
+use arrow_schema::{DataType, Field, Schema};
+
+use super::written::Written;
+use crate::{
+    model::{Model, tensor::Tensor},
+    plan::{
+        choices_table::{option_columns, option_fields},
+        equalization::changes::Equalization,
+        selection::Choice,
+    },
+    storage::{dtype::float_of, error::IoError, file_layout::Layout},
+    types::{Encoding, QuantizeOptions},
+};
+
+/// How a run writes a format other than parts.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// How each tensor is written, in the order of the model.
+    pub tensors: Vec<TensorExport>,
+    /// Where the rows go.
+    pub layout: Layout,
+}
+
+/// How the rows of one tensor are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TensorExport {
+    /// Quantized and decoded again first.
+    pub rounded: Option<QuantizeOptions>,
+    /// Encoded so; none: as stored.
+    pub encoding: Option<Encoding>,
+    /// Called so; none: as in the source.
+    pub name: Option<String>,
+}
+
+impl Export {
+    /// Where the rows of a tensor of the model are, and what equalization changed of them; none: it is left out.
+    pub fn written<'a>(
+        &'a self,
+        model: &'a Model,
+        tensor: usize,
+        equalization: Option<&'a Equalization>,
+    ) -> Option<Written<'a>> {
+        let order = self.layout.pieces[tensor].first()?.order;
+        let source = &model.tensors()[tensor].name;
+        let name = self.tensors[tensor].name.as_deref().unwrap_or(source);
+        Some(Written { name, order, change: equalization.and_then(|equalization| equalization.of(source)) })
+    }
+
+    /// The table `choices` that `sql/export.sql` joins, one row per tensor: `name`; `bits`, `group_size`, `method` and
+    /// `symmetric`, null for a tensor that is not quantized and decoded again; `encoding`, null for one that is written as
+    /// stored; `importance`, how much the error of each weight of a row counts, null where all count alike. `mean_squares`
+    /// says by name how large each input channel of a layer is, before `equalization`. What that changes is encoded as what
+    /// it was where it would be written as stored.
+    ///
+    /// # Errors
+    /// There is not one entry for each tensor of the model.
+    pub fn choices_batch(
+        &self,
+        model: &Model,
+        mean_squares: Option<&BTreeMap<String, Vec<f64>>>,
+        equalization: Option<&Equalization>,
+    ) -> Result<RecordBatch, IoError> {
+        let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
+        let rounded = self.tensors.iter().map(|tensor| tensor.rounded).chain(std::iter::repeat(None));
+        let change = |tensor: &Tensor| equalization.and_then(|equalization| equalization.of(&tensor.name));
+        let encodings = model.tensors().iter().zip(&self.tensors).map(|(tensor, export)| {
+            let changed = || change(tensor).and_then(|_| float_of(tensor.dtype)).map(Encoding::Float);
+            export.encoding.or_else(changed).map(|encoding| encoding.to_string())
+        });
+        let mut fields = option_fields(true);
+        fields.push(Field::new("encoding", DataType::Utf8View, true));
+        let mut columns = option_columns(names.zip(rounded));
+        columns.push(Arc::new(encodings.collect::<StringViewArray>()));
+        let importances = model.tensors().iter().zip(&self.tensors).map(|(tensor, export)| match export.encoding {
+            Some(Encoding::Block(_) | Encoding::Packed(_)) => {
+                let squares = mean_squares?.get(&tensor.name)?;
+                match change(tensor).and_then(|change| change.factors.as_ref()) {
+                    None => importance(tensor, squares),
+                    Some(factors) => {
+                        let squares = squares.iter().zip(factors).map(|(square, s)| square / f64::from(*s).powi(2));
+                        importance(tensor, &squares.collect::<Vec<_>>())
+                    }
+                }
+            }
+            Some(Encoding::Float(_)) | None => None,
+        });
+        let importances = importances.map(|row| row.map(|row| row.into_iter().map(Some)));
+        let importances = ListArray::from_iter_primitive::<Float32Type, _, _>(importances);
+        // A view, so that a join shares it among rows instead of copying it.
+        let importances = ListViewArray::from(importances);
+        fields.push(Field::new("importance", importances.data_type().clone(), true));
+        columns.push(Arc::new(importances));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(IoError::arrow(model.folder()))
+    }
+}
+
+/// What the mean squares of the input channels make of each weight of a row: relative to the largest, and at least a
+/// millionth of it, so that no weight is thrown away. None where nothing was ever fed, and for convolutions, whose kernels
+/// no format here cuts into groups.
+fn importance(tensor: &Tensor, squares: &[f64]) -> Option<Vec<f32>> {
+    let most = squares.iter().copied().fold(0.0, f64::max);
+    let one_each = tensor.shape.len() == 2 && squares.len() == tensor.row_length;
+    (one_each && most > 0.0).then(|| squares.iter().map(|square| (square / most).max(1e-6) as f32).collect())
+}
+
+/// Leaves out the scales that every tensor they belong to has applied, and says so in their notes. Gives for each tensor
+/// whether it is left out.
+pub(super) fn leave_out_applied_scales(
+    model: &Model,
+    exports: &mut [TensorExport],
+    choices: &mut [Choice],
+) -> Vec<bool> {
+    let mut applied = vec![false; exports.len()];
+    let users = || model.tensors().iter().zip(&*exports).filter_map(|(t, e)| Some((t.scale.companion()?, e)));
+    users().filter(|(_, export)| export.encoding.is_some()).for_each(|(companion, _)| applied[companion] = true);
+    users().filter(|(_, export)| export.encoding.is_none()).for_each(|(companion, _)| applied[companion] = false);
+    for (number, _) in applied.iter().enumerate().filter(|(_, applied)| **applied) {
+        exports[number].encoding = None;
+        "scale, applied to its tensor".clone_into(&mut choices[number].note);
+    }
+    applied
+}

@@ -1,0 +1,197 @@
+//! GGUF: one file, the quantized tensors in blocks, the names as in the source, or as llama.cpp has them for language
+//! models that it runs.
+
+mod architecture;
+mod family;
+mod language;
+pub mod names;
+pub mod options;
+mod tokenizer;
+
+use super::export::{Export, TensorExport, leave_out_applied_scales};
+use crate::{
+    model::{
+        Model,
+        tensor::{Storage, Tensor},
+    },
+    plan::{
+        selection::Choice,
+        spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
+    },
+    storage::{
+        dtype::{Dtype, dtype_of, float_of},
+        error::IoError,
+        file_layout::{Layout, PlannedFile},
+        gguf::{
+            header::Element,
+            value::{Pair, Value},
+            writer::{ARCHITECTURE, NewEntry, check, kinds, lay_out},
+        },
+        row_layout::{Order, Piece},
+    },
+    types::{Block, Encoding, Float},
+};
+use language::Language;
+use options::{GgufType, Misfit};
+
+/// The name of the file.
+const FILE: &str = "model.gguf";
+
+/// Plans the file.
+///
+/// Quantized tensors get the type that the options give them; what is kept stays as it is, but for fp8 tensors, which
+/// become BF16, and vectors of floats, which become F32: engines add them to f32. A scale whose every tensor has it
+/// applied is left out. The note of each choice says what it became.
+///
+/// # Errors
+/// A pattern is wrong or matches nothing, a tensor has a type, a rank or a name that the format cannot hold, rows do
+/// not divide into blocks and that is to be an error, or a language model lacks what llama.cpp needs to know of it.
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+    let mut exports = Vec::with_capacity(choices.len());
+    let mut elements = Vec::with_capacity(choices.len());
+    for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
+        let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
+        let asked = ruled.or(spec.gguf_type);
+        let kind = choice.options.map(|options| asked.unwrap_or(GgufType::of_bits(options.bits)).encoding());
+        let element = match kind {
+            Some(kind) => quantized(model, tensor, choice, kind, spec.misfit.unwrap_or_default())?,
+            None => kept(tensor),
+        };
+        let encoding = (Some(element) != stored(tensor)).then_some(match element {
+            Element::Block(block) => Encoding::Block(block),
+            Element::Plain(dtype) => Encoding::Float(float_of(dtype).unwrap_or(Float::F32)),
+        });
+        exports.push(TensorExport { encoding, ..TensorExport::default() });
+        elements.push(element);
+    }
+    for rule in &spec.gguf_type_for {
+        let matches =
+            |(tensor, choice): (&Tensor, &Choice)| choice.options.is_some() && rule.pattern.is_match(&tensor.name);
+        if !model.tensors().iter().zip(&*choices).any(matches) {
+            let folder = model.folder().display();
+            let problem = format!("'{rule}' matches no quantized tensor of {folder}");
+            return Err(SpecError::new("gguf_type_for", problem).into());
+        }
+    }
+    let language = Language::of(model, spec)?;
+    if spec.gguf_pre.is_some() && language.is_none() {
+        let problem = "needs a checkpoint whose config.json says that it is Dream or LLaDA";
+        return Err(SpecError::new("gguf_pre", problem).into());
+    }
+    let left_out = leave_out_applied_scales(model, &mut exports, choices);
+    let (mut sources, mut entries) = (Vec::new(), Vec::new());
+    for (number, (tensor, element)) in model.tensors().iter().zip(elements).enumerate() {
+        if left_out[number] {
+            continue;
+        }
+        let (name, order) = match &language {
+            Some(language) => language.place(model, tensor)?,
+            None => (tensor.name.clone(), Order::Rows),
+        };
+        check(&name, element, tensor.shape.len())
+            .map_err(|problem| IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem))?;
+        exports[number].name = Some(name.clone()).filter(|name| *name != tensor.name);
+        sources.push((number, order));
+        entries.push(NewEntry { name, element, shape: tensor.shape.clone() });
+    }
+    let pairs = pairs(model, &entries, spec, language.as_ref())?;
+    let file = lay_out(&pairs, &entries)
+        .map_err(|name| IoError::tensor(model.folder(), &name, "has a type or a shape that GGUF does not have"))?;
+    let mut pieces = vec![Vec::new(); model.tensors().len()];
+    for (((number, order), entry), start) in sources.into_iter().zip(&entries).zip(file.starts) {
+        let (unit, unit_bytes) = entry.element.unit();
+        let row_bytes = model.tensors()[number].row_length / unit * unit_bytes;
+        pieces[number].push(Piece { file: 0, start, row_bytes, order });
+    }
+    let planned = PlannedFile { name: FILE.to_owned(), bytes: file.bytes as u64, known: vec![(0, file.head)] };
+    Ok(Export { tensors: exports, layout: Layout { files: vec![planned], pieces, texts: Vec::new() } })
+}
+
+/// What a quantized tensor becomes. The note and the blocks of its choice are set.
+fn quantized(
+    model: &Model,
+    tensor: &Tensor,
+    choice: &mut Choice,
+    kind: Encoding,
+    misfit: Misfit,
+) -> Result<Element, IoError> {
+    let last = tensor.shape.last().copied().unwrap_or(1);
+    let fits = |block: Block| last.is_multiple_of(block.weights());
+    let mut note = |text: String| {
+        let before = std::mem::take(&mut choice.note);
+        choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
+    };
+    let block = match kind {
+        Encoding::Float(Float::F64) | Encoding::Packed(_) => {
+            return Err(IoError::Request(format!(
+                "'{kind}' is no type of GGUF that engines read; Q4_K and F16 are some"
+            )));
+        }
+        Encoding::Float(float) => {
+            note(float.to_string());
+            choice.options = None;
+            return Ok(Element::Plain(dtype_of(float)));
+        }
+        Encoding::Block(block) => block,
+    };
+    if fits(block) {
+        note(block.to_string());
+        choice.block = Some(block);
+        return Ok(Element::Block(block));
+    }
+    let problem = format!("rows of {last} do not divide into blocks of {}, as {block} has them", block.weights());
+    match misfit {
+        Misfit::Error => {
+            let problem = format!("{problem} (`misfit` keep or fallback, or another `gguf_type_for`)");
+            Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem))
+        }
+        Misfit::Fallback if fits(block.of_32()) => {
+            let instead = block.of_32();
+            note(format!("{instead} instead of {block}: rows of {last}"));
+            choice.block = Some(instead);
+            Ok(Element::Block(instead))
+        }
+        Misfit::Keep | Misfit::Fallback => {
+            note(format!("kept: {problem}"));
+            choice.options = None;
+            Ok(kept(tensor))
+        }
+    }
+}
+
+/// What a tensor becomes that is not quantized.
+fn kept(tensor: &Tensor) -> Element {
+    match (stored(tensor), float_of(tensor.dtype)) {
+        (Some(block @ Element::Block(_)), _) => block,
+        (_, Some(_)) if tensor.shape.len() < 2 => Element::Plain(Dtype::F32),
+        (_, Some(float)) => Element::Plain(dtype_of(float)),
+        (_, None) => Element::Plain(tensor.dtype),
+    }
+}
+
+/// What a tensor is in the source, where GGUF may have that too: not the codes of other formats.
+fn stored(tensor: &Tensor) -> Option<Element> {
+    match &tensor.storage {
+        Storage::Plain { .. } => Some(Element::Plain(tensor.dtype)),
+        Storage::Encoded { encoding: Encoding::Block(block), .. } => Some(Element::Block(*block)),
+        Storage::Encoded { .. } | Storage::Parts { .. } => None,
+    }
+}
+
+/// The pairs: those of a GGUF source or of a language model, and what is said of every file.
+fn pairs(model: &Model, entries: &[NewEntry], spec: &Spec, language: Option<&Language>) -> Result<Vec<Pair>, IoError> {
+    const OURS: [&str; 3] = ["general.alignment", "general.file_type", "general.quantization_version"];
+    let mut pairs: Vec<Pair> = model.files().first().map_or(Vec::new(), |file| file.pairs.clone());
+    pairs.retain(|pair| !OURS.contains(&pair.key.as_str()));
+    let known = || architecture::of(model).map(str::to_owned);
+    if let Some(language) = language {
+        pairs = language.pairs(model, spec)?;
+    } else if let Some(architecture) =
+        spec.gguf_architecture.clone().or_else(|| if pairs.is_empty() { known() } else { None })
+    {
+        pairs.retain(|pair| pair.key != ARCHITECTURE);
+        pairs.push(Pair { key: ARCHITECTURE.to_owned(), value: Value::String(architecture) });
+    }
+    pairs.extend(kinds(entries));
+    Ok(pairs)
+}

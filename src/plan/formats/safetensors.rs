@@ -1,0 +1,61 @@
+//! Plain safetensors: every tensor as floats, the quantized ones rounded to what their codes decode to.
+
+use super::{
+    export::{Export, TensorExport, leave_out_applied_scales},
+    shards::{Content, NewTensor, lay_out},
+};
+use crate::{
+    model::{
+        Model,
+        tensor::{Scale, Tensor},
+    },
+    plan::{selection::Choice, spec::Spec},
+    storage::{
+        dtype::{dtype_of, float_of},
+        error::IoError,
+        row_layout::Order,
+    },
+    types::{Encoding, Float},
+};
+
+/// Plans the files.
+///
+/// Floats are stored as `spec.dtype` says or as the source has them; fp8 tensors, whose scale is applied, and the codes
+/// of a quantized source become what they stand for. A scale whose every tensor has it applied is left out.
+///
+/// # Errors
+/// The header would be longer than the format allows.
+pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+    let mut exports: Vec<TensorExport> = Vec::with_capacity(choices.len());
+    for (tensor, choice) in model.tensors().iter().zip(&*choices) {
+        exports.push(TensorExport {
+            rounded: choice.options,
+            encoding: encoding(tensor, choice, spec.dtype),
+            name: None,
+        });
+    }
+    let left_out = leave_out_applied_scales(model, &mut exports, choices);
+    let mut tensors = Vec::new();
+    for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
+        if left_out[source] {
+            continue;
+        }
+        let (dtype, row_bytes) = match export.encoding {
+            Some(Encoding::Float(float)) => (dtype_of(float), tensor.row_length * float.bytes()),
+            _ => (tensor.dtype, tensor.row_bytes()),
+        };
+        let content = Content::Rows { row_bytes, order: Order::Rows };
+        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+        tensors.push(NewTensor { source, name, dtype, shape, content });
+    }
+    let layout = lay_out(model, &tensors, spec.shard_bytes())?;
+    Ok(Export { tensors: exports, layout })
+}
+
+/// What the rows of a tensor are stored as; none: as they are.
+fn encoding(tensor: &Tensor, choice: &Choice, asked: Option<Float>) -> Option<Encoding> {
+    let float = float_of(tensor.dtype)?;
+    let unknown = matches!(tensor.scale, Scale::Unknown(_));
+    let change = asked.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype) && !unknown;
+    (choice.options.is_some() || !tensor.is_plain() || change).then(|| Encoding::Float(asked.unwrap_or(float)))
+}

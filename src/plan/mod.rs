@@ -1,0 +1,12 @@
+//! What becomes of each tensor, decided by names and headers: no weight is read.
+
+pub mod activations_file;
+pub mod bit_allocation;
+pub mod choices_table;
+pub mod default_exclusions;
+pub mod equalization;
+pub mod formats;
+pub mod hessians_file;
+pub mod profile;
+pub mod selection;
+pub mod spec;

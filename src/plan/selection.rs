@@ -1,0 +1,154 @@
+//! Which tensors are quantized, and how: the default, and what patterns change.
+
+use std::fmt;
+
+use regex::RegexSet;
+
+use super::{
+    default_exclusions,
+    spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
+};
+use crate::{
+    model::{Model, tensor::Tensor},
+    storage::error::IoError,
+    types::{Block, Method, QuantizeOptions},
+};
+
+/// What becomes of one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// How it is quantized; none: it is carried as stored.
+    pub options: Option<QuantizeOptions>,
+    /// Why it is carried, or what gave its bits; empty otherwise.
+    pub note: String,
+    /// Its bits were asked for by its name: no goal changes them.
+    pub pinned: bool,
+    /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
+    pub block: Option<Block>,
+}
+
+impl Choice {
+    /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or
+    /// its own.
+    pub fn bytes_out(&self, model: &Model, tensor: &Tensor) -> u64 {
+        match &self.options {
+            Some(options) => options.row_bytes(tensor.row_length) as u64 * tensor.rows as u64,
+            None => model.carried_bytes(tensor),
+        }
+    }
+}
+
+/// Chooses what becomes of each tensor by a [`Spec`].
+///
+/// By default every float tensor of rank 2 and more that has elements is quantized, but for those of
+/// [`default_exclusions::KEPT`]. Patterns are regular expressions that match anywhere in a name.
+pub struct Selection<'a>(pub &'a Spec);
+
+impl Selection<'_> {
+    /// The choice for every tensor of a model, in its order.
+    ///
+    /// # Errors
+    /// A pattern that has no effect, since it is most likely mistyped: an include that matches no float tensor of rank 2
+    /// and more, an exclude that matches no tensor, a bits-for that matches no chosen tensor.
+    pub fn choose(&self, model: &Model) -> Result<Vec<Choice>, IoError> {
+        let kept = KeptPatterns::new()?;
+        let mut scales = vec![false; model.tensors().len()];
+        for companion in model.tensors().iter().filter_map(|tensor| tensor.scale.companion()) {
+            scales[companion] = true;
+        }
+        let choices: Vec<Choice> =
+            model.tensors().iter().zip(scales).map(|(tensor, is_scale)| self.one(tensor, is_scale, &kept)).collect();
+        self.check_effect(model, &choices)?;
+        Ok(choices)
+    }
+
+    fn one(&self, tensor: &Tensor, is_scale: bool, kept: &KeptPatterns) -> Choice {
+        let carried = |note: &str| Choice { options: None, note: note.to_owned(), pinned: false, block: None };
+        let name = tensor.name.as_str();
+        if let Some(reason) = unquantizable(tensor) {
+            return carried(&reason);
+        }
+        if is_scale {
+            return carried("scale of another tensor");
+        }
+        if let Some(pattern) = self.0.exclude.iter().find(|pattern| pattern.is_match(name)) {
+            return carried(&format!("excluded by pattern '{pattern}'"));
+        }
+        if self.0.include.is_empty() {
+            if let Some(kind) = kept.kind(name) {
+                return carried(&format!("{kind} (default exclusion)"));
+            }
+        } else if !self.0.include.iter().any(|pattern| pattern.is_match(name)) {
+            return carried("not matched by a pattern of those to include");
+        }
+        let mut options = self.0.row_options();
+        let (mut note, mut pinned) = (String::new(), false);
+        if let Some(rule) = PatternRule::last_match(&self.0.bits_for, name) {
+            options.bits = rule.value;
+            note = format!("bits by pattern '{rule}'");
+            pinned = true;
+        }
+        let options = options.with_method(self.0.method.unwrap_or(Method::default_for(options.bits)));
+        Choice { options: Some(options), note, pinned, block: None }
+    }
+
+    fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {
+        let tensors = || model.tensors().iter().zip(choices);
+        let refuse = |option: &str, pattern: &dyn fmt::Display, what: &str| {
+            let problem = format!("'{pattern}' matches no {what} of {}", model.folder().display());
+            Err(SpecError::new(option, problem).into())
+        };
+        for pattern in &self.0.include {
+            if !tensors().any(|(tensor, _)| unquantizable(tensor).is_none() && pattern.is_match(&tensor.name)) {
+                return refuse("include", pattern, "float tensor of rank 2 or more");
+            }
+        }
+        for pattern in &self.0.exclude {
+            if !tensors().any(|(tensor, _)| pattern.is_match(&tensor.name)) {
+                return refuse("exclude", pattern, "tensor");
+            }
+        }
+        for rule in &self.0.bits_for {
+            if !tensors().any(|(tensor, choice)| choice.options.is_some() && rule.pattern.is_match(&tensor.name)) {
+                return refuse("bits_for", rule, "quantized tensor");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a tensor cannot be quantized whatever its name.
+fn unquantizable(tensor: &Tensor) -> Option<String> {
+    if !tensor.dtype.is_float() {
+        Some(format!("{} is not a float that can be quantized", tensor.dtype))
+    } else if tensor.shape.len() < 2 {
+        Some(format!("rank {}", tensor.shape.len()))
+    } else if tensor.elements() == 0 {
+        Some("no elements".to_owned())
+    } else {
+        None
+    }
+}
+
+/// The patterns of the table, compiled together.
+struct KeptPatterns {
+    set: RegexSet,
+    kinds: Vec<&'static str>,
+}
+
+impl KeptPatterns {
+    fn new() -> Result<Self, IoError> {
+        let patterns =
+            || default_exclusions::KEPT.iter().flat_map(|kept| kept.patterns.iter().map(|p| (*p, kept.kind)));
+        let set = RegexSet::new(patterns().map(|(pattern, _)| pattern))
+            .map_err(|error| IoError::Request(format!("the table of architectures: {error}")))?;
+        Ok(Self { set, kinds: patterns().map(|(_, kind)| kind).collect() })
+    }
+
+    fn kind(&self, name: &str) -> Option<&'static str> {
+        self.set.matches(name).iter().next().map(|first| self.kinds[first])
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! A pass over weights before the run itself: a query over every part, whose results are added up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use tokio::runtime::Handle;
+
+use super::{
+    Cancel, JobError,
+    locate_error::name_the_tensor,
+    plan::PlannedJob,
+    progress::{Pass, Progress},
+    tables::{collect, replace},
+    workers::take_parts,
+};
+use crate::{
+    model::part::{Part, part_bytes},
+    sql::{Session, recipes::Recipe, tables::WeightsTable},
+};
+
+/// With what weights are surveyed.
+#[derive(Clone, Copy)]
+pub struct Survey<'a> {
+    /// Threads that take parts.
+    pub threads: usize,
+    /// Where queries run.
+    pub runtime: &'a Handle,
+    /// Is told of every part.
+    pub progress: &'a dyn Progress,
+    /// Stops it.
+    pub cancel: &'a Cancel,
+}
+
+impl Survey<'_> {
+    /// Runs a recipe over each part of some tensors, in a session of its own, in which `layers` are the rows of the part.
+    /// Gives its rows as batches of `schema`, in the order of the parts: sums over them do not depend on the number of
+    /// threads.
+    ///
+    /// # Errors
+    /// When weights are not finite, a file cannot be read, or the run was cancelled.
+    pub fn run(
+        &self,
+        pass: Pass,
+        job: &PlannedJob,
+        tensors: &[usize],
+        recipe: Recipe,
+        tables: &[(&str, RecordBatch)],
+        schema: &SchemaRef,
+    ) -> Result<Vec<RecordBatch>, JobError> {
+        let parts = job.model.parts(Some(tensors), part_bytes(job.model.total_bytes()));
+        let failed = AtomicBool::new(false);
+        let query = async |part: &Part| {
+            let session = Session::unlimited(1)?;
+            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(vec![part.clone()]);
+            session.context().register_table("layers", Arc::new(layers))?;
+            for (name, batch) in tables {
+                replace(&session, name, batch.clone())?;
+            }
+            let rows = collect(session.sql(recipe.sql).await?, schema).await;
+            self.progress.advance(part.bytes);
+            rows
+        };
+        let work = |part: usize| {
+            let rows = self.unless(|| failed.load(Ordering::Relaxed), query(&parts[part]));
+            rows.map_err(|error| match error {
+                JobError::Query(error) => name_the_tensor(job, &parts[part], None, error),
+                other => other,
+            })
+        };
+        self.progress.start(pass, parts.iter().map(|part| part.bytes).sum());
+        let all: Vec<usize> = (0..parts.len()).collect();
+        let found = take_parts(&all, self.threads, &failed, work, Ok);
+        self.progress.finish();
+        Ok(found?.into_iter().map(|(_, rows)| rows).collect())
+    }
+
+    /// Waits for a query of its own, without parts and progress.
+    ///
+    /// # Errors
+    /// Those of the query, or when the run was cancelled.
+    pub fn wait<T>(&self, query: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+        self.unless(|| false, query)
+    }
+
+    fn unless<T>(
+        &self,
+        failed: impl Fn() -> bool,
+        query: impl Future<Output = Result<T, JobError>>,
+    ) -> Result<T, JobError> {
+        let stopped = async {
+            while !(self.cancel.load(Ordering::Relaxed) || failed()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = query => done,
+                () = stopped => Err(JobError::Interrupted),
+            }
+        })
+    }
+}

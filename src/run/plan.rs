@@ -1,0 +1,212 @@
+//! What a run will do, known from the headers alone.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow_array::{Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use datafusion::common::DataFusionError;
+
+use super::{
+    Cancel, JobError, RunSettings, checked_activations::CheckedActivations, equalized_inputs::EqualizedInputs,
+    progress::Progress,
+};
+use crate::{
+    model::{
+        Model,
+        part::{Part, part_bytes},
+    },
+    output::folder::OutputFolder,
+    plan::{
+        bit_allocation::width::{Width, widths_batch},
+        choices_table::choices_batch,
+        equalization::changes::Equalization,
+        formats::{self, export::Export},
+        hessians_file::Factors,
+        selection::{Choice, Selection},
+        spec::Spec,
+    },
+    sql::recipes::{self, Recipe},
+    storage::{error::IoError, row_layout::Piece},
+    types::{Float, OutputFormat},
+};
+
+/// A spec applied to a model: what becomes of each tensor, and where its rows go. Weights have been read only where bits
+/// are chosen by measurement.
+#[derive(Debug)]
+pub struct PlannedJob {
+    pub(super) spec: Spec,
+    pub(super) model: Arc<Model>,
+    pub(super) choices: Vec<Choice>,
+    pub(super) parts: Vec<Part>,
+    pub(super) activations: Option<CheckedActivations>,
+    /// The inputs whose channels are equalized; none unless asked for.
+    pub(super) equalized: Option<EqualizedInputs>,
+    /// What GPTQ needs of the layers whose inputs are known.
+    pub(super) factors: Option<Factors>,
+    /// How a format without parts is written.
+    pub(super) export: Option<Export>,
+    /// What each tensor takes and loses at each width, where goals made it be measured.
+    pub(super) widths: Option<Vec<Vec<Width>>>,
+    /// The files and folders that the run reads.
+    pub(super) reads: Vec<PathBuf>,
+    /// Bytes of the model that are in memory from the start.
+    pub(super) loaded: u64,
+}
+
+impl PlannedJob {
+    /// Plans a run: opens the model, then selects tensors, lays out the format, checks that the output can go to `output`
+    /// (`None` means a dry run), chooses bits by measurement, reads Hessians and activations, and finds the channels to
+    /// equalize. The order is fixed, whatever the order of the options.
+    ///
+    /// # Errors
+    /// Returns an error if something is in the way of the output, options do not go together ([`Spec::check`]), a file cannot be read or does not fit the model, a
+    /// pattern matches nothing, the format cannot hold the model, a bit budget cannot be met (the message says what can), or
+    /// the run was cancelled while weights were measured.
+    pub fn new(
+        spec: Spec,
+        model: &Path,
+        output: Option<&Path>,
+        settings: &RunSettings,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, JobError> {
+        spec.check().map_err(IoError::from)?;
+        let mut reads = vec![model.to_owned()];
+        reads.extend(spec.hessians.iter().chain(&spec.activations).cloned());
+        let model = if settings.batch { Model::load(model)? } else { Model::open(model)? };
+        let model = model.decoded(spec.format == OutputFormat::Gguf);
+        let mut choices = Selection(&spec).choose(&model)?;
+        let export = formats::plan(&model, &mut choices, &spec)?;
+        let rows_together = if export.is_some() { Piece::ROWS_TOGETHER } else { 1 };
+        let parts = model.parts_of(None, part_bytes(model.total_bytes()), rows_together);
+        let loaded = if settings.batch { model.total_bytes() } else { 0 };
+        reads.push(model.folder().to_owned());
+        reads.extend(model.files().iter().map(|file| file.path.clone()));
+        reads.extend(model.config_files()?);
+        if let Some(output) = output {
+            OutputFolder::check_target(output, settings.existing, &reads)?;
+        }
+        let mut planned = Self {
+            spec,
+            model: Arc::new(model),
+            choices,
+            parts,
+            activations: None,
+            equalized: None,
+            factors: None,
+            export,
+            widths: None,
+            reads,
+            loaded,
+        };
+        planned.allocate_bits(settings, progress, cancel)?;
+        planned.read_hessians(settings.threads)?;
+        planned.read_activations()?;
+        planned.find_equalized_inputs()?;
+        Ok(planned)
+    }
+
+    /// The spec.
+    pub const fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Returns the plan as a table: one row per tensor, its choice and its bytes before and after.
+    ///
+    /// # Errors
+    /// Returns an error if Arrow refuses to build the batch.
+    pub fn table(&self) -> Result<RecordBatch, JobError> {
+        let choices = self.choices_batch(None)?;
+        let bytes_in = self.model.tensors().iter().map(|tensor| tensor.bytes() as i64);
+        let bytes = [
+            ("bytes_in", bytes_in.collect::<Int64Array>()),
+            ("bytes_out", self.bytes_out().map(|bytes| bytes as i64).collect()),
+        ];
+        let mut fields = choices.schema().fields().to_vec();
+        let mut columns = choices.columns().to_vec();
+        for (name, values) in bytes {
+            fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
+            columns.push(Arc::new(values));
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(DataFusionError::from)?)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What happens to each tensor, in the order of the model.
+    pub fn choices(&self) -> &[Choice] {
+        &self.choices
+    }
+
+    /// The table `choices` that the query joins: one row per tensor.
+    ///
+    /// # Errors
+    /// When a number does not fit its column.
+    pub fn choices_batch(&self, equalization: Option<&Equalization>) -> Result<RecordBatch, JobError> {
+        match &self.export {
+            Some(export) => {
+                let squares = self.activations.as_ref().map(CheckedActivations::mean_squares);
+                Ok(export.choices_batch(&self.model, squares, equalization)?)
+            }
+            None => Ok(choices_batch(&self.model, &self.choices)?),
+        }
+    }
+
+    /// What each tensor would take and lose at each width, where goals made it be measured: the table of
+    /// [`widths_schema`](crate::plan::bit_allocation::width::widths_schema).
+    ///
+    /// # Errors
+    /// When Arrow refuses to build the batch.
+    pub fn widths_batch(&self) -> Result<Option<RecordBatch>, JobError> {
+        let batch = self.widths.as_ref().map(|widths| widths_batch(&self.model, &self.choices, widths)).transpose();
+        Ok(batch?)
+    }
+
+    /// The width that was chosen for each tensor, in the order of the model, where it was measured.
+    pub fn chosen_widths(&self) -> impl Iterator<Item = Option<&Width>> {
+        self.choices.iter().enumerate().map(|(tensor, choice)| {
+            let widths = self.widths.as_ref()?.get(tensor)?;
+            widths.iter().find(|width| choice.options == Some(width.options))
+        })
+    }
+
+    /// Whether a tensor of parts is stored as F32 whatever it was: a norm or a bias that factors may be folded into. Those
+    /// that `--equalize auto` leaves alone in the end are too, so that the size is known before.
+    pub(super) fn is_widened(&self, number: usize) -> bool {
+        let divided = |equalized: &EqualizedInputs| equalized.divided_vectors.contains(&number);
+        self.export.is_none() && self.equalized.as_ref().is_some_and(divided)
+    }
+
+    /// The source bytes of all parts: what a pass over the model counts.
+    pub(super) fn part_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Bytes that each tensor will take, in the order of the model.
+    pub fn bytes_out(&self) -> impl Iterator<Item = u64> {
+        let tensors = self.model.tensors().iter().zip(&self.choices).enumerate();
+        tensors.map(|(number, (tensor, choice))| match &self.export {
+            Some(export) => export.layout.bytes_of(number, tensor.rows),
+            None if self.is_widened(number) => (tensor.elements() * Float::F32.bytes()) as u64,
+            None => choice.bytes_out(&self.model, tensor),
+        })
+    }
+}
+
+/// Returns the recipe that quantizes the weights by a spec.
+#[must_use]
+pub fn recipe(spec: &Spec) -> Recipe {
+    match (spec.format.has_parts(), spec.hessians.is_some(), spec.equalize.is_some()) {
+        (true, true, _) => recipes::GPTQ,
+        (true, false, true) => recipes::EQUALIZE,
+        (true, false, false) => recipes::QUANTIZE,
+        (false, _, true) => recipes::EXPORT_EQUALIZED,
+        (false, _, false) => recipes::EXPORT,
+    }
+}

@@ -1,0 +1,96 @@
+//! The check after writing a format without parts of its own, on as many threads as wrote.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    Cancel, JobError,
+    plan::PlannedJob,
+    progress::{Pass, Progress},
+    read_back::{check_part, check_sums},
+};
+use crate::{
+    model::{Model, part::Part},
+    output::folder::OutputFolder,
+    plan::{equalization::changes::Equalization, formats::export::Export},
+    storage::{
+        error::IoError,
+        folder::{error_sums::ErrorSums, tensor_report::TensorReport},
+    },
+};
+
+/// The error sums of a part's tensors, by number.
+type ReadBack = Result<BTreeMap<usize, ErrorSums>, IoError>;
+
+/// A folder that is about to be finished.
+pub struct Written<'a> {
+    pub export: &'a Export,
+    pub equalization: Option<&'a Equalization>,
+    pub folder: &'a OutputFolder,
+    /// What was meant.
+    pub reports: &'a [TensorReport],
+}
+
+impl PlannedJob {
+    /// Reads back every tensor of a folder, and compares it with what was meant.
+    pub(super) fn check(
+        &self,
+        written: &Written<'_>,
+        threads: usize,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), JobError> {
+        let (folder, meant) = (written.folder, written.reports);
+        let output = folder.open()?;
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let results: Mutex<Vec<(usize, ReadBack)>> = Mutex::new(Vec::new());
+        progress.start(Pass::Check, self.part_bytes());
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(self.parts.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(part) = self.parts.get(number) else { break };
+                        let watch = |bytes| {
+                            progress.advance(bytes);
+                            !cancel.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed)
+                        };
+                        let result = self.check_one(written, &output, part, watch);
+                        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                        results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
+                    }
+                });
+            }
+        });
+        progress.finish();
+        if cancel.load(Ordering::Relaxed) {
+            return Err(JobError::Cancelled(folder.partial().to_owned()));
+        }
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(number, _)| *number);
+        let mut read: BTreeMap<usize, ErrorSums> = BTreeMap::new();
+        for (_, result) in results {
+            for (tensor, sums) in result? {
+                read.entry(tensor).and_modify(|sum| *sum = sum.merge(sums)).or_insert(sums);
+            }
+        }
+        check_sums(&output, meant, &read)?;
+        Ok(())
+    }
+
+    fn check_one(
+        &self,
+        written: &Written<'_>,
+        output: &Model,
+        part: &Part,
+        watch: impl FnMut(u64) -> bool,
+    ) -> ReadBack {
+        let place = |tensor| written.export.written(&self.model, tensor, written.equalization);
+        check_part(&self.model, output, part, written.reports, place, watch)
+    }
+}

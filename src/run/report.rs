@@ -1,0 +1,212 @@
+//! The report: what each tensor lost and what it takes, added up over parts.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
+
+use crate::{
+    model::{Model, labels::shapes, tensor::Tensor},
+    plan::selection::Choice,
+    storage::{
+        error::IoError,
+        folder::{error_sums::ErrorSums, tensor_report::TensorReport},
+        parquet_table::write_table,
+    },
+    types::{Block, QuantizeOptions, report::report_schema},
+};
+
+/// The name of the report in an output folder.
+pub const REPORT: &str = "report.parquet";
+
+/// Adds up the reports of all parts, given in the order of the parts, into one for each tensor of the model in its order.
+///
+/// # Errors
+/// A tensor's rows are not all there.
+pub fn merge<'a>(
+    model: &Model,
+    parts: impl IntoIterator<Item = &'a TensorReport>,
+) -> Result<Vec<TensorReport>, IoError> {
+    let mut merged: HashMap<&str, TensorReport> = HashMap::new();
+    for report in parts {
+        if let Some(sum) = merged.get_mut(report.name.as_str()) {
+            sum.rows = sum.rows.saturating_add(report.rows);
+            sum.bytes_out = sum.bytes_out.saturating_add(report.bytes_out);
+            sum.errors = match (sum.errors, report.errors) {
+                (Some(a), Some(b)) => Some(a.merge(b)),
+                (a, b) => a.or(b),
+            };
+        } else {
+            // The digest is that of the rows of one part.
+            merged.insert(&report.name, TensorReport { content: String::new(), ..report.clone() });
+        }
+    }
+    let one = |tensor: &Tensor| {
+        let report = merged.remove(tensor.name.as_str());
+        let rows = report.as_ref().map_or(0, |report| report.rows);
+        report.filter(|_| rows == tensor.rows as u64).ok_or_else(|| {
+            let problem = format!("the parts hold {rows} of its {} rows", tensor.rows);
+            IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem)
+        })
+    };
+    model.tensors().iter().map(one).collect()
+}
+
+/// The report: one row per tensor of the model. `seconds` gives the time spent on each tensor where it is known.
+///
+/// # Errors
+/// There is not one choice and one report for each tensor.
+pub fn report_batch(
+    model: &Model,
+    choices: &[Choice],
+    reports: &[TensorReport],
+    seconds: &[Option<f64>],
+) -> Result<RecordBatch, IoError> {
+    let tensors = model.tensors();
+    let options = |number: fn(&QuantizeOptions) -> i64, of_block: fn(Block) -> i64| -> ArrayRef {
+        let one = |choice: &Choice| choice.block.map(of_block).or_else(|| choice.options.as_ref().map(number));
+        Arc::new(choices.iter().map(one).collect::<Int64Array>())
+    };
+    let measure = |measure: fn(&ErrorSums) -> f64| -> ArrayRef {
+        Arc::new(reports.iter().map(|report| report.errors.as_ref().map(measure)).collect::<Float64Array>())
+    };
+    let per_weight =
+        tensors.iter().zip(reports).map(|(tensor, report)| bits_per_weight(tensor.elements(), report.bytes_out));
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let notes = choices.iter().map(|choice| Some(choice.note.as_str()).filter(|note| !note.is_empty()));
+    let batch = || {
+        RecordBatch::try_new(
+            report_schema(),
+            vec![
+                Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.name.as_str()))),
+                Arc::new(shapes(tensors.iter().map(|tensor| (tensor, 1)))?),
+                Arc::new(StringViewArray::from_iter_values(tensors.iter().map(Tensor::dtype_name))),
+                options(|options| i64::from(options.bits.get()), |block| i64::from(block.bits())),
+                options(|options| i64::from(options.group_size()), |block| i64::from(block.group_size())),
+                Arc::new(per_weight.collect::<Float64Array>()),
+                measure(|sums| sums.stats().sqnr()),
+                measure(|sums| sums.stats().cosine_similarity()),
+                measure(|sums| sums.stats().mse()),
+                measure(|sums| sums.max_abs),
+                Arc::new(Int64Array::from_iter_values(tensors.iter().map(|tensor| bytes(tensor.bytes() as u64)))),
+                Arc::new(Int64Array::from_iter_values(reports.iter().map(|report| bytes(report.bytes_out)))),
+                Arc::new(seconds.iter().copied().collect::<Float64Array>()),
+                Arc::new(notes.collect::<StringViewArray>()),
+            ],
+        )
+    };
+    batch().map_err(IoError::arrow(model.folder()))
+}
+
+fn bits_per_weight(elements: usize, bytes: u64) -> Option<f64> {
+    (elements > 0).then(|| bytes as f64 * 8.0 / elements as f64)
+}
+
+/// The figures of a whole model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Totals {
+    /// All tensors.
+    pub tensors: usize,
+    /// Those that are quantized.
+    pub quantized_tensors: usize,
+    /// The weights of the quantized tensors.
+    pub weights: u64,
+    /// The bits that a quantized weight takes, all included; none without quantized weights.
+    pub bits_per_weight: Option<f64>,
+    /// The error sums of all quantized weights; none where nothing was measured.
+    pub errors: Option<ErrorSums>,
+    /// The bytes of all tensors in the source.
+    pub bytes_in: u64,
+    /// The bytes that all tensors take in the output.
+    pub bytes_out: u64,
+}
+
+/// Adds up a model's reports.
+pub fn totals(model: &Model, choices: &[Choice], reports: &[TensorReport]) -> Totals {
+    let quantized = || {
+        let all = model.tensors().iter().zip(choices).zip(reports);
+        all.filter(|((_, choice), _)| choice.options.is_some()).map(|((tensor, _), report)| (tensor, report))
+    };
+    let weights: usize = quantized().map(|(tensor, _)| tensor.elements()).sum();
+    let stored = quantized().map(|(_, report)| report.bytes_out).sum();
+    Totals {
+        tensors: model.tensors().len(),
+        quantized_tensors: quantized().count(),
+        weights: weights as u64,
+        bits_per_weight: bits_per_weight(weights, stored),
+        errors: quantized().filter_map(|(_, report)| report.errors).reduce(ErrorSums::merge),
+        bytes_in: model.total_bytes(),
+        bytes_out: reports.iter().map(|report| report.bytes_out).sum(),
+    }
+}
+
+/// Writes the report to a folder.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_report(folder: &Path, report: &RecordBatch) -> Result<(), IoError> {
+    write_table(folder, REPORT, report)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Array, cast::AsArray, types::Float64Type};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::{
+        model::tests::write,
+        plan::{selection::Selection, spec::Spec},
+        storage::dtype::Dtype,
+    };
+
+    fn model() -> (Model, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let tensors: &[(&str, Dtype, &[usize], &[u8])] = &[
+            ("a.weight", Dtype::F32, &[2, 4], &[0; 32]),
+            ("b.weight", Dtype::F32, &[2, 4], &[0; 32]),
+            ("norm.weight", Dtype::F32, &[4], &[0; 16]),
+        ];
+        write(&path, tensors);
+        (Model::open(&path).unwrap(), folder)
+    }
+
+    fn report(name: &str, rows: u64, bytes_out: u64, err2: Option<f64>) -> TensorReport {
+        let errors = err2.map(|err2| ErrorSums { dot: 8.0, a2: 10.0, b2: 10.0, err2, max_abs: err2, n: 4 * rows });
+        TensorReport { name: name.into(), rows, bytes_out, errors, content: "x".to_owned() }
+    }
+
+    #[test]
+    fn parts_add_up_to_tensors_and_tensors_to_totals() {
+        let (model, folder) = model();
+        let choices = Selection(&Spec::default()).choose(&model).unwrap();
+        let parts = [
+            report("a.weight", 1, 8, Some(0.5)),
+            report("a.weight", 1, 8, Some(1.5)),
+            report("b.weight", 2, 16, Some(0.0)),
+            report("norm.weight", 1, 16, None),
+        ];
+        let reports = merge(&model, &parts).unwrap();
+        let totals = totals(&model, &choices, &reports);
+        assert_eq!((totals.tensors, totals.quantized_tensors, totals.weights), (3, 2, 16));
+        assert_eq!((totals.bits_per_weight, totals.bytes_in, totals.bytes_out), (Some(16.0), 80, 48));
+        let errors = totals.errors.unwrap();
+        assert_eq!((errors.err2, errors.max_abs, errors.n, errors.a2), (2.0, 1.5, 16, 30.0));
+
+        let batch = report_batch(&model, &choices, &reports, &[Some(1.0), None, None]).unwrap();
+        write_report(folder.path(), &batch).unwrap();
+        let file = std::fs::File::open(folder.path().join(REPORT)).unwrap();
+        let read = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
+        assert_eq!(read, batch);
+        let sqnr = batch.column(6).as_primitive::<Float64Type>();
+        assert_eq!((sqnr.value(0), sqnr.value(1), sqnr.is_null(2)), (10.0, f64::INFINITY, true));
+    }
+
+    #[test]
+    fn rows_that_are_missing_from_the_parts_are_an_error() {
+        let (model, _folder) = model();
+        let parts = [report("a.weight", 1, 8, None)];
+        let message = merge(&model, &parts).unwrap_err().to_string();
+        assert!(message.ends_with("tensor 'a.weight': the parts hold 1 of its 2 rows"), "{message}");
+    }
+}

@@ -1,0 +1,38 @@
+//! What is said of each tensor that a part holds rows of.
+
+use serde::{Deserialize, Serialize};
+
+use super::error_sums::ErrorSums;
+
+/// What a part, or all parts together, say of one tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorReport {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+    /// The bytes that they take.
+    pub bytes_out: u64,
+    /// What they lost; none where they are carried.
+    pub errors: Option<ErrorSums>,
+    /// The digest of what they hold, in a part of its own file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
+}
+
+impl TensorReport {
+    pub(crate) fn new(name: String, bytes: usize) -> Self {
+        Self { name, rows: 1, bytes_out: bytes as u64, errors: None, content: String::new() }
+    }
+
+    /// Rows that take no bytes yet.
+    pub(crate) fn empty(name: String, rows: usize) -> Self {
+        Self { name, rows: rows as u64, bytes_out: 0, errors: None, content: String::new() }
+    }
+
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.rows += 1;
+        self.bytes_out += bytes as u64;
+    }
+}

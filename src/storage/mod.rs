@@ -1,0 +1,15 @@
+//! Containers on disk: safetensors, GGUF, the files of an output folder; where rows lie in a file.
+
+pub(crate) mod atomic_file;
+pub(crate) mod digest;
+pub mod dtype;
+pub mod error;
+pub mod escape;
+pub mod file_layout;
+pub mod folder;
+pub mod gguf;
+mod guard;
+pub mod mmap;
+pub mod parquet_table;
+pub mod row_layout;
+pub mod safetensors;

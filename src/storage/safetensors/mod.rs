@@ -1,0 +1,5 @@
+//! The safetensors container.
+
+pub mod header;
+pub(crate) mod json;
+pub mod writer;
