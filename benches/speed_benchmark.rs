@@ -14,7 +14,7 @@ use arrow_quant::{
         part::PART_BYTES,
         scan::{BATCH_BYTES, Scan},
     },
-    output::folder::Existing,
+    output::existing::Existing,
     plan::{selection::Selection, spec::Spec},
     run::{
         Cancel, RunSettings,

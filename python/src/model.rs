@@ -15,7 +15,7 @@ use std::{
 use arrow_array::StructArray;
 use arrow_quant::{
     cli,
-    output::folder::Existing,
+    output::existing::Existing,
     plan::{profile::Profile, spec::Spec},
     run::{
         Cancel, JobError, RunSettings,

@@ -12,16 +12,15 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{CliError, activations, options, progress::Reporter, spec_arguments, table};
 use crate::{
-    output::folder::Existing,
+    output::existing::Existing,
     run::{
         Cancel, JobError, RunSettings,
         local::Summary,
         plan::{PlannedJob, recipe},
         progress::Progress,
-        report::REPORT,
     },
     sql::{Session, recipes},
-    storage::escape::escaped,
+    storage::{escape::escaped, folder::manifest::REPORT},
     types::QuantizeOptions,
 };
 

@@ -205,7 +205,8 @@ mod tests {
     use super::*;
     use crate::{
         output::{
-            folder::{Existing, OutputFolder},
+            existing::Existing,
+            folder::OutputFolder,
             part_writer::{
                 PartWriter,
                 tests::{manifest, model, output, sums},

@@ -15,10 +15,9 @@ use super::{
 };
 use crate::{
     model::discover::is_config,
-    run::report::REPORT,
     storage::{
         error::IoError,
-        folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, MANIFEST, WIDTHS},
+        folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, MANIFEST, REPORT, WIDTHS},
     },
 };
 

@@ -7,19 +7,19 @@ use std::{
 };
 
 use arrow_array::RecordBatch;
-use serde::{Deserialize, Serialize};
 
 use super::{
     entries::{Entries, WEIGHTS},
+    existing::Existing,
     pending_part::WrittenPart,
-    place::{Left, Place, check_replaced, exists, partial_of},
+    place::{Left, Place, check_replaced, partial_of},
     reads::check_reads,
     unfinished::{PARTS, Unfinished},
 };
 use crate::{
     model::{Model, output_folder::QuantizedModel},
     storage::{
-        atomic_file::{copy_renamed, sync_folder},
+        atomic_file::{copy_renamed, exists, sync_folder},
         digest::digest_of,
         error::IoError,
         folder::{
@@ -32,28 +32,6 @@ use crate::{
 
 /// What names of files end in that an output holds: a folder of such a name would be taken for one.
 const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
-
-/// What to do where the output, or an unfinished run of it, is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Existing {
-    /// It is an error.
-    Refuse,
-    /// Go on with the unfinished run, and replace what it was told to. It is an error if that had other options or sources;
-    /// without one, begin.
-    Resume,
-    /// Begin anew; what is there is replaced when the new output is complete. Only output folders are replaced, and only
-    /// those that hold nothing but what a run wrote.
-    Overwrite,
-    /// As [`Self::Overwrite`], and what else the output folder holds goes too.
-    Force,
-}
-
-impl Existing {
-    const fn replaces(self) -> bool {
-        matches!(self, Self::Overwrite | Self::Force)
-    }
-}
 
 /// An output folder in the making.
 #[derive(Debug)]

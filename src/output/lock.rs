@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{place::exists, unfinished::NAMES};
-use crate::storage::error::IoError;
+use super::unfinished::NAMES;
+use crate::storage::{atomic_file::exists, error::IoError};
 
 /// The file that is locked.
 pub(crate) const LOCK: &str = "lock";

@@ -1,6 +1,7 @@
 //! Files in the making: parts, rows in place, the folder and its rename.
 
 mod entries;
+pub mod existing;
 pub mod folder;
 mod lock;
 pub mod new_manifest;

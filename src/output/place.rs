@@ -7,13 +7,13 @@ use std::{
 
 use super::{
     entries::Entries,
-    folder::Existing,
+    existing::Existing,
     lock::Lock,
     pending_part::WrittenPart,
     unfinished::{OUTPUT, Placing, REPLACED, Unfinished},
 };
 use crate::storage::{
-    atomic_file::{folder_of, sync_folder},
+    atomic_file::{exists, folder_of, sync_folder},
     error::IoError,
 };
 
@@ -165,11 +165,6 @@ pub(crate) fn partial_of(target: &Path) -> Result<PathBuf, IoError> {
     let mut name = name.to_owned();
     name.push(".partial");
     Ok(target.with_file_name(name))
-}
-
-/// Tells whether something is at a path. A dangling link is something.
-pub(crate) fn exists(path: &Path) -> Result<bool, IoError> {
-    Ok(path.is_symlink() || path.try_exists().map_err(IoError::system("look at", path))?)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), IoError> {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{folder::Existing, pending_part::WrittenPart};
+use super::{existing::Existing, pending_part::WrittenPart};
 use crate::storage::{atomic_file::write_renamed, error::IoError, folder::manifest::Manifest};
 
 /// The output in the making; once it has its place, what it replaced.

@@ -30,13 +30,14 @@ use super::{
     prepare::Prepared,
     progress::{Pass, Progress},
     read_back_pass::Written,
-    report::{REPORT, Totals, merge, report_batch, totals, write_report},
+    report::{Totals, merge, report_batch, totals, write_report},
     workers::{take_parts, threads_within},
 };
 use crate::{
     compute::DAMPING,
     output::{
-        folder::{Existing, OutputFolder},
+        existing::Existing,
+        folder::OutputFolder,
         new_manifest::new_manifest,
         part_writer::PartWriter,
         pending_part::{Unsettled, WrittenPart, read_back},
@@ -54,7 +55,7 @@ use crate::{
     storage::{
         dtype::float_of,
         error::IoError,
-        folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, WIDTHS},
+        folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, REPORT, WIDTHS},
     },
     types::Float,
 };

@@ -28,7 +28,7 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use datafusion::common::DataFusionError;
 
-use crate::{output::folder::Existing, storage::error::IoError};
+use crate::{output::existing::Existing, storage::error::IoError};
 
 /// The settings of a run that change no byte of the result.
 #[derive(Debug, Clone)]

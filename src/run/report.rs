@@ -9,14 +9,11 @@ use crate::{
     plan::selection::Choice,
     storage::{
         error::IoError,
-        folder::{error_sums::ErrorSums, tensor_report::TensorReport},
+        folder::{error_sums::ErrorSums, manifest::REPORT, tensor_report::TensorReport},
         parquet_table::write_table,
     },
     types::{Block, QuantizeOptions, report::report_schema},
 };
-
-/// The name of the report in an output folder.
-pub const REPORT: &str = "report.parquet";
 
 /// Adds up the reports of all parts, given in the order of the parts, into one for each tensor of the model in its order.
 ///

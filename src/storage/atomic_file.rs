@@ -184,6 +184,14 @@ fn descriptor(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
+/// Tells whether something is at a path. A dangling link is something.
+///
+/// # Errors
+/// Returns an error if the system does not say.
+pub fn exists(path: &Path) -> Result<bool, IoError> {
+    Ok(path.is_symlink() || path.try_exists().map_err(IoError::system("look at", path))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

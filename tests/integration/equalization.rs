@@ -7,7 +7,7 @@ use std::{
 
 use arrow_array::{cast::AsArray, types::Int64Type};
 use arrow_quant::{
-    output::folder::Existing,
+    output::existing::Existing,
     plan::spec::Spec,
     run::{
         Cancel, RunSettings,

@@ -14,6 +14,9 @@ pub const MANIFEST: &str = "arrow_quant.json";
 
 /// The name of the activation quantizers in an output folder.
 pub const ACTIVATION_PARAMS: &str = "activation_params.parquet";
+/// The name of the report in an output folder.
+pub const REPORT: &str = "report.parquet";
+
 /// The name of what each tensor takes and loses at each width, in an output folder.
 pub const WIDTHS: &str = "widths.parquet";
 
