@@ -11,11 +11,10 @@ HALVES, NAMES = {"write", "copy"}, {"rename"}
 
 
 def thinned(operations):
-    """The operations, but of each long run of writes to one file the first two, the middle two and the last two."""
+    """The operations, but of each long run of writes to one file the first, the middle one and the last two."""
     for _, run in groupby(operations, key=lambda operation: operation[1:3]):
         run = list(run)
-        middle = len(run) // 2
-        yield from run if len(run) <= 6 else run[:2] + run[middle - 1 : middle + 1] + run[-2:]
+        yield from run if len(run) <= 4 else [run[0], run[len(run) // 2], *run[-2:]]
 
 
 class Faults:

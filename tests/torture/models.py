@@ -68,7 +68,7 @@ def write_model(folder, seed, layers=2, width=256):
     return folder
 
 
-def write_large_model(folder, seed, parts=3):
+def write_large_model(folder, seed, parts=2):
     """A folder with a file of several parts, which are cut at 16 MiB of such a model: 5 tensors for each."""
     rng = random.Random(seed)
     folder.mkdir(parents=True)

@@ -17,7 +17,7 @@ FORMATS = {
     "compressed-tensors": ["--format", "compressed-tensors", "--shard-size", "60kB"],
     "gguf": ["--format", "gguf", "--gguf-type", "Q4_K"],
 }
-# Three parts.
+# Two parts.
 LARGE = {
     "parts-parquet": ["--method", "minmax"],
     "parts-compressed-tensors": ["--format", "compressed-tensors", "--method", "minmax"],
