@@ -28,43 +28,13 @@ impl<const L: usize> Sums<L> {
     /// Of the codes of all weights of a tile, for an inverse scale and a zero point.
     #[inline(always)]
     pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile<L>, inverse: &Lane<L>, z: &Lane<L>) -> Self {
-        let [q, qq, xq] = sums_over(tile, |part, sum, x, weight| {
-            add::<BITS>(sum, x, weight, &parts(inverse)[part], &parts(z)[part]);
-        });
-        Self { q, qq, xq }
+        let mut sums = Self::NONE;
+        let (q, qq, xq) = (parts_mut(&mut sums.q), parts_mut(&mut sums.qq), parts_mut(&mut sums.xq));
+        for (part, (inverse, z)) in parts(inverse).iter().zip(parts(z)).enumerate() {
+            [q[part], qq[part], xq[part]] = sums_of(tile, part, &Codes::<BITS> { inverse, z });
+        }
+        Self { q: tile.total(sums.q), qq: tile.total(sums.qq), xq: tile.total(sums.xq) }
     }
-}
-
-/// Adds up `N` numbers of each weight of a tile, lane by lane. `add` is given the number of the part of the lanes, the sums
-/// so far, the weights, and their importances where they differ.
-#[inline(always)]
-fn sums_over<const N: usize, const L: usize>(
-    tile: &Tile<L>,
-    add: impl Fn(usize, &mut [[f32; AT_ONCE]; N], &[f32; AT_ONCE], Option<&[f32; AT_ONCE]>),
-) -> [Lane<L>; N] {
-    let mut sums = [[0.0; L]; N];
-    for part in 0..L / AT_ONCE {
-        let mut sum = [[0.0; AT_ONCE]; N];
-        if let Some((x, weight)) = &tile.tail {
-            add(part, &mut sum, &parts(x)[part], Some(&parts(weight)[part]));
-        }
-        match tile.importance {
-            None => {
-                for x in tile.weights {
-                    add(part, &mut sum, &parts(x)[part], None);
-                }
-            }
-            Some(importance) => {
-                for (x, weight) in tile.weights.iter().zip(importance) {
-                    add(part, &mut sum, &parts(x)[part], Some(&parts(weight)[part]));
-                }
-            }
-        }
-        for (all, sum) in sums.iter_mut().zip(sum) {
-            parts_mut(all)[part] = sum;
-        }
-    }
-    sums.map(|sum| tile.total(sum))
 }
 
 /// The squared error of each lane, weight by weight, times the importances: what is left where the sums would cancel.
@@ -75,44 +45,92 @@ pub(in crate::kernels) fn errors<const BITS: usize, const L: usize>(
     z: &Lane<L>,
 ) -> Lane<L> {
     let inverse = s.map(reciprocal);
-    let [error] = sums_over(tile, |part, [sum], x, weight| {
-        let (s, z, inverse) = (&parts(s)[part], &parts(z)[part], &parts(&inverse)[part]);
-        for i in 0..AT_ONCE {
-            let q = round_clamped_f32(x[i] * inverse[i] + z[i], max_code::<BITS>());
-            let off = x[i] - s[i] * (q - z[i]);
-            sum[i] += weight.map_or(off, |w| w[i] * off) * off;
+    let mut errors = [0.0; L];
+    let out = parts_mut(&mut errors);
+    for (part, (inverse, z)) in parts(&inverse).iter().zip(parts(z)).enumerate() {
+        [out[part]] = sums_of(tile, part, &Errors::<BITS> { s: &parts(s)[part], z, inverse });
+    }
+    tile.total(errors)
+}
+
+/// `N` numbers of each weight, to be added up. A trait, since a closure would be compiled for the baseline.
+trait Summand<const N: usize> {
+    /// Adds those of weights, with their importances where they differ.
+    fn add(&self, sums: &mut [Part; N], x: &Part, weight: Option<&Part>);
+}
+
+/// The sums over a part of the lanes of a tile.
+#[inline(always)]
+fn sums_of<const N: usize, const L: usize>(tile: &Tile<L>, part: usize, summand: &impl Summand<N>) -> [Part; N] {
+    let mut sums = [[0.0; AT_ONCE]; N];
+    if let Some((x, weight)) = &tile.tail {
+        summand.add(&mut sums, &parts(x)[part], Some(&parts(weight)[part]));
+    }
+    match tile.importance {
+        None => {
+            for x in tile.weights {
+                summand.add(&mut sums, &parts(x)[part], None);
+            }
         }
-    });
-    error
+        Some(importance) => {
+            for (x, weight) in tile.weights.iter().zip(importance) {
+                summand.add(&mut sums, &parts(x)[part], Some(&parts(weight)[part]));
+            }
+        }
+    }
+    sums
 }
 
 /// Lanes whose sums are taken together, so that they stay in registers.
 const AT_ONCE: usize = 16;
 
+/// One number for each of these lanes.
+type Part = [f32; AT_ONCE];
+
 #[inline(always)]
-fn parts<const L: usize>(lanes: &Lane<L>) -> &[[f32; AT_ONCE]] {
+fn parts<const L: usize>(lanes: &Lane<L>) -> &[Part] {
     lanes.as_chunks().0
 }
 
 #[inline(always)]
-fn parts_mut<const L: usize>(lanes: &mut Lane<L>) -> &mut [[f32; AT_ONCE]] {
+fn parts_mut<const L: usize>(lanes: &mut Lane<L>) -> &mut [Part] {
     lanes.as_chunks_mut().0
 }
 
-#[inline(always)]
-fn add<const BITS: usize>(
-    [sum_q, sum_qq, sum_xq]: &mut [[f32; AT_ONCE]; 3],
-    x: &[f32; AT_ONCE],
-    weight: Option<&[f32; AT_ONCE]>,
-    inverse: &[f32; AT_ONCE],
-    z: &[f32; AT_ONCE],
-) {
-    for i in 0..AT_ONCE {
-        let q = round_clamped_f32(x[i] * inverse[i] + z[i], max_code::<BITS>());
-        let wq = weight.map_or(q, |w| w[i] * q);
-        sum_q[i] += wq;
-        sum_qq[i] += wq * q;
-        sum_xq[i] += wq * x[i];
+/// The codes `q`: sums of `q`, `q^2` and `x q`.
+struct Codes<'a, const BITS: usize> {
+    inverse: &'a Part,
+    z: &'a Part,
+}
+
+impl<const BITS: usize> Summand<3> for Codes<'_, BITS> {
+    #[inline(always)]
+    fn add(&self, [sum_q, sum_qq, sum_xq]: &mut [Part; 3], x: &Part, weight: Option<&Part>) {
+        for i in 0..AT_ONCE {
+            let q = round_clamped_f32(x[i] * self.inverse[i] + self.z[i], max_code::<BITS>());
+            let wq = weight.map_or(q, |w| w[i] * q);
+            sum_q[i] += wq;
+            sum_qq[i] += wq * q;
+            sum_xq[i] += wq * x[i];
+        }
+    }
+}
+
+/// The squared error of what the codes decode to.
+struct Errors<'a, const BITS: usize> {
+    s: &'a Part,
+    z: &'a Part,
+    inverse: &'a Part,
+}
+
+impl<const BITS: usize> Summand<1> for Errors<'_, BITS> {
+    #[inline(always)]
+    fn add(&self, [sum]: &mut [Part; 1], x: &Part, weight: Option<&Part>) {
+        for i in 0..AT_ONCE {
+            let q = round_clamped_f32(x[i] * self.inverse[i] + self.z[i], max_code::<BITS>());
+            let off = x[i] - self.s[i] * (q - self.z[i]);
+            sum[i] += weight.map_or(off, |w| w[i] * off) * off;
+        }
     }
 }
 
