@@ -211,7 +211,8 @@ def quantize_model(
         "equalize": equalize,
         "hessians": None if hessians is None else os.fspath(hessians),
     }
-    given = {name: value for name, value in options.items() if value not in (None, False, [])}
+    # Not by comparison: 0 equals False, and is a value that is refused or counts.
+    given = {name: value for name, value in options.items() if not (value is None or value is False or value == [])}
     if spec is None:
         spec = given
     elif given or profile is not None:
