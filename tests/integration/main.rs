@@ -3,6 +3,7 @@
 
 mod activations;
 mod cli;
+mod digests;
 mod equalization;
 mod explain;
 mod export;
