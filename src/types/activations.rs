@@ -70,8 +70,8 @@ pub fn activation_params_schema() -> SchemaRef {
 }
 
 /// Bits of an activation's code: 2 to 8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "io", derive(serde::Serialize, serde::Deserialize), serde(into = "u8", try_from = "i64"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "u8", try_from = "i64")]
 pub struct ActivationBits(u8);
 
 impl ActivationBits {

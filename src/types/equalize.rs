@@ -5,12 +5,8 @@ use std::{fmt, str::FromStr};
 use super::OptionsError;
 
 /// The source of the factors that equalize channels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(
-    feature = "io",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(into = "super::number_or_text::NumberOrText", try_from = "super::number_or_text::NumberOrText")
-)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "super::number_or_text::NumberOrText", try_from = "super::number_or_text::NumberOrText")]
 pub enum Equalize {
     /// `SmoothQuant`'s alpha, 0 to 1, for every layer.
     Alpha(f64),

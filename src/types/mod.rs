@@ -17,8 +17,6 @@ mod serde_text;
 pub mod tensors;
 pub mod weights;
 
-#[cfg(feature = "io")]
-#[cfg(feature = "io")]
 pub use activations::{ActivationBits, TimeMethod};
 pub use block::Block;
 pub use encoding::{Encoding, Float, Packed};

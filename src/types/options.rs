@@ -14,8 +14,8 @@ impl OptionsError {
 }
 
 /// Bits per code: 2, 3, 4 or 8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "io", derive(serde::Serialize, serde::Deserialize), serde(into = "u8", try_from = "i64"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(into = "u8", try_from = "i64")]
 #[repr(u8)]
 pub enum Bits {
     /// Codes 0 to 3.
@@ -134,12 +134,8 @@ impl FromStr for Method {
 }
 
 /// The number of weights that share a scale and a zero point: 1 and more, or `channel`, which is the whole row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "io",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(into = "super::number_or_text::NumberOrText", try_from = "super::number_or_text::NumberOrText")
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "super::number_or_text::NumberOrText", try_from = "super::number_or_text::NumberOrText")]
 pub struct GroupSize(u32);
 
 impl GroupSize {

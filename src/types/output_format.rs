@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr};
 use super::OptionsError;
 
 /// The format of the files that hold the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[cfg_attr(feature = "io", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OutputFormat {
     /// Parts in Apache Parquet.
     #[default]
@@ -16,7 +16,7 @@ pub enum OutputFormat {
     /// Safetensors, every tensor as floats.
     Safetensors,
     /// The pack-quantized format of compressed-tensors.
-    #[cfg_attr(feature = "io", serde(rename = "compressed-tensors"))]
+    #[serde(rename = "compressed-tensors")]
     CompressedTensors,
     /// GGUF, in the blocks of llama.cpp.
     Gguf,

@@ -19,4 +19,5 @@ macro_rules! serde_as_text {
 }
 
 serde_as_text!(super::Method, super::TimeMethod, super::Float);
+#[cfg(feature = "io")]
 pub(crate) use serde_as_text;
