@@ -5,6 +5,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     keep_freed_memory();
+    #[cfg(unix)]
+    outlive_the_largest_file();
     arrow_quant::cli::main()
 }
 
@@ -16,5 +18,15 @@ fn keep_freed_memory() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
+    }
+}
+
+/// Tells the system not to end the process where a file would pass the largest size that is allowed (`ulimit -f`): the write
+/// then fails with an error that names the file.
+#[cfg(unix)]
+fn outlive_the_largest_file() {
+    // SAFETY: to ignore a signal calls no code of ours, and no other thread runs yet.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }

@@ -23,6 +23,7 @@ use arrow_quant::{
         plan::PlannedJob,
         progress::{Pass, Progress},
     },
+    storage::error::IoError,
 };
 use bytesize::ByteSize;
 use pyo3::{prelude::*, types::PyDict};
@@ -176,8 +177,9 @@ pub fn quantize_model<'py>(
     let (ends, ended) = mpsc::sync_channel(0);
     let worker = {
         let (teller, cancel) = (Teller { counter: Arc::clone(&counter), ends }, Arc::clone(&cancel));
-        thread::spawn(move || run.run(&teller, &cancel))
+        thread::Builder::new().spawn(move || run.run(&teller, &cancel))
     };
+    let worker = worker.map_err(|error| of_run(&IoError::Threads(error).into()))?;
     let mut told = None;
     let mut tell = |py: Python<'_>| {
         let now = *counter.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use arrow_quant::sql::threads::runtime;
 use datafusion::common::{Result, exec_datafusion_err};
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::error::Kind;
 
@@ -39,8 +40,10 @@ fn threads() -> Result<&'static Threads, String> {
     match *threads {
         Some(threads) if threads.process == process => Ok(threads),
         _ => {
-            let queries = Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-            let arrays = ThreadPoolBuilder::new().build().map_err(|error| error.to_string())?;
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let queries = runtime(cores).map_err(|error| error.to_string())?;
+            let arrays =
+                ThreadPoolBuilder::new().build().map_err(|error| format!("cannot start the threads: {error}"))?;
             Ok(threads.insert(Box::leak(Box::new(Threads { process, queries, arrays }))))
         }
     }
@@ -51,7 +54,7 @@ fn threads() -> Result<&'static Threads, String> {
 /// # Errors
 /// Those of `work`, and when the system has no threads to give.
 pub fn on_all_cores<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let threads = threads().map_err(|error| exec_datafusion_err!("no threads: {error}"))?;
+    let threads = threads().map_err(|error| exec_datafusion_err!("{error}"))?;
     threads.arrays.install(work)
 }
 
@@ -65,7 +68,7 @@ pub fn wait<T: Send + 'static>(
     cancel: &AtomicBool,
     future: impl Future<Output = T> + Send + 'static,
 ) -> PyResult<T> {
-    let threads = threads().map_err(|error| Kind::Other.exception(&format!("no threads: {error}")))?;
+    let threads = threads().map_err(|error| Kind::Other.exception(&error))?;
     // On another thread, and without the runtime's timers, which it looks at when a thread is idle: a query that computes
     // without a pause would keep this one from looking for signals.
     let (sender, receiver) = mpsc::sync_channel(1);

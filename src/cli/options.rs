@@ -1,8 +1,9 @@
 //! Options that several commands share.
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use super::CliError;
+use crate::sql::threads;
 
 /// The cores this process may use.
 pub fn cores() -> usize {
@@ -18,6 +19,6 @@ pub fn threads(text: &str) -> Result<usize, String> {
 }
 
 /// A runtime with as many worker threads as asked for, one per core by default.
-pub fn runtime(threads: Option<usize>) -> Result<Runtime, CliError> {
-    Ok(Builder::new_multi_thread().worker_threads(threads.unwrap_or_else(cores)).enable_all().build()?)
+pub fn runtime(count: Option<usize>) -> Result<Runtime, CliError> {
+    Ok(threads::runtime(count.unwrap_or_else(cores))?)
 }

@@ -3,6 +3,7 @@
 use tokio::runtime::{Builder, Runtime};
 
 use super::{CliError, options};
+use crate::storage::error::IoError;
 
 /// Threads for queries, while the thread that waits for them listens for Ctrl-C.
 pub struct Workers {
@@ -15,7 +16,7 @@ pub struct Workers {
 impl Workers {
     /// `threads` threads, one per core by default.
     pub fn new(threads: Option<usize>) -> Result<Self, CliError> {
-        let listener = Builder::new_current_thread().enable_all().build()?;
+        let listener = Builder::new_current_thread().enable_all().build().map_err(IoError::Threads)?;
         Ok(Self { queries: Some(options::runtime(threads)?), listener })
     }
 

@@ -69,6 +69,9 @@ pub enum ComputeError {
         /// The most there can be.
         limit: usize,
     },
+    /// The operating system refused a thread.
+    #[error("cannot start the threads: {0}; allow more (ulimit -u, -v and -n), or use fewer with RAYON_NUM_THREADS")]
+    Threads(String),
     /// Options outside what is accepted.
     #[error(transparent)]
     Options(#[from] OptionsError),

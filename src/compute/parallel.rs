@@ -1,12 +1,12 @@
 //! A function over rows, shared out to threads, its results gathered in one array without holding two copies of them.
 
-use std::ops::Range;
+use std::{error::Error, ops::Range, sync::OnceLock};
 
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use arrow_array::cast::AsArray;
 use arrow_buffer::{Buffer, MutableBuffer, NullBufferBuilder};
 use arrow_schema::DataType;
-use rayon::prelude::*;
+use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::ComputeError;
 
@@ -29,7 +29,7 @@ pub fn by_blocks(
     if rows > i32::MAX as usize {
         return Err(ComputeError::Overflow { what: "the rows of an array", limit: i32::MAX as usize });
     }
-    let threads = rayon::current_num_threads();
+    let threads = threads()?;
     let size = &bytes;
     let bytes = size(0..rows);
     let block = (BLOCK_BYTES / (bytes / rows.max(1)).max(1)).max(1);
@@ -57,6 +57,22 @@ pub fn by_blocks(
         }
     }
     gathered.map_or_else(|| function(0..0), Column::finish)
+}
+
+/// Returns how many threads there are: those of the pool that calls, or of the process.
+///
+/// # Errors
+/// Returns an error if the system refuses a thread, which rayon by itself answers with a panic.
+fn threads() -> Result<usize, ComputeError> {
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    if rayon::current_thread_index().is_none() {
+        // An error without a source says that the process has its threads already.
+        let start = || ThreadPoolBuilder::new().build_global().err()?.source().map(ToString::to_string);
+        if let Some(reason) = REFUSED.get_or_init(start) {
+            return Err(ComputeError::Threads(reason.clone()));
+        }
+    }
+    Ok(rayon::current_num_threads())
 }
 
 /// Bytes that a range of the rows of an array takes; 0 for types that do not tell.

@@ -162,7 +162,8 @@ pub fn config_files(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(paths.filter(|path| path.is_file()).collect())
 }
 
-/// Tells by its name whether a file goes along with the weights.
+/// Tells by its name whether a file goes along with the weights. One that holds weights never does, whatever its name
+/// begins with: `tokenizer.safetensors` beside a model is read like any other file of the folder.
 pub fn is_config(name: &str) -> bool {
     const NAMES: [&str; 8] = [
         "added_tokens.json",
@@ -174,6 +175,9 @@ pub fn is_config(name: &str) -> bool {
         "scheduler_config.json",
         "special_tokens_map.json",
     ];
+    if [EXTENSION, INDEX_EXTENSION, GGUF_EXTENSION].iter().any(|extension| name.ends_with(extension)) {
+        return false;
+    }
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     let upper = name.to_ascii_uppercase();
     NAMES.contains(&name)
@@ -236,6 +240,16 @@ mod tests {
         }
         let missing = find(Path::new("/no/such/model")).unwrap_err().to_string();
         assert!(missing.starts_with("/no/such/model: cannot open: "), "{missing}");
+    }
+
+    #[test]
+    fn a_file_is_weights_or_configuration_and_never_both() {
+        let weights = ["LICENSE.gguf", "model.safetensors", "tokenizer.safetensors", "vocab-1.safetensors"];
+        let configuration = ["tokenizer.json", "vocab.txt"];
+        let folder = folder(&[&weights[..], &configuration].concat());
+        assert_eq!(find(folder.path()).unwrap().files, weights[1..]);
+        assert_eq!(config_files(folder.path()).unwrap(), configuration.map(|name| folder.path().join(name)));
+        assert!(!is_config("tokenizer.safetensors.index.json"));
     }
 
     #[test]

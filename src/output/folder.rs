@@ -324,7 +324,10 @@ fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Resu
     match left {
         Left::Nothing => Ok(()),
         _ if existing.replaces() => Entries::of_unfinished(partial)?.check(existing == Existing::Force).map(drop),
-        Left::Run(_) | Left::Unknown(_) if existing == Existing::Refuse => {
+        Left::Unknown(error) if existing == Existing::Refuse => {
+            refuse(partial, &format!("is of a run of which nothing is known: {error}"))
+        }
+        Left::Run(_) if existing == Existing::Refuse => {
             let problem = "was left by a run that did not finish; go on with `resume`, or begin again with `overwrite`";
             refuse(partial, problem)
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     path::Path,
     sync::Arc,
     thread,
@@ -145,10 +146,15 @@ fn factor_all(
     factors: &mut Vec<ArrayRef>,
 ) -> Result<(), IoError> {
     let found = thread::scope(|scope| {
-        let started: Vec<_> =
-            waiting.iter().map(|layer| scope.spawn(|| hessian_factor(&layer.hessian, &[Some(DAMPING)]))).collect();
-        started.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        let started: Vec<_> = waiting
+            .iter()
+            .map(|layer| {
+                thread::Builder::new().spawn_scoped(scope, || hessian_factor(&layer.hessian, &[Some(DAMPING)]))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(started.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>())
     });
+    let found = found.map_err(IoError::Threads)?;
     for (layer, found) in waiting.drain(..).zip(found) {
         let found = found.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         factors.push(found.map_err(|error| {

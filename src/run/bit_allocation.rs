@@ -10,7 +10,6 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
-use tokio::runtime::Builder;
 
 use super::{
     Cancel, JobError, RunSettings,
@@ -24,7 +23,7 @@ use crate::{
         goals::Goals,
         width::{Width, candidates_batch},
     },
-    sql::recipes,
+    sql::{recipes, threads::runtime},
     storage::folder::error_sums::ErrorSums,
     types::{
         QuantizeOptions,
@@ -54,8 +53,7 @@ impl PlannedJob {
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
         let measured: Vec<usize> = (0..candidates.len()).filter(|tensor| !candidates[*tensor].is_empty()).collect();
         let threads = threads_within(settings, self.loaded)?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(DataFusionError::IoError)?;
+        let runtime = runtime(1)?;
         let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
         let tables = [("candidates", candidates_batch(&self.model, &candidates)?)];
         let mut sums = Sums::new();

@@ -12,13 +12,10 @@ use std::{
 
 use arrow_array::RecordBatch;
 use datafusion::{
-    catalog::MemTable,
-    common::{DataFusionError, internal_datafusion_err},
-    execution::TaskContext,
-    physical_plan::ExecutionPlan,
+    catalog::MemTable, common::internal_datafusion_err, execution::TaskContext, physical_plan::ExecutionPlan,
 };
 use futures::StreamExt;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 
 use super::{
     Cancel, JobError, RunSettings,
@@ -51,7 +48,7 @@ use crate::{
         },
         selection::Choice,
     },
-    sql::{Session, tables::WeightsTable},
+    sql::{Session, tables::WeightsTable, threads::runtime},
     storage::{
         dtype::float_of,
         error::IoError,
@@ -153,8 +150,7 @@ impl PlannedJob {
     ) -> Result<Summary, JobError> {
         let started = Instant::now();
         let threads = threads_within(settings, self.loaded)?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(DataFusionError::IoError)?;
+        let runtime = runtime(1)?;
         let session = Session::unlimited(threads)?;
         let prepared = self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel });
         let prepared = prepared.map_err(|error| name_any_tensor(self, error))?;

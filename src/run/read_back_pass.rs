@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::{
@@ -13,6 +10,7 @@ use super::{
     plan::PlannedJob,
     progress::{Pass, Progress},
     read_back::{check_part, check_sums},
+    workers::take_parts,
 };
 use crate::{
     model::{Model, part::Part},
@@ -47,35 +45,22 @@ impl PlannedJob {
     ) -> Result<(), JobError> {
         let (folder, meant) = (written.folder, written.reports);
         let output = folder.open()?;
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let results: Mutex<Vec<(usize, ReadBack)>> = Mutex::new(Vec::new());
+        let failed = AtomicBool::new(false);
+        let watch = |bytes| {
+            progress.advance(bytes);
+            !cancel.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed)
+        };
+        let check = |part: usize| Ok(self.check_one(written, &output, &self.parts[part], watch)?);
+        let every: Vec<usize> = (0..self.parts.len()).collect();
         progress.start(Pass::Check, self.part_bytes());
-        std::thread::scope(|scope| {
-            for _ in 0..threads.min(self.parts.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(part) = self.parts.get(number) else { break };
-                        let watch = |bytes| {
-                            progress.advance(bytes);
-                            !cancel.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed)
-                        };
-                        let result = self.check_one(written, &output, part, watch);
-                        failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                        results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
-                    }
-                });
-            }
-        });
+        let results = take_parts(&every, threads, &failed, check, Ok);
         progress.finish();
         if cancel.load(Ordering::Relaxed) {
             return Err(JobError::Cancelled(folder.partial().to_owned()));
         }
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.sort_by_key(|(number, _)| *number);
         let mut read: BTreeMap<usize, ErrorSums> = BTreeMap::new();
-        for (_, result) in results {
-            for (tensor, sums) in result? {
+        for (_, part) in results? {
+            for (tensor, sums) in part {
                 read.entry(tensor).and_modify(|sum| *sum = sum.merge(sums)).or_insert(sums);
             }
         }

@@ -5,10 +5,11 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread::ScopedJoinHandle,
+    thread::{Builder, ScopedJoinHandle},
 };
 
 use super::{JobError, RunSettings};
+use crate::storage::error::IoError;
 
 /// The threads that may take parts of a model of which `loaded` bytes are in memory already, below a limit of resident
 /// bytes.
@@ -48,7 +49,7 @@ pub fn take_parts<T: Send, U: Send>(
     let (work, settle, finish) = (&work, &settle, &finish);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(parts.len()) {
-            scope.spawn(|| {
+            let started = Builder::new().spawn_scoped(scope, || {
                 let mut settling: Option<ScopedJoinHandle<()>> = None;
                 while !failed.load(Ordering::Relaxed)
                     && let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)).copied()
@@ -59,11 +60,18 @@ pub fn take_parts<T: Send, U: Send>(
                         before.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                     }
                     match worked {
-                        Ok(worked) => settling = Some(scope.spawn(move || finish(part, settle(worked)))),
+                        Ok(worked) => match Builder::new().spawn_scoped(scope, move || finish(part, settle(worked))) {
+                            Ok(started) => settling = Some(started),
+                            Err(error) => finish(part, Err(IoError::Threads(error).into())),
+                        },
                         Err(error) => finish(part, Err(error)),
                     }
                 }
             });
+            if let Err(error) = started {
+                finish(usize::MAX, Err(IoError::Threads(error).into()));
+                break;
+            }
         }
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ pub mod recipes;
 pub mod reference;
 mod session;
 pub mod tables;
+pub mod threads;
 mod usable_memory;
 
 pub use session::{Session, register_all};

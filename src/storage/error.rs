@@ -67,6 +67,9 @@ pub enum IoError {
         /// What is wrong.
         source: ComputeError,
     },
+    /// The operating system refused a thread, or what a thread needs.
+    #[error("cannot start the threads: {0}; allow more (ulimit -u, -v and -n), or use fewer with `threads`")]
+    Threads(io::Error),
     /// An option, a pattern or a request that cannot be carried out.
     #[error("{}", escaped(.0))]
     Request(String),

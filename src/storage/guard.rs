@@ -20,6 +20,14 @@ thread_local! {
 /// # Errors
 /// Returns what the decoder said when it panicked.
 pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+    caught(decode).map_err(|words| format!("is damaged: {words}"))
+}
+
+/// Calls what may panic, and prints nothing of it.
+///
+/// # Errors
+/// Returns what it said when it panicked.
+pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let print = panic::take_hook();
@@ -30,9 +38,9 @@ pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
         }));
     });
     let outer = CAUGHT.replace(true);
-    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
+    let called = panic::catch_unwind(AssertUnwindSafe(call));
     CAUGHT.set(outer);
-    decoded.map_err(|panic| format!("is damaged: {}", words(&*panic)))
+    called.map_err(|panic| words(&*panic))
 }
 
 /// What a panic said, in one line.

@@ -8,7 +8,7 @@ pub mod escape;
 pub mod file_layout;
 pub mod folder;
 pub mod gguf;
-mod guard;
+pub(crate) mod guard;
 pub mod mmap;
 pub mod parquet_table;
 pub mod row_layout;
