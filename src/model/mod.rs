@@ -30,6 +30,7 @@ use crate::{
         folder::manifest::{MANIFEST, Manifest},
         gguf::value::Pair,
         mmap::Contents,
+        stamp::Stamp,
     },
     types::Float,
 };
@@ -73,6 +74,8 @@ pub struct ModelFile {
     pub metadata: Vec<(String, String)>,
     /// The pairs of a GGUF file; none of another.
     pub pairs: Vec<Pair>,
+    /// The file as it was when it was opened. `None` means a part of an output folder, which the manifest describes.
+    pub stamp: Option<Stamp>,
     /// None: a part of an output folder.
     contents: Option<Contents>,
 }
@@ -129,6 +132,7 @@ impl Model {
         let mut by_name: HashMap<String, usize> = HashMap::new();
         for name in found.files {
             let path = found.folder.join(&name);
+            let stamp = Some(Stamp::read(&path)?);
             let contents = contents(&path)?;
             let header = Header::parse(contents.bytes(), &path, files.len())?;
             for tensor in header.tensors {
@@ -150,7 +154,7 @@ impl Model {
             let bytes = contents.bytes().len();
             let Header { metadata, pairs, .. } = header;
             let contents = Some(contents);
-            files.push(ModelFile { path, name, bytes, source_digest, metadata, pairs, contents });
+            files.push(ModelFile { path, name, bytes, source_digest, metadata, pairs, stamp, contents });
         }
         if let Some(index) = &found.index {
             index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file()].name.as_str()))?;
@@ -172,6 +176,7 @@ impl Model {
             source_digest: part.digest.clone().unwrap_or_default(),
             metadata: Vec::new(),
             pairs: Vec::new(),
+            stamp: None,
             contents: None,
         });
         let files: Vec<ModelFile> = files.collect();

@@ -211,6 +211,7 @@ mod tests {
                 PartWriter,
                 tests::{manifest, model, output, sums},
             },
+            reads::Reads,
         },
         storage::folder::manifest::MANIFEST,
         types::{OutputFormat, output::output_schema},
@@ -221,7 +222,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (model, parts) = model(place.path(), 4096);
         let manifest = manifest(&model, &parts, format);
-        let mut folder = OutputFolder::create(&place.path().join("out"), Existing::Refuse, manifest, &[]).unwrap();
+        let mut folder =
+            OutputFolder::create(&place.path().join("out"), Existing::Refuse, manifest, &Reads::default()).unwrap();
         let mut rows = Vec::new();
         for (number, part) in parts.iter().enumerate() {
             let mut writer = PartWriter::create(folder.path(), folder.manifest(), number).unwrap();

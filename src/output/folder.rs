@@ -13,7 +13,7 @@ use super::{
     existing::Existing,
     pending_part::WrittenPart,
     place::{Left, Place, check_replaced, partial_of},
-    reads::check_reads,
+    reads::Reads,
     unfinished::{PARTS, Unfinished},
 };
 use crate::{
@@ -45,15 +45,15 @@ pub struct OutputFolder {
 
 impl OutputFolder {
     /// Checks that an output can go to `target`, as far as what is there tells: before anything is measured or written.
-    /// `reads` are the files and folders that the run reads.
+    /// `reads` is what the run reads.
     ///
     /// # Errors
     /// The target exists (unless it is to be overwritten, and holds nothing else than a run wrote), is called like a file, or
     /// an unfinished run is in the way; or the run reads what would be replaced.
-    pub fn check_target(target: &Path, existing: Existing, reads: &[PathBuf]) -> Result<(), IoError> {
+    pub fn check_target(target: &Path, existing: Existing, reads: &Reads) -> Result<(), IoError> {
         let partial = partial_of(target)?;
-        check_reads(target, reads)?;
-        check_reads(&partial, reads)?;
+        reads.check_outside(target)?;
+        reads.check_outside(&partial)?;
         if !exists(&partial)? {
             return check(target, &partial, existing, &Left::Nothing);
         }
@@ -63,19 +63,20 @@ impl OutputFolder {
     }
 
     /// Begins, or goes on with, the output that a manifest describes. All is kept in the folder `TARGET.partial` until the
-    /// output is complete. `reads` are the files and folders that the run reads.
+    /// output is complete. `reads` is what the run reads.
     ///
     /// # Errors
     /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the
     /// folder above is missing or not writable.
-    pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &[PathBuf]) -> Result<Self, IoError> {
-        check_reads(target, reads)?;
-        check_reads(&partial_of(target)?, reads)?;
+    pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &Reads) -> Result<Self, IoError> {
+        reads.check_outside(target)?;
+        reads.check_outside(&partial_of(target)?)?;
         let (place, left) = Place::take(target)?;
         check(target, &place.partial, existing, &left)?;
         let (unfinished, resumes) = match (left, existing) {
             (Left::Unknown(error), Existing::Resume) => return Err(error),
             (Left::Run(unfinished), Existing::Resume) => {
+                reads.check_resumed(&unfinished.sources)?;
                 if let Some(difference) = unfinished.manifest.difference(&manifest) {
                     return Err(IoError::file(&place.partial, format!("cannot be resumed: {difference}")));
                 }
@@ -85,7 +86,8 @@ impl OutputFolder {
                 place.clear(existing == Existing::Force)?;
                 // Whoever resumes it has not said that anything may be replaced.
                 let existing = if existing == Existing::Resume { Existing::Refuse } else { existing };
-                let unfinished = Unfinished { existing, placing: None, manifest: manifest.clone() };
+                let unfinished =
+                    Unfinished { existing, placing: None, sources: reads.stamps(), manifest: manifest.clone() };
                 unfinished.write(&place.partial)?;
                 (unfinished, false)
             }

@@ -8,7 +8,7 @@ pub mod new_manifest;
 pub mod part_writer;
 pub mod pending_part;
 mod place;
-mod reads;
+pub mod reads;
 mod row_group;
 mod row_order;
 pub mod row_writer;

@@ -129,7 +129,7 @@ impl PartWriter {
             report.content = content;
         }
         let (file, bytes, digest) = self.sink.finish(&self.temporary)?.into_parts();
-        let written = WrittenPart { bytes, digest, checked: false, reports: self.reports };
+        let written = WrittenPart { bytes, digest, source: String::new(), checked: false, reports: self.reports };
         let place = Place::Part { file, temporary: self.temporary, path: self.path, format: self.format };
         Ok(Unsettled { place, written })
     }

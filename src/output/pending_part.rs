@@ -40,6 +40,8 @@ pub struct WrittenPart {
     pub bytes: u64,
     /// The digest of its file, in hex; empty where its rows are in files with others.
     pub digest: String,
+    /// The digest of the rows that it was made of, as the model's files store them, in hex.
+    pub source: String,
     /// Whether its file was read back, and held what was written.
     pub checked: bool,
     /// What is said of each tensor that it holds rows of.
@@ -47,6 +49,11 @@ pub struct WrittenPart {
 }
 
 impl Unsettled<'_> {
+    /// Notes the digest of the rows that the part was made of.
+    pub fn set_source(&mut self, digest: String) {
+        self.written.source = digest;
+    }
+
     /// Reads the part back and compares every row with what was written, where it is a file of its own: see
     /// [`read_back`]. Gives false where the reading was stopped, or there is no such file.
     ///

@@ -239,7 +239,13 @@ impl<'f> RowWriter<'f> {
         for report in &mut self.reports {
             report.errors = errors.get(&report.name).copied();
         }
-        let written = WrittenPart { bytes: 0, digest: String::new(), checked: false, reports: self.reports };
+        let written = WrittenPart {
+            bytes: 0,
+            digest: String::new(),
+            source: String::new(),
+            checked: false,
+            reports: self.reports,
+        };
         let RowFiles { layout, folder, files } = self.files;
         let files = touched.into_iter().map(|file| (&files[file], temporary(folder, &layout.files[file].name)));
         Ok(Unsettled { place: Place::Rows { files: files.collect() }, written })

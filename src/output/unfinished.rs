@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{existing::Existing, pending_part::WrittenPart};
-use crate::storage::{atomic_file::write_renamed, error::IoError, folder::manifest::Manifest};
+use crate::storage::{atomic_file::write_renamed, error::IoError, folder::manifest::Manifest, stamp::Stamp};
 
 /// The output in the making; once it has its place, what it replaced.
 pub(crate) const OUTPUT: &str = "output";
@@ -28,6 +28,8 @@ pub(crate) struct Unfinished {
     /// The output is complete and about to have its place, or has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) placing: Option<Placing>,
+    /// The files of the model, as they were when it began.
+    pub(crate) sources: Vec<Stamp>,
     /// Its manifest, as it began.
     pub(crate) manifest: Manifest,
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -32,12 +32,14 @@ use super::{
 };
 use crate::{
     compute::DAMPING,
+    model::scan::digest_of_rows,
     output::{
         existing::Existing,
         folder::OutputFolder,
         new_manifest::new_manifest,
         part_writer::PartWriter,
         pending_part::{Unsettled, WrittenPart, read_back},
+        reads::CHANGED,
         row_writer::{RowFiles, RowWriter},
     },
     plan::{
@@ -48,7 +50,11 @@ use crate::{
         },
         selection::Choice,
     },
-    sql::{Session, tables::WeightsTable, threads::runtime},
+    sql::{
+        Session,
+        tables::{Digests, WeightsTable},
+        threads::runtime,
+    },
     storage::{
         dtype::float_of,
         error::IoError,
@@ -121,6 +127,8 @@ type Finished = (WrittenPart, HashMap<String, f64>);
 struct Work<'a> {
     job: &'a PlannedJob,
     plan: Arc<dyn ExecutionPlan>,
+    /// Those of the source rows of each part.
+    digests: Digests,
     context: Arc<TaskContext>,
     folder: &'a OutputFolder,
     /// What is changed of the weights.
@@ -155,7 +163,8 @@ impl PlannedJob {
         let prepared = self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel });
         let prepared = prepared.map_err(|error| name_any_tensor(self, error))?;
         let equalization = prepared.equalization.as_ref();
-        let plan = runtime.block_on(self.physical_plan(&session, equalization))?;
+        let digests: Digests = self.parts.iter().map(|_| OnceLock::new()).collect();
+        let plan = runtime.block_on(self.physical_plan(&session, equalization, &digests))?;
         let mut folder = self.folder(output, settings.existing, equalization)?;
 
         let resumed_parts = self.parts.len() - folder.unfinished().len();
@@ -176,6 +185,7 @@ impl PlannedJob {
         let work = Work {
             job: self,
             plan,
+            digests,
             context,
             folder: &folder,
             equalization,
@@ -296,8 +306,10 @@ impl PlannedJob {
         &self,
         session: &Session,
         equalization: Option<&Equalization>,
+        digests: &Digests,
     ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
         let layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(self.parts.clone());
+        let layers = layers.with_digests(Arc::clone(digests));
         let choices = self.choices_batch(equalization)?;
         let choices = MemTable::try_new(choices.schema(), vec![vec![choices]])?;
         session.context().register_table("layers", Arc::new(layers))?;
@@ -349,24 +361,24 @@ impl PlannedJob {
 }
 
 impl Work<'_> {
-    /// Writes the parts that are not finished, and reads back all that are to be and were not. They are taken in order by
+    /// Writes the parts that are not finished, and checks those that are. They are taken in order by
     /// whichever thread is free; the disk is waited for beside the work.
     fn parts(&self, threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
-        let done = |part: &usize| self.folder.finished(*part).is_some_and(|written| written.checked || !self.read_back);
-        let taken: Vec<usize> = (0..self.job.parts.len()).filter(|part| !done(part)).collect();
+        let every: Vec<usize> = (0..self.job.parts.len()).collect();
         let work = |part: usize| match self.folder.finished(part) {
-            Some(written) => self.read_again(part, written).map(|()| None),
+            Some(written) => self.resume(part, written).map(|()| None),
             None => runtime.block_on(self.part(part)).map(Some),
         };
         let settle = |worked: Option<Worked<'_>>| match worked {
             Some((number, part, seconds)) => {
+                self.job.reads.check_unchanged()?;
                 let written = part.settle()?;
                 self.folder.note(number, &written)?;
                 Ok(Some((written, seconds)))
             }
             None => Ok(None),
         };
-        let done = take_parts(&taken, threads, &self.failed, work, settle)?;
+        let done = take_parts(&every, threads, &self.failed, work, settle)?;
         Ok(done.into_iter().filter_map(|(part, finished)| Some((part, finished?))).collect())
     }
 
@@ -390,8 +402,23 @@ impl Work<'_> {
         }
     }
 
-    /// Reads a part back that an interrupted run has finished.
-    fn read_again(&self, part: usize, written: &WrittenPart) -> Result<(), JobError> {
+    /// Checks a part that an interrupted run has finished: it was made of the rows that the model has now, and where it is to
+    /// be read back and was not, it holds what was written.
+    fn resume(&self, part: usize, written: &WrittenPart) -> Result<(), JobError> {
+        let (model, source) = (&self.job.model, &self.job.parts[part]);
+        // Parts have digests of their own, which reading them checks.
+        if model.part_rows().is_none() {
+            let digest = digest_of_rows(model, source, || !self.stops())?.ok_or_else(|| self.stopped())?;
+            if digest != written.source {
+                let mut files: Vec<usize> = source.runs.iter().map(|run| model.tensors()[run.tensor].file()).collect();
+                files.dedup();
+                let names: Vec<_> = files.into_iter().map(|file| model.files()[file].name.as_str()).collect();
+                return Err(IoError::file(&model.folder().join(names.join(", ")), CHANGED).into());
+            }
+        }
+        if written.checked || !self.read_back {
+            return Ok(());
+        }
         let manifest = self.folder.manifest();
         let path = self.folder.path().join(&manifest.parts[part].file);
         let whole = read_back(&path, manifest.output_format, &written.reports, self.watch(part))?;
@@ -425,6 +452,9 @@ impl Work<'_> {
             Writer::Rows(rows) => rows.finish(&tally.errors)?,
             Writer::Part(part) => part.finish(&tally.errors)?,
         };
+        if let Some(digest) = self.digests[part].get() {
+            written.set_source(digest.clone());
+        }
         if self.read_back && !written.read_back(self.watch(part))? {
             return Err(self.stopped());
         }

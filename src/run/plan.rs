@@ -1,9 +1,6 @@
 //! What a run will do, known from the headers alone.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -18,7 +15,7 @@ use crate::{
         Model,
         part::{Part, part_bytes},
     },
-    output::folder::OutputFolder,
+    output::{folder::OutputFolder, reads::Reads},
     plan::{
         bit_allocation::width::{Width, widths_batch},
         choices_table::choices_batch,
@@ -50,8 +47,8 @@ pub struct PlannedJob {
     pub(super) export: Option<Export>,
     /// What each tensor takes and loses at each width, where goals made it be measured.
     pub(super) widths: Option<Vec<Vec<Width>>>,
-    /// The files and folders that the run reads.
-    pub(super) reads: Vec<PathBuf>,
+    /// What the run reads.
+    pub(super) reads: Reads,
     /// Bytes of the model that are in memory from the start.
     pub(super) loaded: u64,
 }
@@ -86,6 +83,8 @@ impl PlannedJob {
         reads.push(model.folder().to_owned());
         reads.extend(model.files().iter().map(|file| file.path.clone()));
         reads.extend(model.config_files()?);
+        let sources = model.files().iter().filter_map(|file| Some((file.path.clone(), file.stamp.clone()?)));
+        let reads = Reads { paths: reads, sources: sources.collect() };
         if let Some(output) = output {
             OutputFolder::check_target(output, settings.existing, &reads)?;
         }

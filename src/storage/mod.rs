@@ -13,3 +13,4 @@ pub mod mmap;
 pub mod parquet_table;
 pub mod row_layout;
 pub mod safetensors;
+pub mod stamp;

@@ -219,6 +219,82 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     }
 }
 
+/// Changes one byte of the data of a file of [`five_parts`], where no sample of its digest is taken.
+fn edit(path: &Path, at: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_source_that_was_edited_after_a_kill_is_not_resumed() {
+    const CHANGED: &str = "model.safetensors: has changed since the run began to read it; begin again with --overwrite";
+    let place = Place::new();
+    let path = place.path("model.safetensors");
+    five_parts(&path);
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    let resume = ["quantize", &model, "--output", &out, "--resume"];
+    let mut child = start(&model, &out);
+    wait_for_parts(&place.path("out.partial"), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let set_back = || File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+
+    edit(&path, (1 << 20) + 77_777);
+    let error = fail(1, &resume);
+    assert!(error.ends_with(&format!("{CHANGED}\n")), "{error}");
+    // Nothing but the digest of the rows tells this one.
+    set_back();
+    let error = fail(1, &resume);
+    assert!(error.ends_with(&format!("{CHANGED}\n")), "{error}");
+    // A copy in its place has another number, whatever its time.
+    let bytes = fs::read(&path).unwrap();
+    fs::rename(&path, place.path("old")).unwrap();
+    fs::write(&path, bytes).unwrap();
+    set_back();
+    assert!(fail(1, &resume).ends_with(&format!("{CHANGED}\n")));
+    fs::rename(place.path("old"), &path).unwrap();
+
+    edit(&path, (1 << 20) + 77_777);
+    set_back();
+    let summary: serde_json::Value = serde_json::from_str(&succeed(&[&resume[..], &["--json"]].concat())).unwrap();
+    assert!(summary["resumed_parts"].as_u64().unwrap() >= 1);
+}
+
+/// Edits the model when the run is through the first part.
+struct Editor<'a>(&'a Path, std::sync::Once);
+
+impl arrow_quant::run::progress::Progress for Editor<'_> {
+    fn start(&self, _: arrow_quant::run::progress::Pass, _: u64) {}
+
+    fn advance(&self, _: u64) {
+        self.1.call_once(|| edit(self.0, 600 << 20));
+    }
+
+    fn finish(&self) {}
+}
+
+#[cfg(unix)]
+#[test]
+fn a_source_that_is_edited_while_it_is_read_is_an_error_that_names_it() {
+    let place = Place::new();
+    let path = place.path("model.safetensors");
+    five_parts(&path);
+    let out = place.path("out");
+    for format in ["parquet", "safetensors"] {
+        let options = [path.as_os_str(), "--output".as_ref(), out.as_os_str(), "--format".as_ref(), format.as_ref()];
+        let options: Vec<_> = options.into_iter().chain(["--overwrite".as_ref()]).map(ToOwned::to_owned).collect();
+        let editor = Editor(&path, std::sync::Once::new());
+        let error = arrow_quant::cli::quantize(&options, &editor, &arrow_quant::run::Cancel::new(false)).unwrap_err();
+        assert!(error.to_string().contains("model.safetensors: has changed since the run began"), "{error}");
+        assert!(!out.exists());
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_stops_within_a_second_and_leaves_nothing_whole() {

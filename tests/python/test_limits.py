@@ -54,15 +54,16 @@ def test_a_query_that_may_not_write_names_the_file(public):
 
 
 def test_every_number_of_open_files_is_enough_or_said_to_be_too_small(public):
-    said = set()
+    refused = 0
     for files in range(5, 40):
         done = run(public, f"-n {files}", "quantize", "model", "-o", f"out{files}")
         if done.returncode == 0:
             break
-        said.add(one_line(done).rsplit("(os error ", 1)[-1][:3])
+        assert "Too many open files" in one_line(done)
+        refused += 1
     else:
         pytest.fail("40 files are not enough")
-    assert said == {"24)"}
+    assert refused
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     compute::{dequantize, encode_as},
     model::{Model, labels::shapes, part::Run, part_rows::columns, tensor::Tensor},
-    storage::error::IoError,
+    storage::{digest::Digest, error::IoError},
     types::{
         Encoding,
         weights::{CHANNEL, DATA, DTYPE, LAYER, MODULE, NAME, SHAPE, WEIGHTS, weights_schema},
@@ -30,7 +30,21 @@ pub fn reads_data(projection: &[usize]) -> bool {
     projection.iter().any(|column| [WEIGHTS, DATA].contains(&schema.field(*column).name().as_str()))
 }
 
-/// The batch of some rows of one file. `next` is where a batch after it is likely to begin: a file and a position.
+/// Adds some rows, as they are stored, to a digest; those of parts have one of their own.
+pub fn add_stored(
+    model: &Model,
+    runs: &[Run],
+    next: Option<(usize, usize)>,
+    digest: &mut Digest,
+) -> Result<(), IoError> {
+    if let Stored::Bytes { buffer, .. } = Stored::of(model, runs, next)? {
+        digest.update(&buffer);
+    }
+    Ok(())
+}
+
+/// The batch of some rows of one file, which are added to a digest. `next` is where a batch after it is likely to begin: a
+/// file and a position.
 pub fn batch(
     model: &Model,
     runs: &[Run],
@@ -38,12 +52,16 @@ pub fn batch(
     projection: &[usize],
     schema: &SchemaRef,
     pool: &Pool,
+    digest: Option<&mut Digest>,
 ) -> Result<RecordBatch, IoError> {
     let Some(first) = runs.first() else { return Ok(RecordBatch::new_empty(Arc::clone(schema))) };
     let path = &model.file_of(&model.tensors()[first.tensor]).path;
     let every = weights_schema();
     let reads = |name: &str| projection.iter().any(|column| every.field(*column).name() == name);
     let stored = if reads_data(projection) { Some(Stored::of(model, runs, next)?) } else { None };
+    if let (Some(digest), Some(Stored::Bytes { buffer, .. })) = (digest, &stored) {
+        digest.update(buffer);
+    }
     let decodes = reads(DATA) && runs.iter().any(|run| model.decoded_float(&model.tensors()[run.tensor]).is_some());
     let widened = match &stored {
         Some(stored) if reads(WEIGHTS) || decodes => Some(weights(model, runs, stored, pool)?),

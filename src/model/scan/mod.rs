@@ -5,7 +5,7 @@ mod buffer_pool;
 mod stored;
 mod widen;
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -14,7 +14,10 @@ use super::{
     Model,
     part::{Part, Run},
 };
-use crate::{storage::error::IoError, types::weights::weights_schema};
+use crate::{
+    storage::{digest::Digest, error::IoError},
+    types::weights::weights_schema,
+};
 use buffer_pool::Pool;
 
 /// Source bytes of a batch where nothing else is asked for: small enough for the second-level cache of a core together
@@ -45,6 +48,8 @@ pub struct Scan {
     /// The run and the row in it that come next.
     next: (usize, usize),
     pool: Pool,
+    /// The digest of the rows so far as they are stored, where it is asked for.
+    digest: Option<Digest>,
 }
 
 impl Scan {
@@ -67,7 +72,19 @@ impl Scan {
         }
         let start = part.runs.first().map_or(0, |run| run.rows.start);
         let batch_bytes = batch_bytes.clamp(1, MOST_BATCH_BYTES);
-        Ok(Self { model, part, projection, schema, batch_bytes, next: (0, start), pool: Pool::default() })
+        Ok(Self { model, part, projection, schema, batch_bytes, next: (0, start), pool: Pool::default(), digest: None })
+    }
+
+    /// The same pass, which digests the rows as they are stored, each whole, in their order.
+    #[must_use]
+    pub fn digesting(mut self) -> Self {
+        self.digest = Some(Digest::default());
+        self
+    }
+
+    /// The digest of the rows so far, in hex, where it is asked for.
+    pub fn digest(&self) -> Option<String> {
+        self.digest.as_ref().map(Digest::hex)
     }
 
     /// The schema of the batches.
@@ -110,12 +127,31 @@ impl Scan {
         runs
     }
 
-    /// The bytes that the batch after this one is likely to be made of.
-    fn following(&self) -> Option<(usize, Range<usize>)> {
+    /// Asks for the bytes that the next batch is likely to be made of; gives the file and where they begin.
+    fn prepare(&self) -> Option<(usize, usize)> {
         let run = self.part.runs.get(self.next.0)?;
         let tensor = &self.model.tensors()[run.tensor];
         let start = tensor.rows_range(&(self.next.1..run.rows.end)).start;
-        Some((tensor.file(), start..start + self.batch_bytes))
+        self.model.prefetch(tensor.file(), start..start + self.batch_bytes);
+        Some((tensor.file(), start))
+    }
+}
+
+/// Returns the digest of a part as a [`Scan::digesting`] has it, without making batches. `goes_on` is asked before every
+/// read; `None` means that it said no.
+///
+/// # Errors
+/// A part of another model, or what reading gives.
+pub fn digest_of_rows(model: &Arc<Model>, part: &Part, goes_on: impl Fn() -> bool) -> Result<Option<String>, IoError> {
+    let mut scan = Scan::new(Arc::clone(model), part.clone(), Vec::new(), BATCH_BYTES)?;
+    let mut digest = Digest::default();
+    loop {
+        let runs = scan.next_runs();
+        match (runs.is_empty(), goes_on()) {
+            (true, _) => return Ok(Some(digest.hex())),
+            (false, false) => return Ok(None),
+            (false, true) => batch::add_stored(model, &runs, scan.prepare(), &mut digest)?,
+        }
     }
 }
 
@@ -131,7 +167,7 @@ pub fn rows_of(model: &Model, run: Run, projection: &[usize]) -> Result<RecordBa
     }
     // Who asks for rows of an output folder is likely to ask for those after them: their reader waits.
     let next = model.part_rows().map(|_| (model.tensors()[run.tensor].file(), 0));
-    batch::batch(model, &[run], next, projection, &Arc::new(schema), &Pool::default())
+    batch::batch(model, &[run], next, projection, &Arc::new(schema), &Pool::default(), None)
 }
 
 impl Iterator for Scan {
@@ -142,14 +178,9 @@ impl Iterator for Scan {
         if runs.is_empty() {
             return None;
         }
-        let following = self.following();
-        let next = following.as_ref().map(|(file, range)| (*file, range.start));
-        if batch::reads_data(&self.projection)
-            && let Some((file, range)) = following
-        {
-            self.model.prefetch(file, range);
-        }
-        let batch = batch::batch(&self.model, &runs, next, &self.projection, &self.schema, &self.pool);
+        let next = if batch::reads_data(&self.projection) { self.prepare() } else { None };
+        let digest = self.digest.as_mut();
+        let batch = batch::batch(&self.model, &runs, next, &self.projection, &self.schema, &self.pool, digest);
         if batch.is_err() {
             self.next.0 = self.part.runs.len();
         }

@@ -47,13 +47,14 @@ impl Run {
     }
 
     fn begin(&self, existing: Existing) -> Result<OutputFolder, IoError> {
-        OutputFolder::create(&self.target(), existing, self.manifest(), &[])
+        OutputFolder::create(&self.target(), existing, self.manifest(), &Reads::default())
     }
 
     /// Makes a whole output with other options.
     fn old(&self) {
         let manifest = Manifest { sql: "SELECT 0".into(), ..self.manifest() };
-        let mut folder = OutputFolder::create(&self.target(), Existing::Overwrite, manifest, &[]).unwrap();
+        let mut folder =
+            OutputFolder::create(&self.target(), Existing::Overwrite, manifest, &Reads::default()).unwrap();
         self.write(&mut folder, usize::MAX);
         folder.finish().unwrap();
     }
@@ -91,6 +92,10 @@ impl Run {
         let paths = entries.map(|entry| entry.unwrap().path());
         paths.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
+}
+
+fn reads_of(paths: &[&Path]) -> Reads {
+    Reads { paths: paths.iter().map(|path| path.to_path_buf()).collect(), sources: Vec::new() }
 }
 
 #[test]
@@ -158,7 +163,8 @@ fn a_run_with_other_options_is_not_resumed() {
     drop(run.begin(Existing::Refuse).unwrap());
     let mut manifest = run.manifest();
     manifest.options.insert("bits".into(), 4.into());
-    let message = OutputFolder::create(&run.target(), Existing::Resume, manifest, &[]).unwrap_err().to_string();
+    let message =
+        OutputFolder::create(&run.target(), Existing::Resume, manifest, &Reads::default()).unwrap_err().to_string();
     assert!(message.ends_with("out.partial: cannot be resumed: `bits` was none, now it is 4"), "{message}");
 }
 
@@ -296,7 +302,7 @@ fn what_a_run_reads_is_never_replaced() {
     }
     for read in reads {
         for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite, Existing::Force] {
-            let message = OutputFolder::check_target(&out, existing, std::slice::from_ref(&read)).unwrap_err();
+            let message = OutputFolder::check_target(&out, existing, &reads_of(&[&read])).unwrap_err();
             let expected =
                 format!("out: is not replaced: {} lies in it and is read; give another output", read.display());
             assert!(message.to_string().ends_with(&expected), "{message}");
@@ -308,12 +314,12 @@ fn what_a_run_reads_is_never_replaced() {
     let model = place.join("out.partial/output/model.safetensors");
     fs::create_dir_all(model.parent().unwrap()).unwrap();
     fs::write(&model, "weights").unwrap();
-    let message = OutputFolder::check_target(&out, Existing::Force, &[model]).unwrap_err().to_string();
+    let message = OutputFolder::check_target(&out, Existing::Force, &reads_of(&[&model])).unwrap_err().to_string();
     assert!(message.contains("out.partial: is not replaced: "), "{message}");
     fs::remove_dir_all(run.partial()).unwrap();
     // An output in the folder of its source takes nothing from it.
     fs::write(place.join("model.safetensors"), "weights").unwrap();
-    OutputFolder::check_target(&out, Existing::Overwrite, &[place.to_owned(), place.join("model.safetensors")])
+    OutputFolder::check_target(&out, Existing::Overwrite, &reads_of(&[place, &place.join("model.safetensors")]))
         .unwrap();
 }
 
@@ -327,7 +333,7 @@ fn what_is_no_output_folder_is_never_removed() {
     let file = run.place.path().join("file");
     fs::write(&file, "").unwrap();
     for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite] {
-        let message = OutputFolder::create(&file, existing, run.manifest(), &[]).unwrap_err().to_string();
+        let message = OutputFolder::create(&file, existing, run.manifest(), &Reads::default()).unwrap_err().to_string();
         assert!(
             message.ends_with("file: is a file; the output is a folder that holds the weights and what goes with them")
         );
@@ -340,10 +346,10 @@ fn a_folder_is_not_called_like_a_file() {
     let run = Run::new();
     for name in ["model.gguf", "a.safetensors", "b.parquet"] {
         let target = run.place.path().join(name);
-        let message = OutputFolder::check_target(&target, Existing::Refuse, &[]).unwrap_err().to_string();
+        let message = OutputFolder::check_target(&target, Existing::Refuse, &Reads::default()).unwrap_err().to_string();
         assert!(message.ends_with("give its name without the ending"), "{message}");
     }
-    OutputFolder::check_target(&run.place.path().join("model-v1.5"), Existing::Refuse, &[]).unwrap();
+    OutputFolder::check_target(&run.place.path().join("model-v1.5"), Existing::Refuse, &Reads::default()).unwrap();
 }
 
 #[test]
@@ -566,8 +572,9 @@ fn a_place_that_cannot_be_written_and_a_missing_part_are_errors() {
     let message = folder.finish().unwrap_err().to_string();
     assert!(message.ends_with("is not complete: part 0 is missing"), "{message}");
     for target in ["/no/such/folder/out", "/proc/out", "/"] {
-        let message =
-            OutputFolder::create(Path::new(target), Existing::Refuse, run.manifest(), &[]).unwrap_err().to_string();
+        let message = OutputFolder::create(Path::new(target), Existing::Refuse, run.manifest(), &Reads::default())
+            .unwrap_err()
+            .to_string();
         assert!(message.starts_with(target) && !message.contains('\n'), "{message}");
     }
 }

@@ -14,6 +14,7 @@ use datafusion::common::DataFusionError;
 pub use copy::ModelFormat;
 pub use factory::ModelTableFactory;
 pub use function::{ModelFunction, TableKind};
+pub use scan::Digests;
 pub use tensors::tensors_table;
 pub use weights::WeightsTable;
 

@@ -1,6 +1,9 @@
 //! The scan of a weights table: mapped rows to batches, one contiguous run of rows per partition.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -27,6 +30,9 @@ use crate::{
     types::weights::weights_schema,
 };
 
+/// The digest of the rows of each partition, as they are stored: see [`Scan::digesting`].
+pub type Digests = Arc<[OnceLock<String>]>;
+
 /// Reads rows of a model.
 #[derive(Debug, Clone)]
 pub struct WeightsScan {
@@ -36,6 +42,7 @@ pub struct WeightsScan {
     /// What the choice of parts already answers, for EXPLAIN.
     filters: Vec<String>,
     limit: Option<usize>,
+    digests: Option<Digests>,
     properties: Arc<PlanProperties>,
 }
 
@@ -58,7 +65,14 @@ impl WeightsScan {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Ok(Self { model, parts, projection, filters, limit, properties })
+        Ok(Self { model, parts, projection, filters, limit, digests: None, properties })
+    }
+
+    /// The same scan, which notes the digest of each partition's rows when all of them are read.
+    #[must_use]
+    pub fn with_digests(mut self, digests: Option<Digests>) -> Self {
+        self.digests = digests;
+        self
     }
 
     fn rows(&self, partition: Option<usize>) -> usize {
@@ -122,12 +136,24 @@ impl ExecutionPlan for WeightsScan {
         let part = self.parts[partition].clone();
         let mut scan =
             Scan::new(Arc::clone(&self.model), part, self.projection.clone(), BATCH_BYTES).map_err(external)?;
+        let digests = self.digests.clone();
+        if digests.is_some() {
+            scan = scan.digesting();
+        }
         let mut left = self.limit.unwrap_or(usize::MAX);
         let batches = std::iter::from_fn(move || {
             if left == 0 {
                 return None;
             }
-            let batch = scan.next()?.map_err(external).map(|batch: RecordBatch| {
+            let Some(batch) = scan.next() else {
+                if let (Some(slot), Some(digest)) = (digests.as_ref().and_then(|all| all.get(partition)), scan.digest())
+                {
+                    // A partition that is read again has the digest that it had.
+                    let _ = slot.set(digest);
+                }
+                return None;
+            };
+            let batch = batch.map_err(external).map(|batch: RecordBatch| {
                 let batch = batch.slice(0, batch.num_rows().min(left));
                 left -= batch.num_rows();
                 batch

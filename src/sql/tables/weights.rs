@@ -11,7 +11,10 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{external, filter, scan::WeightsScan};
+use super::{
+    external, filter,
+    scan::{Digests, WeightsScan},
+};
 use crate::{
     model::{Model, part::Part},
     types::weights::weights_schema,
@@ -22,18 +25,26 @@ use crate::{
 pub struct WeightsTable {
     model: Arc<Model>,
     parts: Option<Vec<Part>>,
+    digests: Option<Digests>,
 }
 
 impl WeightsTable {
     /// The table of a model. A scan of it has one partition per thread: a contiguous run of rows.
     pub const fn new(model: Arc<Model>) -> Self {
-        Self { model, parts: None }
+        Self { model, parts: None, digests: None }
     }
 
     /// The table of these rows alone: a scan of it has exactly these partitions, less what no filter lets through.
     #[must_use]
     pub fn with_partitions(mut self, parts: Vec<Part>) -> Self {
         self.parts = Some(parts);
+        self
+    }
+
+    /// The same table, whose scan notes the digest of the rows of each partition when all of them are read.
+    #[must_use]
+    pub fn with_digests(mut self, digests: Digests) -> Self {
+        self.digests = Some(digests);
         self
     }
 }
@@ -86,6 +97,7 @@ impl TableProvider for WeightsTable {
         };
         let projection = projection.cloned().unwrap_or_else(|| (0..weights_schema().fields().len()).collect());
         let filters = filters.iter().map(ToString::to_string).collect();
-        Ok(Arc::new(WeightsScan::new(Arc::clone(&self.model), parts, projection, filters, limit)?))
+        let scan = WeightsScan::new(Arc::clone(&self.model), parts, projection, filters, limit)?;
+        Ok(Arc::new(scan.with_digests(self.digests.clone())))
     }
 }
