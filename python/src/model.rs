@@ -19,9 +19,9 @@ use arrow_quant::{
     plan::{profile::Profile, spec::Spec},
     run::{
         Cancel, JobError, RunSettings,
-        local::Summary,
         plan::PlannedJob,
         progress::{Pass, Progress},
+        summary::Summary,
     },
     storage::error::IoError,
 };

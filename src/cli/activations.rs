@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::CliError;
-use crate::{plan::profile::Profile, run::prepare::Prepared, storage::escape::escaped};
+use crate::{plan::profile::Profile, run::prepared::Prepared, storage::escape::escaped};
 
 /// What a run made of the activations and of channels; `without` are the quantized tensors that had no activations.
-pub fn text(Prepared { params, equalization, left_alone }: &Prepared, without: &[&str]) -> String {
+pub fn text(Prepared { params, equalization, left_alone, .. }: &Prepared, without: &[&str]) -> String {
     let mut text =
         params.as_ref().map_or_else(String::new, |params| format!("{} activation quantizers", params.num_rows()));
     if let Some(equalization) = equalization {

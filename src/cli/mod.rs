@@ -8,11 +8,14 @@ mod console;
 mod error;
 mod functions;
 mod inspect;
+mod interrupt;
 mod options;
+mod plan;
 mod progress;
 mod prompt;
 mod quantize;
 mod recipes;
+mod run_arguments;
 mod spec_arguments;
 mod sql;
 mod table;
@@ -40,6 +43,12 @@ struct Cli {
 enum Command {
     /// Quantize a model into a folder, with a report of what it cost
     Quantize(Box<quantize::Arguments>),
+    /// Save what `quantize` would run: a query and its tables, to read and to change
+    Plan(Box<plan::PlanArguments>),
+    /// Run a saved plan into a folder
+    Run(plan::RunPlanArguments),
+    /// Print the physical plan of a saved plan
+    Explain(plan::ExplainArguments),
     /// Run a query, or open a prompt
     Sql(sql::Arguments),
     /// List the tensors of a model
@@ -67,6 +76,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let result = match cli.command {
         Command::Quantize(arguments) => quantize::run(&arguments),
+        Command::Plan(arguments) => plan::save(&arguments),
+        Command::Run(arguments) => plan::run(&arguments),
+        Command::Explain(arguments) => plan::explain(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),

@@ -3,19 +3,25 @@
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::CliError;
 use crate::{
     plan::{
-        formats::gguf::options::{GgufType, Misfit},
+        formats::{
+            self,
+            format::Format,
+            gguf::options::{GgufType, Misfit},
+        },
         profile::Profile,
         spec::{
             Spec,
+            format_name::FormatName,
             pattern_rule::{Pattern, PatternRule},
         },
     },
     storage::error::IoError,
-    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, OutputFormat, TimeMethod},
+    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, TimeMethod},
 };
 
 // Constants, since a comment would need the names of types marked as code.
@@ -68,11 +74,8 @@ pub struct SpecArguments {
     /// Copy the tensors matching REGEX unchanged (repeatable)
     #[arg(long, value_name = "REGEX", help_heading = "What to quantize")]
     exclude: Vec<Pattern>,
-    /// Output format: parquet or arrow (parts, in two-level scales), or for other programs: safetensors (floats, rounded to
-    /// what the codes decode to), compressed-tensors (transformers and vLLM; vLLM reads 4 and 8 bits in every version, 2
-    /// and 3 without zero points in recent ones) or gguf (blocks of llama.cpp) [default: parquet]
-    #[arg(long, help_heading = "Format")]
-    format: Option<OutputFormat>,
+    #[arg(long, help = format_help(), value_parser = format_names(), hide_possible_values = true, help_heading = "Format")]
+    format: Option<FormatName>,
     /// Floats of --format safetensors: F16, BF16, F32 or F64 [default: those of the source]
     #[arg(long, help_heading = "Format")]
     dtype: Option<Float>,
@@ -116,7 +119,7 @@ impl SpecArguments {
     /// Returns the spec that the arguments mean.
     fn spec(&self) -> Spec {
         let spec = Spec {
-            format: self.format.unwrap_or_default(),
+            format: self.format.clone().unwrap_or_default(),
             bits: self.bits,
             group_size: self.group_size,
             method: self.method,
@@ -147,6 +150,17 @@ impl SpecArguments {
             None => spec,
         }
     }
+}
+
+/// Accepts the names of the formats.
+fn format_names() -> impl TypedValueParser<Value = FormatName> {
+    PossibleValuesParser::new(formats::ALL.map(Format::name)).map(|name| FormatName::from(name.as_str()))
+}
+
+/// Returns the help of `--format`: each format, and what it is.
+fn format_help() -> String {
+    let formats = formats::ALL.map(|format| format!("{} ({})", format.name(), format.summary()));
+    format!("Output format: {} [default: parquet]", formats.join(", "))
 }
 
 /// The spec, as options or as a file.

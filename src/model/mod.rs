@@ -320,7 +320,7 @@ impl Model {
 
 /// Whether there is a folder of parts that a run made.
 fn is_of_parts(path: &Path) -> Result<bool, IoError> {
-    Ok(path.join(MANIFEST).is_file() && Manifest::read(path)?.output_format.has_parts())
+    Ok(path.join(MANIFEST).is_file() && Manifest::read(path)?.part_format().is_some())
 }
 
 /// The tensors, with those that modules of compressed-tensors stand for in place of theirs.

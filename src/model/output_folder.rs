@@ -38,7 +38,7 @@ impl QuantizedModel {
         if !manifest.complete {
             return Err(IoError::file(folder, "was left by a run that did not finish; resume it first"));
         }
-        if !manifest.output_format.has_parts() {
+        if manifest.part_format().is_none() {
             return Err(IoError::file(folder, format!("has no parts; its format is {}", manifest.output_format)));
         }
         Self::with(folder, manifest)
@@ -140,7 +140,8 @@ impl QuantizedModel {
     /// As [`Self::open_part`], from a row of it on: see [`PartReader::open_near`].
     pub(crate) fn open_part_near(&self, part: usize, projection: &[usize], row: usize) -> Result<PartReader, IoError> {
         let path = self.folder.join(&self.manifest.parts[part].file);
-        PartReader::open_near(&path, self.manifest.output_format, projection, row)
+        let format = self.manifest.part_format().ok_or_else(|| IoError::file(&path, "is no part"))?;
+        PartReader::open_near(&path, format, projection, row)
     }
 
     /// Whether a part's file is, byte for byte, the one that was written.
@@ -211,14 +212,15 @@ mod tests {
                 PartWriter,
                 tests::{manifest, model, output, sums},
             },
+            pending_part::PendingPart,
             reads::Reads,
         },
         storage::folder::manifest::MANIFEST,
-        types::{OutputFormat, output::output_schema},
+        types::{PartFormat, output::output_schema},
     };
 
     /// An output folder, and the rows that went into it.
-    fn written(format: OutputFormat) -> (tempfile::TempDir, PathBuf, Vec<RecordBatch>) {
+    fn written(format: PartFormat) -> (tempfile::TempDir, PathBuf, Vec<RecordBatch>) {
         let place = tempfile::tempdir().unwrap();
         let (model, parts) = model(place.path(), 4096);
         let manifest = manifest(&model, &parts, format);
@@ -226,12 +228,14 @@ mod tests {
             OutputFolder::create(&place.path().join("out"), Existing::Refuse, manifest, &Reads::default()).unwrap();
         let mut rows = Vec::new();
         for (number, part) in parts.iter().enumerate() {
-            let mut writer = PartWriter::create(folder.path(), folder.manifest(), number).unwrap();
+            let mut writer = PartWriter::create(folder.path(), &folder.manifest(), number).unwrap();
             let batches = output(&model, part, 1000);
             for batch in &batches {
                 writer.write(batch).unwrap();
             }
-            folder.add(number, writer.finish(&sums(&batches)).unwrap().settle().unwrap()).unwrap();
+            let part = writer.finish(&sums(&batches)).unwrap();
+            PendingPart::of_file(folder.path(), &folder.manifest(), number).unwrap().commit().unwrap();
+            folder.add(number, part).unwrap();
             rows.push(concat_batches(&output_schema(), &batches).unwrap());
         }
         let target = folder.finish().unwrap();
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_folder_reads_back_as_written() {
-        for format in OutputFormat::PARTS {
+        for format in PartFormat::ALL {
             let (_place, folder, rows) = written(format);
             let model = QuantizedModel::open(&folder).unwrap();
             assert_eq!(model.parts(), rows.len());
@@ -267,7 +271,7 @@ mod tests {
 
     #[test]
     fn damage_to_any_part_is_named() {
-        for format in OutputFormat::PARTS {
+        for format in PartFormat::ALL {
             let (_place, folder, _) = written(format);
             let path = folder.join(format!("weights/part-00001.{format}"));
             let bytes = std::fs::read(&path).unwrap();
@@ -290,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_manifest_that_is_unfinished_or_lacks_rows_is_refused() {
-        let (_place, folder, _) = written(OutputFormat::Parquet);
+        let (_place, folder, _) = written(PartFormat::Parquet);
         let good = Manifest::read(&folder).unwrap();
         let message = |change: &dyn Fn(&mut Manifest)| {
             let mut manifest = good.clone();

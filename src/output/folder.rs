@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow_array::RecordBatch;
@@ -39,7 +40,7 @@ pub struct OutputFolder {
     place: Place,
     output: PathBuf,
     unfinished: Unfinished,
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     finished: Vec<Option<WrittenPart>>,
 }
 
@@ -93,12 +94,12 @@ impl OutputFolder {
             }
         };
         let output = place.output();
-        let weights = manifest.output_format.has_parts().then(|| output.join(WEIGHTS));
+        let weights = manifest.part_format().map(|_| output.join(WEIGHTS));
         for folder in [Some(output.clone()), weights, Some(place.partial.join(PARTS))].into_iter().flatten() {
             fs::create_dir_all(&folder).map_err(IoError::system("create", &folder))?;
         }
         let finished = vec![None; manifest.parts.len()];
-        let mut folder = Self { place, output, unfinished, manifest, finished };
+        let mut folder = Self { place, output, unfinished, manifest: Arc::new(manifest), finished };
         if resumes {
             folder.find_finished()?;
         }
@@ -117,7 +118,7 @@ impl OutputFolder {
             let path = self.output.join(&entry.file);
             let rows = written.reports.iter().fold(0, |rows: u64, report| rows.saturating_add(report.rows));
             let whole = || {
-                let stored = !self.manifest.output_format.has_parts()
+                let stored = self.manifest.part_format().is_none()
                     || (exists(&path)? && digest_of(&path)? == (written.bytes, written.digest.clone()));
                 Ok::<_, IoError>(stored)
             };
@@ -144,8 +145,8 @@ impl OutputFolder {
     }
 
     /// The manifest.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+    pub fn manifest(&self) -> Arc<Manifest> {
+        Arc::clone(&self.manifest)
     }
 
     /// Whether there is room for what is still to be written.
@@ -200,7 +201,7 @@ impl OutputFolder {
     pub fn file_bytes(&self) -> u64 {
         let parts = self.finished.iter().flatten().map(|part| part.bytes);
         // The parts of other formats are markers, which go.
-        let parts: u64 = if self.manifest.output_format.has_parts() { parts.sum() } else { 0 };
+        let parts: u64 = if self.manifest.part_format().is_some() { parts.sum() } else { 0 };
         parts + self.manifest.files.iter().map(|file| file.bytes).sum::<u64>()
     }
 
@@ -212,7 +213,7 @@ impl OutputFolder {
         self.check_name(name)?;
         write_table(&self.output, name, table)?;
         let (bytes, digest) = digest_of(&self.output.join(name))?;
-        self.manifest.files.push(FileEntry { file: name.to_owned(), bytes, digest });
+        Arc::make_mut(&mut self.manifest).files.push(FileEntry { file: name.to_owned(), bytes, digest });
         Ok(())
     }
 
@@ -232,7 +233,7 @@ impl OutputFolder {
     /// The manifest does not list one.
     pub fn set_files(&mut self, files: Vec<FileEntry>) -> Result<(), IoError> {
         files.iter().try_for_each(|entry| self.check_name(&entry.file))?;
-        self.manifest.files.extend(files);
+        Arc::make_mut(&mut self.manifest).files.extend(files);
         Ok(())
     }
 
@@ -257,10 +258,11 @@ impl OutputFolder {
             let sum = bytes.entry(&report.name).or_default();
             *sum = sum.saturating_add(report.bytes_out);
         }
-        for tensor in &mut self.manifest.tensors {
+        let manifest = Arc::make_mut(&mut self.manifest);
+        for tensor in &mut manifest.tensors {
             tensor.bytes = bytes.get(tensor.name.as_str()).copied();
         }
-        for (entry, part) in self.manifest.parts.iter_mut().zip(self.finished.iter().flatten()) {
+        for (entry, part) in manifest.parts.iter_mut().zip(self.finished.iter().flatten()) {
             entry.bytes = Some(part.bytes);
             entry.digest = Some(part.digest.clone());
         }
@@ -272,8 +274,8 @@ impl OutputFolder {
     /// # Errors
     /// It cannot be read.
     pub fn open(&self) -> Result<Model, IoError> {
-        if self.manifest.output_format.has_parts() {
-            return Model::of_parts(QuantizedModel::with(&self.output, self.manifest.clone())?);
+        if self.manifest.part_format().is_some() {
+            return Model::of_parts(QuantizedModel::with(&self.output, Manifest::clone(&self.manifest))?);
         }
         Model::open(&self.output)
     }
@@ -284,12 +286,12 @@ impl OutputFolder {
     /// A part is missing, what is there must not be replaced, or the system refuses to write or rename.
     pub fn finish(mut self) -> Result<PathBuf, IoError> {
         self.complete()?;
-        if self.manifest.output_format.has_parts() {
+        if self.manifest.part_format().is_some() {
             sync_folder(&self.output.join(WEIGHTS))?;
         } else {
-            self.manifest.parts.clear();
+            Arc::make_mut(&mut self.manifest).parts.clear();
         }
-        self.manifest.complete = true;
+        Arc::make_mut(&mut self.manifest).complete = true;
         self.manifest.write(&self.output)?;
         let target = self.place.target.clone();
         self.place.put(self.unfinished)?;

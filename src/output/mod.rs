@@ -1,5 +1,6 @@
 //! Files in the making: parts, rows in place, the folder and its rename.
 
+pub mod destination;
 mod entries;
 pub mod existing;
 pub mod folder;

@@ -3,25 +3,29 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{Model, part::Part},
+    model::{Model, ModelFile, part::Part},
     storage::folder::manifest::{FORMAT_VERSION, Manifest, PartEntry, Source, TensorEntry, part_file},
-    types::OutputFormat,
 };
+
+/// Returns what tells the files of a model from others.
+pub fn sources(model: &Model) -> Vec<Source> {
+    let one = |file: &ModelFile| Source {
+        name: file.name.clone(),
+        bytes: file.bytes as u64,
+        source_digest: file.source_digest.clone(),
+    };
+    model.files().iter().map(one).collect()
+}
 
 /// Returns the manifest of a run that begins. `names` are those of all files that it will write beside the parts.
 pub fn new_manifest(
     model: &Model,
     parts: &[Part],
-    output_format: OutputFormat,
+    output_format: &str,
     options: BTreeMap<String, serde_json::Value>,
     sql: String,
     names: Vec<String>,
 ) -> Manifest {
-    let sources = model.files().iter().map(|file| Source {
-        name: file.name.clone(),
-        bytes: file.bytes as u64,
-        source_digest: file.source_digest.clone(),
-    });
     let tensors = model.tensors().iter().map(|tensor| TensorEntry {
         name: tensor.name.clone(),
         dtype: model.dtype_name(tensor).to_owned(),
@@ -29,7 +33,7 @@ pub fn new_manifest(
         bytes: None,
     });
     let parts = parts.iter().enumerate().map(|(number, part)| PartEntry {
-        file: part_file(number, output_format),
+        file: part_file(number, output_format.parse().ok()),
         rows: part.runs.iter().map(|run| (run.tensor, run.rows.start, run.rows.end)).collect(),
         bytes: None,
         digest: None,
@@ -38,10 +42,10 @@ pub fn new_manifest(
         format_version: FORMAT_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         complete: false,
-        output_format,
+        output_format: output_format.to_owned(),
         options,
         sql,
-        sources: sources.collect(),
+        sources: sources(model),
         tensors: tensors.collect(),
         parts: parts.collect(),
         files: Vec::new(),

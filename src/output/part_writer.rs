@@ -17,7 +17,7 @@ use parquet::{
 };
 
 use super::{
-    pending_part::{Place, Unsettled, WrittenPart},
+    pending_part::{PendingPart, WrittenPart},
     row_group::{ROW_GROUP_BYTES, RowGroups, compact, conform, stored_bytes},
     row_order::RowOrder,
 };
@@ -28,17 +28,16 @@ use crate::{
         folder::{error_sums::ErrorSums, manifest::Manifest, row_digest::Contents, tensor_report::TensorReport},
     },
     types::{
-        OutputFormat,
+        PartFormat,
         output::output_schema,
         weights::{CHANNEL, NAME},
     },
 };
 
-/// A part being written. Dropped before [`Self::finish`], it leaves a file whose name ends in `.tmp`.
+/// A part being written to a file whose name ends in `.tmp`, until it is [committed](PendingPart::commit).
 pub struct PartWriter {
     path: PathBuf,
     temporary: PathBuf,
-    format: OutputFormat,
     sink: Sink,
     groups: RowGroups,
     order: RowOrder,
@@ -58,19 +57,15 @@ impl PartWriter {
     /// # Errors
     /// The manifest has no such part, or the file cannot be created.
     pub fn create(folder: &Path, manifest: &Manifest, number: usize) -> Result<Self, IoError> {
-        let part = manifest
-            .parts
-            .get(number)
-            .ok_or_else(|| IoError::file(folder, format!("has {} parts, no part {number}", manifest.parts.len())))?;
-        let path = folder.join(&part.file);
-        let temporary = folder.join(format!("{}.tmp", part.file));
+        let part = manifest.part(folder, number)?;
+        let PendingPart::File { temporary, path, format } = PendingPart::of_file(folder, manifest, number)? else {
+            return Err(IoError::file(folder, "has no parts"));
+        };
         let file = File::create(&temporary).map_err(IoError::system("create", &temporary))?;
-        let format = manifest.output_format;
         let sink = Sink::new(Digesting::new(file), format, &temporary)?;
         Ok(Self {
             path,
             temporary,
-            format,
             sink,
             groups: RowGroups::default(),
             order: RowOrder::new(manifest, part),
@@ -117,34 +112,29 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Completes the part but for its name. `errors` are the error sums of its rows, by tensor name.
+    /// Completes the part but for its name and the wait for the disk. `errors` are the error sums of its rows, by tensor name.
     ///
     /// # Errors
     /// Rows are missing, or the file cannot be written.
-    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<Unsettled<'static>, IoError> {
+    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
         self.order.finish(&self.path)?;
         self.sink.end_group(&self.temporary)?;
         for (report, (_, content)) in self.reports.iter_mut().zip(self.contents.finish()) {
             report.errors = errors.get(&report.name).copied();
             report.content = content;
         }
-        let (file, bytes, digest) = self.sink.finish(&self.temporary)?.into_parts();
-        let written = WrittenPart { bytes, digest, source: String::new(), checked: false, reports: self.reports };
-        let place = Place::Part { file, temporary: self.temporary, path: self.path, format: self.format };
-        Ok(Unsettled { place, written })
+        let (_, bytes, digest) = self.sink.finish(&self.temporary)?.into_parts();
+        Ok(WrittenPart { bytes, digest, source: String::new(), checked: false, reports: self.reports })
     }
 }
 
 impl Sink {
-    fn new(file: Digesting<File>, format: OutputFormat, path: &Path) -> Result<Self, IoError> {
+    fn new(file: Digesting<File>, format: PartFormat, path: &Path) -> Result<Self, IoError> {
         Ok(match format {
-            OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
-                return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
-            }
-            OutputFormat::Parquet => Self::Parquet(Box::new(
+            PartFormat::Parquet => Self::Parquet(Box::new(
                 ArrowWriter::try_new(file, output_schema(), Some(properties())).map_err(IoError::parquet(path))?,
             )),
-            OutputFormat::Arrow => {
+            PartFormat::Arrow => {
                 let writer = FileWriter::try_new(file, &output_schema()).map_err(IoError::arrow(path))?;
                 Self::Arrow(Box::new(writer), Vec::new())
             }

@@ -10,26 +10,28 @@ use serde::{Deserialize, Serialize};
 use crate::{
     storage::{
         error::IoError,
-        folder::{part_reader::PartReader, row_digest::Contents, tensor_report::TensorReport},
+        folder::{manifest::Manifest, part_reader::PartReader, row_digest::Contents, tensor_report::TensorReport},
     },
-    types::{OutputFormat, output::output_schema},
+    types::{PartFormat, output::output_schema},
 };
 
-/// A part that has no name yet. Dropped before [`Self::settle`], it is not there.
-#[must_use]
+/// A part whose rows are written, and which is not finished: it has no name, or is not on the disk yet.
 #[derive(Debug)]
-pub struct Unsettled<'f> {
-    pub(crate) place: Place<'f>,
-    pub(crate) written: WrittenPart,
-}
-
-/// Where the rows of a part are.
-#[derive(Debug)]
-pub(crate) enum Place<'f> {
-    /// In a file of their own.
-    Part { file: File, temporary: PathBuf, path: PathBuf, format: OutputFormat },
-    /// In files of a layout, which others write to as well.
-    Rows { files: Vec<(&'f File, PathBuf)> },
+pub enum PendingPart {
+    /// In a file of its own.
+    File {
+        /// The file until then.
+        temporary: PathBuf,
+        /// The file from then on.
+        path: PathBuf,
+        /// What it holds.
+        format: PartFormat,
+    },
+    /// In the places of its rows, in files that others write to as well.
+    Rows {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
 }
 
 /// A finished part.
@@ -48,41 +50,46 @@ pub struct WrittenPart {
     pub reports: Vec<TensorReport>,
 }
 
-impl Unsettled<'_> {
-    /// Notes the digest of the rows that the part was made of.
-    pub fn set_source(&mut self, digest: String) {
-        self.written.source = digest;
+impl PendingPart {
+    /// Returns the part of a manifest in a folder, where it is a file of its own.
+    ///
+    /// # Errors
+    /// Returns an error if the manifest has no such part.
+    pub(crate) fn of_file(folder: &Path, manifest: &Manifest, part: usize) -> Result<Self, IoError> {
+        let file = &manifest.part(folder, part)?.file;
+        let temporary = folder.join(format!("{file}.tmp"));
+        let format = manifest.part_format().ok_or_else(|| IoError::file(folder, "has no parts"))?;
+        Ok(Self::File { temporary, path: folder.join(file), format })
     }
 
     /// Reads the part back and compares every row with what was written, where it is a file of its own: see
-    /// [`read_back`]. Gives false where the reading was stopped, or there is no such file.
+    /// [`read_back`]. Returns false where the reading was stopped, or there is no such file.
     ///
     /// # Errors
     /// See [`read_back`].
-    pub fn read_back(&mut self, watch: impl FnMut(usize) -> bool) -> Result<bool, IoError> {
-        if let Place::Part { temporary, format, .. } = &self.place {
-            self.written.checked = read_back(temporary, *format, &self.written.reports, watch)?;
+    pub fn read_back(&self, written: &WrittenPart, watch: impl FnMut(usize) -> bool) -> Result<bool, IoError> {
+        match self {
+            Self::File { temporary, format, .. } => read_back(temporary, *format, &written.reports, watch),
+            Self::Rows { .. } => Ok(false),
         }
-        Ok(self.written.checked)
     }
 
     /// Waits until the part is on the disk, and gives it its name.
     ///
     /// # Errors
-    /// The system cannot write or rename it.
-    pub fn settle(self) -> Result<WrittenPart, IoError> {
-        match self.place {
-            Place::Part { file, temporary, path, .. } => {
-                file.sync_all().map_err(IoError::system("write", &temporary))?;
-                std::fs::rename(&temporary, &path).map_err(IoError::system("rename into place", &path))?;
+    /// Returns an error if the system cannot write or rename it.
+    pub fn commit(&self) -> Result<(), IoError> {
+        let sync = |path: &Path| {
+            let file = File::options().write(true).open(path).map_err(IoError::system("open", path))?;
+            file.sync_all().map_err(IoError::system("write", path))
+        };
+        match self {
+            Self::File { temporary, path, .. } => {
+                sync(temporary)?;
+                std::fs::rename(temporary, path).map_err(IoError::system("rename into place", path))
             }
-            Place::Rows { files } => {
-                for (file, path) in files {
-                    file.sync_data().map_err(IoError::system("write", &path))?;
-                }
-            }
+            Self::Rows { files } => files.iter().try_for_each(|path| sync(path)),
         }
-        Ok(self.written)
     }
 }
 
@@ -93,7 +100,7 @@ impl Unsettled<'_> {
 /// The file cannot be read, or holds other tensors, rows or values.
 pub fn read_back(
     path: &Path,
-    format: OutputFormat,
+    format: PartFormat,
     meant: &[TensorReport],
     mut watch: impl FnMut(usize) -> bool,
 ) -> Result<bool, IoError> {

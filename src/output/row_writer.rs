@@ -1,16 +1,17 @@
 //! Files whose layout is known: rows are written in place, in any order, by any number of threads.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow_array::{Array, BinaryArray, RecordBatch, StringViewArray, cast::AsArray, types::Int64Type};
 
 use super::{
-    pending_part::{Place, Unsettled, WrittenPart},
+    pending_part::{PendingPart, WrittenPart},
     row_order::RowOrder,
 };
 use crate::{
@@ -33,18 +34,18 @@ pub const ENCODED: &str = "encoded";
 
 /// The files of a layout in the making: each has its full length from the start and a name that ends in `.tmp`.
 #[derive(Debug)]
-pub struct RowFiles<'a> {
-    layout: &'a Layout,
+pub struct RowFiles {
+    layout: Arc<Layout>,
     folder: PathBuf,
     files: Vec<File>,
 }
 
-impl<'a> RowFiles<'a> {
+impl RowFiles {
     /// Makes the files, or where a run `resumes` opens those that it left, and writes what is known beforehand.
     ///
     /// # Errors
     /// A file cannot be created or written, or that of an interrupted run is gone.
-    pub fn create(folder: &Path, layout: &'a Layout, resumes: bool) -> Result<Self, IoError> {
+    pub fn create(folder: &Path, layout: &Arc<Layout>, resumes: bool) -> Result<Self, IoError> {
         let mut files = Vec::with_capacity(layout.files.len());
         for planned in &layout.files {
             let (path, named) = (temporary(folder, &planned.name), folder.join(&planned.name));
@@ -64,30 +65,39 @@ impl<'a> RowFiles<'a> {
             }
             files.push(file);
         }
-        Ok(Self { layout, folder: folder.to_owned(), files })
+        Ok(Self { layout: Arc::clone(layout), folder: folder.to_owned(), files })
     }
 
     /// Begins to write the rows of a part of a manifest.
     ///
     /// # Errors
     /// The manifest has no such part.
-    pub fn part<'f>(&'f self, manifest: &'f Manifest, number: usize) -> Result<RowWriter<'f>, IoError> {
-        let part = manifest.parts.get(number);
-        let part = part.ok_or_else(|| {
-            IoError::file(&self.folder, format!("has {} parts, no part {number}", manifest.parts.len()))
-        })?;
-        let numbers = part.rows.iter().map(|(tensor, ..)| (manifest.tensors[*tensor].name.as_str(), *tensor)).collect();
+    pub fn part(self: &Arc<Self>, manifest: &Manifest, number: usize) -> Result<RowWriter, IoError> {
+        let part = manifest.part(&self.folder, number)?;
+        let numbers = part.rows.iter().map(|(tensor, ..)| (manifest.tensors[*tensor].name.clone(), *tensor)).collect();
         let order = RowOrder::new(manifest, part);
-        Ok(RowWriter { files: self, order, numbers, held: None, reports: Vec::new() })
+        Ok(RowWriter { files: Arc::clone(self), order, numbers, held: None, reports: Vec::new() })
+    }
+
+    /// Returns a part whose rows are written: the files that they are in.
+    ///
+    /// # Errors
+    /// Returns an error if the manifest has no such part.
+    pub(crate) fn pending(&self, manifest: &Manifest, number: usize) -> Result<PendingPart, IoError> {
+        let tensors = manifest.part(&self.folder, number)?.rows.iter().map(|(tensor, ..)| *tensor);
+        let pieces = tensors.flat_map(|tensor| self.layout.pieces.get(tensor).into_iter().flatten());
+        let files: BTreeSet<usize> = pieces.map(|piece| piece.file).collect();
+        let path = |file: usize| temporary(&self.folder, &self.layout.files[file].name);
+        Ok(PendingPart::Rows { files: files.into_iter().map(path).collect() })
     }
 
     /// Gives every file its name, and writes the small ones.
     ///
     /// # Errors
     /// The system refuses.
-    pub fn finish(self) -> Result<Vec<FileEntry>, IoError> {
+    pub fn finish(&self) -> Result<Vec<FileEntry>, IoError> {
         let mut entries = Vec::new();
-        for (planned, file) in self.layout.files.iter().zip(self.files) {
+        for (planned, file) in self.layout.files.iter().zip(&self.files) {
             let (from, to) = (temporary(&self.folder, &planned.name), self.folder.join(&planned.name));
             file.sync_all().map_err(IoError::system("write", &from))?;
             fs::rename(&from, &to).map_err(IoError::system("rename into place", &to))?;
@@ -102,10 +112,10 @@ impl<'a> RowFiles<'a> {
 }
 
 /// Writes the rows of one part.
-pub struct RowWriter<'f> {
-    files: &'f RowFiles<'f>,
+pub struct RowWriter {
+    files: Arc<RowFiles>,
     order: RowOrder,
-    numbers: HashMap<&'f str, usize>,
+    numbers: HashMap<String, usize>,
     held: Option<Held>,
     reports: Vec<TensorReport>,
 }
@@ -117,7 +127,7 @@ struct Held {
     whole: Vec<u8>,
 }
 
-impl<'f> RowWriter<'f> {
+impl RowWriter {
     /// Writes rows: columns `name`, `channel` and `encoded` of a batch. They come in the order of the part; how they are
     /// cut into batches makes no difference.
     ///
@@ -191,7 +201,7 @@ impl<'f> RowWriter<'f> {
     }
 
     fn put(&mut self, tensor: usize, rows: Range<usize>, whole: &[u8]) -> Result<(), IoError> {
-        let files = self.files;
+        let files = Arc::clone(&self.files);
         let pieces = files.layout.pieces.get(tensor).map_or(&[][..], Vec::as_slice);
         let stride: usize = pieces.iter().map(|piece| piece.row_bytes).sum();
         let mut offset = 0;
@@ -225,30 +235,23 @@ impl<'f> RowWriter<'f> {
         Ok(())
     }
 
-    /// Completes the part. When it has settled, its rows are on disk.
+    /// Completes the part, but for the wait for the disk.
     ///
     /// # Errors
     /// Rows are missing, or a file cannot be written.
-    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<Unsettled<'f>, IoError> {
+    pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
         self.order.finish(&self.files.folder)?;
         self.release()?;
-        let mut touched: Vec<usize> =
-            self.numbers.values().flat_map(|t| &self.files.layout.pieces[*t]).map(|piece| piece.file).collect();
-        touched.sort_unstable();
-        touched.dedup();
         for report in &mut self.reports {
             report.errors = errors.get(&report.name).copied();
         }
-        let written = WrittenPart {
+        Ok(WrittenPart {
             bytes: 0,
             digest: String::new(),
             source: String::new(),
             checked: false,
             reports: self.reports,
-        };
-        let RowFiles { layout, folder, files } = self.files;
-        let files = touched.into_iter().map(|file| (&files[file], temporary(folder, &layout.files[file].name)));
-        Ok(Unsettled { place: Place::Rows { files: files.collect() }, written })
+        })
     }
 }
 

@@ -8,5 +8,6 @@ pub mod equalization;
 pub mod formats;
 pub mod hessians_file;
 pub mod profile;
+pub mod saved_choices;
 pub mod selection;
 pub mod spec;

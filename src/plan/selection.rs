@@ -6,7 +6,12 @@ use regex::RegexSet;
 
 use super::{
     default_exclusions,
-    spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
+    formats::gguf::options::GgufType,
+    spec::{
+        Spec,
+        pattern_rule::{Pattern, PatternRule},
+        spec_error::SpecError,
+    },
 };
 use crate::{
     model::{Model, tensor::Tensor},
@@ -15,7 +20,7 @@ use crate::{
 };
 
 /// What becomes of one tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
     /// How it is quantized; none: it is carried as stored.
     pub options: Option<QuantizeOptions>,
@@ -23,6 +28,8 @@ pub struct Choice {
     pub note: String,
     /// Its bits were asked for by its name: no goal changes them.
     pub pinned: bool,
+    /// The GGUF type that it is to have; `None` means that the format has no such types, or that it is copied unchanged.
+    pub gguf_type: Option<GgufType>,
     /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
     pub block: Option<Block>,
 }
@@ -63,7 +70,7 @@ impl Selection<'_> {
     }
 
     fn one(&self, tensor: &Tensor, is_scale: bool, kept: &KeptPatterns) -> Choice {
-        let carried = |note: &str| Choice { options: None, note: note.to_owned(), pinned: false, block: None };
+        let carried = |note: &str| Choice { note: note.to_owned(), ..Choice::default() };
         let name = tensor.name.as_str();
         if let Some(reason) = unquantizable(tensor) {
             return carried(&reason);
@@ -89,7 +96,7 @@ impl Selection<'_> {
             pinned = true;
         }
         let options = options.with_method(self.0.method.unwrap_or(Method::default_for(options.bits)));
-        Choice { options: Some(options), note, pinned, block: None }
+        Choice { options: Some(options), note, pinned, ..Choice::default() }
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {
@@ -108,17 +115,18 @@ impl Selection<'_> {
                 return refuse("exclude", pattern, "tensor");
             }
         }
-        for rule in &self.0.bits_for {
-            if !tensors().any(|(tensor, choice)| choice.options.is_some() && rule.pattern.is_match(&tensor.name)) {
-                return refuse("bits_for", rule, "quantized tensor");
-            }
+        let quantizes = |pattern: &Pattern| {
+            tensors().any(|(tensor, choice)| choice.options.is_some() && pattern.is_match(&tensor.name))
+        };
+        if let Some(rule) = self.0.bits_for.iter().find(|rule| !quantizes(&rule.pattern)) {
+            return refuse("bits_for", rule, "quantized tensor");
         }
         Ok(())
     }
 }
 
 /// Why a tensor cannot be quantized whatever its name.
-fn unquantizable(tensor: &Tensor) -> Option<String> {
+pub(super) fn unquantizable(tensor: &Tensor) -> Option<String> {
     if !tensor.dtype.is_float() {
         Some(format!("{} is not a float that can be quantized", tensor.dtype))
     } else if tensor.shape.len() < 2 {

@@ -72,6 +72,8 @@ impl PlannedJob {
             })
             .collect::<Result<Vec<_>>>()?;
         self.choices = goals.choose(&self.model, &self.choices, &widths)?;
+        // Formats that change a choice have no budget.
+        self.selected.clone_from(&self.choices);
         self.widths = Some(widths);
         Ok(())
     }

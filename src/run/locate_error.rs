@@ -10,7 +10,7 @@ use crate::{
     plan::equalization::changes::Equalization,
     sql::error::{innermost, message},
     storage::{dtype::float_of, error::IoError},
-    types::{Block, Encoding, Float, OutputFormat},
+    types::{Block, Encoding, Float},
 };
 
 /// The error itself, or one that names the place: where a tensor of the part that is quantized, equalized or stored as
@@ -95,7 +95,7 @@ fn first_refused(
         let problem = match &refused.error {
             ComputeError::TooLarge { float, .. } => {
                 let advice = match encoding {
-                    Some(Encoding::Float(Float::F16)) if job.spec.format == OutputFormat::Safetensors => {
+                    Some(Encoding::Float(Float::F16)) if job.spec.format.as_ref() == "safetensors" => {
                         " (`dtype` BF16 has more range)"
                     }
                     Some(Encoding::Block(_)) if refused.as_stored() => " (`exclude` leaves a tensor as it is)",

@@ -8,7 +8,7 @@ use datafusion::common::DataFusionError;
 
 use super::{
     Cancel, JobError, RunSettings, checked_activations::CheckedActivations, equalized_inputs::EqualizedInputs,
-    progress::Progress,
+    prepared::Prepared, progress::Progress,
 };
 use crate::{
     model::{
@@ -27,7 +27,7 @@ use crate::{
     },
     sql::recipes::{self, Recipe},
     storage::{error::IoError, row_layout::Piece},
-    types::{Float, OutputFormat},
+    types::Float,
 };
 
 /// A spec applied to a model: what becomes of each tensor, and where its rows go. Weights have been read only where bits
@@ -36,7 +36,11 @@ use crate::{
 pub struct PlannedJob {
     pub(super) spec: Spec,
     pub(super) model: Arc<Model>,
+    /// The choices before the format has said what it cannot hold.
+    pub(super) selected: Vec<Choice>,
     pub(super) choices: Vec<Choice>,
+    /// The query, which a saved plan may have changed.
+    pub(super) sql: String,
     pub(super) parts: Vec<Part>,
     pub(super) activations: Option<CheckedActivations>,
     /// The inputs whose channels are equalized; none unless asked for.
@@ -47,6 +51,10 @@ pub struct PlannedJob {
     pub(super) export: Option<Export>,
     /// What each tensor takes and loses at each width, where goals made it be measured.
     pub(super) widths: Option<Vec<Vec<Width>>>,
+    /// The tables that are measured. `None` means that the run measures first.
+    pub(super) prepared: Option<Prepared>,
+    /// The digest of the choices in a saved plan, which people may edit.
+    pub(super) saved: Option<String>,
     /// What the run reads.
     pub(super) reads: Reads,
     /// Bytes of the model that are in memory from the start.
@@ -71,12 +79,30 @@ impl PlannedJob {
         cancel: &Cancel,
     ) -> Result<Self, JobError> {
         spec.check().map_err(IoError::from)?;
-        let mut reads = vec![model.to_owned()];
+        let read = open_model(&spec, model, settings)?;
+        let mut selected = Selection(&spec).choose(&read)?;
+        formats::of(&spec).map_err(IoError::from)?.choose(&read, &mut selected, &spec)?;
+        let mut planned = Self::of_choices(spec, model, read, selected, output, settings)?;
+        planned.allocate_bits(settings, progress, cancel)?;
+        planned.read_hessians(settings.threads)?;
+        planned.read_activations()?;
+        planned.find_equalized_inputs()?;
+        Ok(planned)
+    }
+
+    /// Plans what needs no weights, from what becomes of each tensor. `path` is where the model was opened.
+    pub(super) fn of_choices(
+        spec: Spec,
+        path: &Path,
+        model: Model,
+        selected: Vec<Choice>,
+        output: Option<&Path>,
+        settings: &RunSettings,
+    ) -> Result<Self, JobError> {
+        let mut reads = vec![path.to_owned()];
         reads.extend(spec.hessians.iter().chain(&spec.activations).cloned());
-        let model = if settings.batch { Model::load(model)? } else { Model::open(model)? };
-        let model = model.decoded(spec.format == OutputFormat::Gguf);
-        let mut choices = Selection(&spec).choose(&model)?;
-        let export = formats::plan(&model, &mut choices, &spec)?;
+        let mut choices = selected.clone();
+        let export = formats::of(&spec).map_err(IoError::from)?.plan(&model, &mut choices, &spec)?;
         let rows_together = if export.is_some() { Piece::ROWS_TOGETHER } else { 1 };
         let parts = model.parts_of(None, part_bytes(model.total_bytes()), rows_together);
         let loaded = if settings.batch { model.total_bytes() } else { 0 };
@@ -88,9 +114,11 @@ impl PlannedJob {
         if let Some(output) = output {
             OutputFolder::check_target(output, settings.existing, &reads)?;
         }
-        let mut planned = Self {
+        Ok(Self {
+            sql: recipe(&spec).sql.to_owned(),
             spec,
             model: Arc::new(model),
+            selected,
             choices,
             parts,
             activations: None,
@@ -98,14 +126,11 @@ impl PlannedJob {
             factors: None,
             export,
             widths: None,
+            prepared: None,
+            saved: None,
             reads,
             loaded,
-        };
-        planned.allocate_bits(settings, progress, cancel)?;
-        planned.read_hessians(settings.threads)?;
-        planned.read_activations()?;
-        planned.find_equalized_inputs()?;
-        Ok(planned)
+        })
     }
 
     /// The spec.
@@ -198,10 +223,22 @@ impl PlannedJob {
     }
 }
 
+/// Opens the model as the format of the spec reads it.
+pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Result<Model, JobError> {
+    let model = if settings.batch { Model::load(path)? } else { Model::open(path)? };
+    let format = formats::of(spec).map_err(IoError::from)?;
+    // Blocks of GGUF go to GGUF as they are.
+    Ok(model.decoded(format.has_types()))
+}
+
 /// Returns the recipe that quantizes the weights by a spec.
 #[must_use]
 pub fn recipe(spec: &Spec) -> Recipe {
-    match (spec.format.has_parts(), spec.hessians.is_some(), spec.equalize.is_some()) {
+    match (
+        formats::of(spec).is_ok_and(|format| format.part_format().is_some()),
+        spec.hessians.is_some(),
+        spec.equalize.is_some(),
+    ) {
         (true, true, _) => recipes::GPTQ,
         (true, false, true) => recipes::EQUALIZE,
         (true, false, false) => recipes::QUANTIZE,

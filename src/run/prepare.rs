@@ -1,28 +1,21 @@
 //! What is made before the weights are quantized: activation quantizers, and factors that equalize channels.
 
-use std::collections::BTreeMap;
-
 use arrow_array::RecordBatch;
 use datafusion::common::internal_datafusion_err;
 
-use super::{JobError, equalized_inputs::Factors, measure::Survey, plan::PlannedJob};
-use crate::{plan::equalization::changes::Equalization, types::Equalize};
-
-/// What a run writes beside the weights.
-#[derive(Debug, Clone, Default)]
-pub struct Prepared {
-    /// The activation quantizers; none without activations.
-    pub params: Option<RecordBatch>,
-    /// What equalization makes of each tensor; none unless asked for.
-    pub equalization: Option<Equalization>,
-    /// The layers that are not equalized, by name, and why: those of a format that has no place for factors that cannot be
-    /// folded.
-    pub left_alone: BTreeMap<String, String>,
-}
+use super::{
+    Cancel, JobError, RunSettings, equalized_inputs::Factors, locate_error::name_any_tensor, measure::Survey,
+    plan::PlannedJob, prepared::Prepared, progress::Progress, workers::threads_within,
+};
+use crate::{plan::equalization::changes::Equalization, sql::threads::runtime, types::Equalize};
 
 impl PlannedJob {
     /// Runs the recipes on activations and, where channels are equalized, the weights.
     pub(super) fn prepare(&self, survey: Survey<'_>) -> Result<Prepared, JobError> {
+        self.measure(survey).map_err(|error| name_any_tensor(self, error))
+    }
+
+    fn measure(&self, survey: Survey<'_>) -> Result<Prepared, JobError> {
         let factors = self.all_factors(survey)?;
         let params = self.activations.as_ref().map(|activations| {
             survey.wait(async {
@@ -30,14 +23,36 @@ impl PlannedJob {
                 activations.params(self, &session, factors.as_ref().unwrap_or(&Factors::new())).await
             })
         });
-        let equalized = self.equalized.as_ref().zip(factors);
-        Ok(Prepared {
-            params: params.transpose()?,
+        Ok(self.prepared_of(factors, params.transpose()?))
+    }
+
+    /// Returns what follows from the factors of each input and the activation quantizers.
+    pub(super) fn prepared_of(&self, factors: Option<Factors>, params: Option<RecordBatch>) -> Prepared {
+        let equalized = self.equalized.as_ref().zip(factors.as_ref());
+        Prepared {
+            params,
             equalization: equalized.map(|(inputs, factors)| {
-                Equalization::new(&self.model, &inputs.folds, &factors, inputs.by == Equalize::Weights)
+                Equalization::new(&self.model, &inputs.folds, factors, inputs.by == Equalize::Weights)
             }),
             left_alone: self.equalized.as_ref().map(|inputs| inputs.left_alone.clone()).unwrap_or_default(),
-        })
+            factors,
+        }
+    }
+
+    /// Returns the plan with all that is measured before the weights are quantized.
+    ///
+    /// # Errors
+    /// Returns an error if weights are not finite, a file cannot be read, or the run was cancelled.
+    pub fn measured(
+        mut self,
+        settings: &RunSettings,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, JobError> {
+        let threads = threads_within(settings, self.loaded)?;
+        let runtime = runtime(1)?;
+        self.prepared = Some(self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel })?);
+        Ok(self)
     }
 
     /// The factors of each input that is equalized; none where nothing is to be.

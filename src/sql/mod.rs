@@ -1,5 +1,6 @@
 //! Quantization as SQL: functions, tables, settings and recipes for `DataFusion`.
 
+pub(crate) mod create_table;
 pub mod error;
 pub mod functions;
 pub mod keep;
@@ -8,6 +9,7 @@ pub mod optimizer;
 pub mod recipes;
 pub mod reference;
 mod session;
+pub mod sinks;
 pub mod tables;
 pub mod threads;
 mod usable_memory;

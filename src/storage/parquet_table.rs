@@ -63,6 +63,8 @@ pub fn column(path: &Path, batch: &RecordBatch, schema: &Schema, name: &str) -> 
 /// Whether a column's type is the wanted one in another width or layout.
 fn fits(given: &DataType, wanted: &DataType) -> bool {
     match wanted {
+        // A column of nulls alone, such as a query gives for NULL.
+        _ if *given == DataType::Null => true,
         DataType::Utf8View => given.is_string(),
         DataType::Float64 => given.is_numeric(),
         DataType::Int64 => given.is_integer(),

@@ -10,7 +10,7 @@ pub mod factor;
 pub mod number_or_text;
 pub mod options;
 pub mod output;
-pub mod output_format;
+pub mod part_format;
 pub mod quantized;
 pub mod report;
 mod serde_text;
@@ -22,6 +22,6 @@ pub use block::Block;
 pub use encoding::{Encoding, Float, Packed};
 pub use equalize::Equalize;
 pub use options::{Bits, GroupSize, Method, OptionsError, QuantizeOptions};
-pub use output_format::OutputFormat;
+pub use part_format::PartFormat;
 #[cfg(feature = "io")]
 pub(crate) use serde_text::serde_as_text;

@@ -434,11 +434,4 @@ fn a_profile_sets_what_is_not_given() {
     let options = &folder.manifest().options;
     assert_eq!((options["bits"].clone(), options["group_size"].clone()), (2.into(), 16.into()));
     assert_eq!(options["time_groups"], 16);
-    let sql = succeed(&["quantize", "--print-sql", "--activations", &acts, "--equalize", "auto"]);
-    assert_eq!(sql, recipes::EQUALIZE.sql);
-    let sql = succeed(
-        &[&["quantize", "--print-sql", "--activations", &acts, "--equalize", "auto"][..], &["--format", "safetensors"]]
-            .concat(),
-    );
-    assert_eq!(sql, recipes::EXPORT_EQUALIZED.sql);
 }

@@ -407,23 +407,6 @@ fn a_dry_run_says_what_a_run_makes_and_writes_nothing() {
 }
 
 #[test]
-fn print_sql_prints_a_query_that_runs() {
-    let place = Place::with_small_model();
-    let model = place.text("model.safetensors");
-    let query = succeed(&["quantize", &model, "--print-sql"]);
-    assert_eq!(query, include_str!("../../sql/quantize.sql"));
-    let script = format!(
-        "CREATE TABLE choices AS SELECT DISTINCT name, 4 AS bits, 32 AS group_size, 'minmax' AS method, false AS symmetric
-         FROM layers WHERE module LIKE 'mlp%';
-         SELECT name, count(*) AS rows FROM ({query}) WHERE quantized IS NOT NULL GROUP BY name ORDER BY name;"
-    );
-    let table = format!("layers={model}");
-    let printed = succeed(&["sql", &script, "--table", &table]);
-    assert!(printed.contains("| model.layers.0.mlp.up_proj.weight | 96   |"), "{printed}");
-    assert!(printed.contains("2 rows"), "{printed}");
-}
-
-#[test]
 fn the_other_commands_answer() {
     let place = Place::with_small_model();
     let model = place.text("model.safetensors");

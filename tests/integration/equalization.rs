@@ -15,7 +15,7 @@ use arrow_quant::{
         progress::{Pass, Progress},
     },
     storage::folder::manifest::EQUALIZATION,
-    types::{Bits, OutputFormat},
+    types::Bits,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use safetensors::Dtype;
@@ -298,7 +298,7 @@ impl Progress for Passes {
 #[test]
 fn every_pass_says_what_it_is_and_counts_its_own_bytes_from_0_to_all() {
     let place = llama(96, Dtype::F32);
-    let (parts, file) = (OutputFormat::Parquet, OutputFormat::Safetensors);
+    let (parts, file) = ("parquet", "safetensors");
     for (bits_per_weight, equalize, format, check, expected) in [
         (Some(3.5), None, parts, true, &[Pass::Widths, Pass::Quantize][..]),
         (None, Some("weights"), parts, true, &[Pass::Channels, Pass::Quantize]),
@@ -308,7 +308,7 @@ fn every_pass_says_what_it_is_and_counts_its_own_bytes_from_0_to_all() {
         (None, None, parts, true, &[Pass::Quantize]),
     ] {
         let spec = Spec {
-            format,
+            format: format.into(),
             target_bpw: bits_per_weight,
             activations: equalize.map(|_| place.path("acts.parquet")),
             equalize: equalize.map(|by| by.parse().unwrap()),

@@ -8,7 +8,7 @@ use std::{
 
 /// Each floor, or room of one, with those that its files may import from; the first row that fits a file counts. Every
 /// room may import from itself.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("types", &[]),
     ("kernels", &["types"]),
     ("compute", &["kernels", "types"]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("plan", &["model", "storage", "compute", "types"]),
     ("output", &["model", "storage", "compute", "types"]),
     ("sql/functions", &["sql/memory", "compute", "types"]),
+    ("sql/sinks", &["output", "storage", "types"]),
     ("sql/tables", &["output", "model", "storage", "types"]),
     ("sql", &["model", "storage", "compute", "types"]),
     ("run", &["sql", "output", "plan", "model", "storage", "compute", "types"]),

@@ -16,5 +16,6 @@ mod manners;
 mod memory;
 mod model;
 mod reference;
+mod saved_plan;
 mod slt;
 mod streaming;

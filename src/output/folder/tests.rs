@@ -13,10 +13,11 @@ use crate::{
             PartWriter,
             tests::{manifest, model, output},
         },
+        pending_part::PendingPart,
         place::exchange,
         unfinished::Placing,
     },
-    types::OutputFormat,
+    types::PartFormat,
 };
 
 struct Run {
@@ -43,7 +44,7 @@ impl Run {
     }
 
     fn manifest(&self) -> Manifest {
-        manifest(&self.model, &self.parts, OutputFormat::Parquet)
+        manifest(&self.model, &self.parts, PartFormat::Parquet)
     }
 
     fn begin(&self, existing: Existing) -> Result<OutputFolder, IoError> {
@@ -62,11 +63,12 @@ impl Run {
     /// Writes up to `most` of the parts that are missing.
     fn write(&self, folder: &mut OutputFolder, most: usize) {
         for number in folder.unfinished().into_iter().take(most) {
-            let mut writer = PartWriter::create(folder.path(), folder.manifest(), number).unwrap();
+            let mut writer = PartWriter::create(folder.path(), &folder.manifest(), number).unwrap();
             for batch in output(&self.model, &self.parts[number], 1000) {
                 writer.write(&batch).unwrap();
             }
-            let written = writer.finish(&HashMap::new()).unwrap().settle().unwrap();
+            let written = writer.finish(&HashMap::new()).unwrap();
+            PendingPart::of_file(folder.path(), &folder.manifest(), number).unwrap().commit().unwrap();
             folder.note(number, &written).unwrap();
             folder.add(number, written).unwrap();
         }
@@ -122,7 +124,7 @@ fn a_resumed_run_writes_what_is_missing_and_gives_the_same_bytes() {
     let mut folder = run.begin(Existing::Refuse).unwrap();
     run.write(&mut folder, 2);
     // A part that was being written, one that was not noted, one that is cut off and one that is damaged.
-    drop(PartWriter::create(folder.path(), folder.manifest(), 2).unwrap());
+    drop(PartWriter::create(folder.path(), &folder.manifest(), 2).unwrap());
     drop(folder);
     let part = |number: usize| run.partial().join(format!("output/weights/part-{number:05}.parquet"));
     let bytes = fs::read(part(1)).unwrap();
@@ -398,7 +400,7 @@ fn stopped(run: &Run, replaces: bool, stop: Stop) -> BTreeMap<PathBuf, Vec<u8>> 
     run.write(&mut folder, usize::MAX);
     folder.complete().unwrap();
     let OutputFolder { place, output, mut unfinished, mut manifest, .. } = folder;
-    manifest.complete = true;
+    Arc::make_mut(&mut manifest).complete = true;
     manifest.write(&output).unwrap();
     stop(&place, &mut unfinished);
     // A run that is killed leaves its lock.

@@ -70,9 +70,9 @@ fn rows(model: &Model, choices: &[crate::plan::selection::Choice], batch: &Recor
         .collect()
 }
 
-pub(crate) fn manifest(model: &Model, parts: &[crate::model::part::Part], format: OutputFormat) -> Manifest {
+pub(crate) fn manifest(model: &Model, parts: &[crate::model::part::Part], format: PartFormat) -> Manifest {
     let names = ["model.safetensors", "report.parquet"].map(str::to_owned).into();
-    new_manifest(model, parts, format, std::collections::BTreeMap::default(), "SELECT 1".to_owned(), names)
+    new_manifest(model, parts, format.name(), std::collections::BTreeMap::default(), "SELECT 1".to_owned(), names)
 }
 
 pub(crate) fn sums(part: &[RecordBatch]) -> HashMap<String, ErrorSums> {
@@ -87,7 +87,7 @@ pub(crate) fn sums(part: &[RecordBatch]) -> HashMap<String, ErrorSums> {
 }
 
 fn written(
-    format: OutputFormat,
+    format: PartFormat,
     batches: &[RecordBatch],
     manifest: &Manifest,
 ) -> (Vec<u8>, WrittenPart, tempfile::TempDir) {
@@ -97,10 +97,11 @@ fn written(
     for batch in batches {
         writer.write(batch).unwrap();
     }
-    let mut part = writer.finish(&sums(batches)).unwrap();
-    assert!(!part.read_back(|_| false).unwrap() && part.read_back(|_| true).unwrap());
-    let part = part.settle().unwrap();
-    assert_eq!(manifest.output_format, format);
+    let part = writer.finish(&sums(batches)).unwrap();
+    let pending = PendingPart::of_file(folder.path(), manifest, 0).unwrap();
+    assert!(!pending.read_back(&part, |_| false).unwrap() && pending.read_back(&part, |_| true).unwrap());
+    pending.commit().unwrap();
+    assert_eq!(manifest.part_format(), Some(format));
     (std::fs::read(folder.path().join(&manifest.parts[0].file)).unwrap(), part, folder)
 }
 
@@ -110,7 +111,7 @@ fn a_part_reads_back_as_written() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
     let whole = concat_batches(&output_schema(), &rows).unwrap();
-    for format in OutputFormat::PARTS {
+    for format in PartFormat::ALL {
         let manifest = manifest(&model, &parts, format);
         let (_, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join(&manifest.parts[0].file);
@@ -121,7 +122,6 @@ fn a_part_reads_back_as_written() {
         let read: Vec<_> = reader.collect::<Result<_, _>>().unwrap();
         assert_eq!(concat_batches(&output_schema(), &read).unwrap(), whole);
 
-        assert!(part.checked);
         let tensor = |name: &str| part.reports.iter().find(|report| report.name == name).unwrap();
         let row = QuantizeOptions::new(Bits::Three).row_bytes(64) as u64;
         assert_eq!((tensor("layers.1.a.weight").rows, tensor("layers.1.a.weight").bytes_out), (40, 40 * row));
@@ -130,7 +130,7 @@ fn a_part_reads_back_as_written() {
 }
 
 /// What is said of a file when it is read back as a part.
-fn problem(path: &Path, format: OutputFormat, meant: &[TensorReport]) -> String {
+fn problem(path: &Path, format: PartFormat, meant: &[TensorReport]) -> String {
     read_back(path, format, meant, |_| true).unwrap_err().to_string()
 }
 
@@ -139,7 +139,7 @@ fn a_part_that_is_not_what_was_meant_is_refused_when_it_is_read_back() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
-    for format in OutputFormat::PARTS {
+    for format in PartFormat::ALL {
         let manifest = manifest(&model, &parts, format);
         let (bytes, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join(&manifest.parts[0].file);
@@ -169,7 +169,7 @@ fn batches_cut_otherwise_give_the_same_file() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
     let whole = concat_batches(&output_schema(), &rows).unwrap();
-    for format in OutputFormat::PARTS {
+    for format in PartFormat::ALL {
         let manifest = manifest(&model, &parts, format);
         let bytes = |batches: &[RecordBatch]| {
             let folder = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn batches_cut_otherwise_give_the_same_file() {
             for batch in batches {
                 writer.write(batch).unwrap();
             }
-            writer.finish(&HashMap::new()).unwrap().settle().unwrap().digest
+            writer.finish(&HashMap::new()).unwrap().digest
         };
         let expected = bytes(&rows);
         assert_eq!(bytes(std::slice::from_ref(&whole)), expected);
@@ -210,7 +210,7 @@ fn bytes_under_nulls_are_not_written() {
     let clean = concat_batches(&output_schema(), &output(&model, &parts[0], 1 << 20)).unwrap();
     let hidden = with_hidden_bytes(&clean);
     assert_eq!(hidden, clean);
-    for format in OutputFormat::PARTS {
+    for format in PartFormat::ALL {
         let manifest = manifest(&model, &parts, format);
         let bytes = |rows: &RecordBatch| written(format, std::slice::from_ref(rows), &manifest).0;
         let (hidden, clean) = (bytes(&hidden), bytes(&clean));
@@ -224,7 +224,7 @@ fn rows_out_of_order_missing_or_too_many_are_errors() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
-    let manifest = manifest(&model, &parts, OutputFormat::Parquet);
+    let manifest = manifest(&model, &parts, PartFormat::Parquet);
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("weights")).unwrap();
     let writer = || PartWriter::create(folder.path(), &manifest, 0).unwrap();
@@ -249,7 +249,7 @@ fn rows_out_of_order_missing_or_too_many_are_errors() {
 fn a_row_has_either_a_quantized_value_or_data() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
-    let manifest = manifest(&model, &parts, OutputFormat::Arrow);
+    let manifest = manifest(&model, &parts, PartFormat::Arrow);
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("weights")).unwrap();
     let good = &output(&model, &parts[0], 1 << 20)[0];
@@ -284,8 +284,8 @@ fn a_row_has_either_a_quantized_value_or_data() {
 fn repeated_values_are_dictionaries_and_codes_are_plain() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
-    let manifest = manifest(&model, &parts, OutputFormat::Parquet);
-    let (_, _, folder) = written(OutputFormat::Parquet, &output(&model, &parts[0], 1 << 20), &manifest);
+    let manifest = manifest(&model, &parts, PartFormat::Parquet);
+    let (_, _, folder) = written(PartFormat::Parquet, &output(&model, &parts[0], 1 << 20), &manifest);
     let file = File::open(folder.path().join(&manifest.parts[0].file)).unwrap();
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
     let mut dictionaries = Vec::new();
@@ -307,9 +307,9 @@ fn a_file_with_other_columns_is_refused_and_the_column_named() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = concat_batches(&output_schema(), &output(&model, &parts[0], 1 << 20)).unwrap();
     let path = source.path().join("part");
-    let message = |format: OutputFormat, rows: &RecordBatch| {
+    let message = |format: PartFormat, rows: &RecordBatch| {
         let file = File::create(&path).unwrap();
-        if format == OutputFormat::Arrow {
+        if format == PartFormat::Arrow {
             let mut writer = FileWriter::try_new(file, &rows.schema()).unwrap();
             writer.write(rows).unwrap();
             writer.finish().unwrap();
@@ -320,7 +320,7 @@ fn a_file_with_other_columns_is_refused_and_the_column_named() {
         }
         PartReader::open(&path, format, &[5, 6]).map(drop).unwrap_err().to_string()
     };
-    for format in OutputFormat::PARTS {
+    for format in PartFormat::ALL {
         for (number, field) in output_schema().fields().iter().enumerate() {
             let name = field.name();
             let mut others: Vec<usize> = (0..output_schema().fields().len()).collect();
@@ -346,7 +346,7 @@ fn a_part_cut_anywhere_is_refused() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
-    for format in OutputFormat::PARTS {
+    for format in PartFormat::ALL {
         let manifest = manifest(&model, &parts, format);
         let (bytes, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join("cut");

@@ -78,7 +78,7 @@ impl Goals {
         let choose = |(tensor, choice): (usize, &Choice)| {
             let Some(width) = allowed[tensor].get(taken[tensor]) else { return choice.clone() };
             let note = self.note(choice, &widths[tensor], width);
-            Choice { options: Some(width.options), note, pinned: choice.pinned, block: choice.block }
+            Choice { options: Some(width.options), note, ..choice.clone() }
         };
         Ok(choices.iter().enumerate().map(choose).collect())
     }

@@ -3,12 +3,13 @@
 //! Of a linear module `m` it holds `m.weight_packed` (codes in words of 32 bits), `m.weight_scale`, `m.weight_shape` and,
 //! where there are zero points, `m.weight_zero_point`, packed down the columns. `config.json` says which modules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::{
     export::{Export, TensorExport, leave_out_applied_scales},
+    format::Format,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
@@ -23,16 +24,37 @@ use crate::{
     types::{Encoding, Float, Packed, QuantizeOptions},
 };
 
+/// The `pack-quantized` format of compressed-tensors.
+pub struct CompressedTensors;
+
+impl Format for CompressedTensors {
+    fn name(&self) -> &'static str {
+        "compressed-tensors"
+    }
+
+    fn summary(&self) -> &'static str {
+        "transformers and vLLM; vLLM reads 2 and 3 bits without zero points, in recent versions"
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["group_size", "method", "symmetric", "shard_size"]
+    }
+
+    fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
+        plan(model, choices, spec).map(Some)
+    }
+}
+
 /// Plans the files. A tensor that the format cannot hold quantized is carried, and its note says why.
 ///
 /// # Errors
 /// The model has no `config.json`, or one that is no JSON object; it is quantized already; a header would be longer than
 /// the format allows.
-pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut config = read_config(model)?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
-            *choice = Choice { options: None, note: reason, pinned: false, block: None };
+            *choice = Choice { note: reason, ..Choice::default() };
         }
     }
     let encodings = model.tensors().iter().zip(&*choices).map(|(tensor, choice)| {
@@ -64,7 +86,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export
     let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
     config.insert("quantization_config".to_owned(), quantization_config(model, choices));
     add_text(&mut layout, CONFIG, &Value::Object(config));
-    Ok(Export { tensors: exports, layout })
+    Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
 
 fn add_text(layout: &mut Layout, name: &str, value: &Value) {

@@ -23,7 +23,7 @@ pub struct Export {
     /// How each tensor is written, in the order of the model.
     pub tensors: Vec<TensorExport>,
     /// Where the rows go.
-    pub layout: Layout,
+    pub layout: Arc<Layout>,
 }
 
 /// How the rows of one tensor are written.

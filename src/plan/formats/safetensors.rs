@@ -1,7 +1,10 @@
 //! Plain safetensors: every tensor as floats, the quantized ones rounded to what their codes decode to.
 
+use std::sync::Arc;
+
 use super::{
     export::{Export, TensorExport, leave_out_applied_scales},
+    format::Format,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
@@ -18,6 +21,27 @@ use crate::{
     types::{Encoding, Float},
 };
 
+/// Safetensors, every tensor as floats.
+pub struct Safetensors;
+
+impl Format for Safetensors {
+    fn name(&self) -> &'static str {
+        "safetensors"
+    }
+
+    fn summary(&self) -> &'static str {
+        "floats, rounded to what the codes decode to"
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["group_size", "method", "symmetric", "dtype", "shard_size"]
+    }
+
+    fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
+        plan(model, choices, spec).map(Some)
+    }
+}
+
 /// Plans the files.
 ///
 /// Floats are stored as `spec.dtype` says or as the source has them; fp8 tensors, whose scale is applied, and the codes
@@ -25,7 +49,7 @@ use crate::{
 ///
 /// # Errors
 /// The header would be longer than the format allows.
-pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut exports: Vec<TensorExport> = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(&*choices) {
         exports.push(TensorExport {
@@ -49,7 +73,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export
         tensors.push(NewTensor { source, name, dtype, shape, content });
     }
     let layout = lay_out(model, &tensors, spec.shard_bytes())?;
-    Ok(Export { tensors: exports, layout })
+    Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
 
 /// What the rows of a tensor are stored as; none: as they are.

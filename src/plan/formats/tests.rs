@@ -13,13 +13,13 @@ use super::*;
 use crate::{
     compute::{decode_as, encode_as},
     kernels::samples::Random,
-    model::{part::Run, scan::rows_of, tests::write},
+    model::{Model, part::Run, scan::rows_of, tests::write},
     output::{
         new_manifest::new_manifest,
         row_writer::{ENCODED, RowFiles},
     },
     plan::selection::Selection,
-    storage::{dtype::Dtype, row_layout::Piece},
+    storage::{dtype::Dtype, error::IoError, row_layout::Piece},
     types::{
         Bits,
         weights::{CHANNEL, NAME},
@@ -47,12 +47,12 @@ fn exported(spec: &Spec, part_bytes: u64) -> (tempfile::TempDir, PathBuf, HashMa
     fs::write(place.path().join("config.json"), r#"{"hidden": 96}"#).unwrap();
     let model = Model::open(place.path()).unwrap();
     let mut choices = Selection(spec).choose(&model).unwrap();
-    let export = plan(&model, &mut choices, spec).unwrap().unwrap();
+    let export = of(spec).unwrap().plan(&model, &mut choices, spec).unwrap().unwrap();
     let parts = model.parts_of(None, part_bytes, Piece::ROWS_TOGETHER);
-    let manifest = new_manifest(&model, &parts, spec.format, BTreeMap::new(), String::new(), Vec::new());
+    let manifest = new_manifest(&model, &parts, spec.format.as_ref(), BTreeMap::new(), String::new(), Vec::new());
     let folder = place.path().join("out");
     fs::create_dir(&folder).unwrap();
-    let files = RowFiles::create(&folder, &export.layout, false).unwrap();
+    let files = Arc::new(RowFiles::create(&folder, &export.layout, false).unwrap());
     let mut meant: HashMap<String, Vec<Vec<f32>>> = HashMap::new();
     // The last part first: any order will do.
     for (number, part) in parts.iter().enumerate().rev() {
@@ -80,7 +80,8 @@ fn exported(spec: &Spec, part_bytes: u64) -> (tempfile::TempDir, PathBuf, HashMa
                 writer.write(&batch.unwrap()).unwrap();
             }
         }
-        writer.finish(&HashMap::new()).unwrap().settle().unwrap();
+        writer.finish(&HashMap::new()).unwrap();
+        files.pending(&manifest, number).unwrap().commit().unwrap();
     }
     files.finish().unwrap();
     if parts.len() > 1 {
@@ -106,7 +107,7 @@ fn rows(model: &Model, tensor: usize) -> Vec<Vec<f32>> {
 fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
     for bits in Bits::ALL {
         for symmetric in [false, true] {
-            let spec = Spec { format: OutputFormat::CompressedTensors, bits: Some(bits), symmetric, ..Spec::default() };
+            let spec = Spec { format: "compressed-tensors".into(), bits: Some(bits), symmetric, ..Spec::default() };
             let (_place, folder, meant) = exported(&spec, u64::MAX / 4);
             let model = Model::open(&folder).unwrap();
             let names: Vec<_> = model.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
@@ -126,7 +127,7 @@ fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
 
 #[test]
 fn a_damaged_file_is_an_error_or_other_numbers_and_never_a_panic() {
-    let spec = Spec { format: OutputFormat::CompressedTensors, bits: Some(Bits::Three), ..Spec::default() };
+    let spec = Spec { format: "compressed-tensors".into(), bits: Some(Bits::Three), ..Spec::default() };
     let (_place, folder, _) = exported(&spec, u64::MAX / 4);
     let path = folder.join("model.safetensors");
     let good = fs::read(&path).unwrap();

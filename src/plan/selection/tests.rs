@@ -108,7 +108,7 @@ fn the_bytes_of_a_choice_are_those_of_its_rows() {
     let at = model.tensors().iter().position(|other| other.name == tensor.name).unwrap();
     // A row of two 4-bit codes, one scale, one zero point and the row's scale.
     assert_eq!(choices[at].bytes_out(&model, tensor), 2 * (1 + 1 + 1 + 4));
-    assert_eq!(Choice { options: None, note: String::new(), pinned: false, block: None }.bytes_out(&model, tensor), 16);
+    assert_eq!(Choice::default().bytes_out(&model, tensor), 16);
 }
 
 #[test]

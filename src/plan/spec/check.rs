@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::{Spec, spec_error::SpecError};
-use crate::types::{Equalize, OutputFormat};
+use crate::{
+    plan::formats::{self, format::Format},
+    types::Equalize,
+};
 
 /// What one option demands of the others.
 enum Rule {
@@ -11,36 +14,35 @@ enum Rule {
     Excludes(&'static str, &'static str, &'static str),
     /// The first means something only if the second is given.
     Needs(&'static str, &'static str),
-    /// The option belongs to these formats.
-    Formats(&'static str, &'static [OutputFormat], &'static str),
 }
 
-use OutputFormat::{Arrow, CompressedTensors, Gguf, Parquet, Safetensors};
-use Rule::{Excludes, Formats, Needs};
+use Rule::{Excludes, Needs};
 
-const PARTS: &[OutputFormat] = &[Parquet, Arrow];
-const SHARDS: &[OutputFormat] = &[Safetensors, CompressedTensors];
-const GROUPS: &[OutputFormat] = &[Parquet, Arrow, Safetensors, CompressedTensors];
 const OWN_GROUPS: &str = "each type of GGUF has its own groups, zero points and search (`gguf_type` chooses one)";
 const OWN_SCALES: &str = "the other formats have other scales than those that are measured";
 const EQUALIZED_AFTER: &str = "they are measured on weights that are not equalized";
 
+/// The options that do not mean something in every format ([`Format::options`](formats::format::Format::options) has those
+/// of each), and why.
+const OF_FORMATS: [(&str, &str); 14] = [
+    ("group_size", OWN_GROUPS),
+    ("method", OWN_GROUPS),
+    ("symmetric", OWN_GROUPS),
+    ("min_sqnr", OWN_SCALES),
+    ("target_size", OWN_SCALES),
+    ("target_bpw", OWN_SCALES),
+    ("dtype", "the other formats keep the dtype of what they copy"),
+    ("shard_size", ""),
+    ("gguf_type", ""),
+    ("gguf_type_for", ""),
+    ("misfit", ""),
+    ("gguf_architecture", ""),
+    ("gguf_pre", ""),
+    ("hessians", "the other formats have scales of their own"),
+];
+
 /// Every demand, each with its reason (empty if the names say it).
-const RULES: [Rule; 29] = [
-    Formats("group_size", GROUPS, OWN_GROUPS),
-    Formats("method", GROUPS, OWN_GROUPS),
-    Formats("symmetric", GROUPS, OWN_GROUPS),
-    Formats("min_sqnr", PARTS, OWN_SCALES),
-    Formats("target_size", PARTS, OWN_SCALES),
-    Formats("target_bpw", PARTS, OWN_SCALES),
-    Formats("dtype", &[Safetensors], "the other formats keep the dtype of what they copy"),
-    Formats("shard_size", SHARDS, ""),
-    Formats("gguf_type", &[Gguf], ""),
-    Formats("gguf_type_for", &[Gguf], ""),
-    Formats("misfit", &[Gguf], ""),
-    Formats("gguf_architecture", &[Gguf], ""),
-    Formats("gguf_pre", &[Gguf], ""),
-    Formats("hessians", PARTS, "the other formats have scales of their own"),
+const RULES: [Rule; 15] = [
     Excludes("target_size", "bits", "the budget chooses them"),
     Excludes("target_bpw", "bits", "the budget chooses them"),
     Excludes("target_size", "target_bpw", ""),
@@ -65,24 +67,21 @@ impl Spec {
     /// Returns an error that names the option and says what it cannot be used with, what it needs, or what is accepted.
     pub fn check(&self) -> Result<(), SpecError> {
         self.check_values()?;
-        let given = self.to_json()?;
+        let given = self.given()?;
         let has = |option: &str| given.contains_key(option);
+        let format = formats::of(self)?;
+        if let Some((option, reason)) =
+            OF_FORMATS.iter().find(|(option, _)| has(option) && !format.options().contains(option))
+        {
+            return Err(SpecError::new(option, because(format!("needs `format` {}", formats_with(option)), reason)));
+        }
         for rule in &RULES {
             match rule {
                 Excludes(a, b, reason) if has(a) && has(b) => {
                     return Err(SpecError::new(a, because(format!("cannot be used with `{b}`"), reason)));
                 }
                 Needs(a, b) if has(a) && !has(b) => return Err(SpecError::new(a, format!("needs `{b}`"))),
-                Formats(a, formats, reason) if has(a) && !formats.contains(&self.format) => {
-                    let names = formats.iter().map(|format| format.name()).collect::<Vec<_>>();
-                    let names = match names.as_slice() {
-                        [one] => (*one).to_owned(),
-                        [first @ .., last] => format!("{} or {last}", first.join(", ")),
-                        [] => String::new(),
-                    };
-                    return Err(SpecError::new(a, because(format!("needs `format` {names}"), reason)));
-                }
-                Excludes(..) | Needs(..) | Formats(..) => {}
+                Excludes(..) | Needs(..) => {}
             }
         }
         match self.equalize {
@@ -113,6 +112,15 @@ impl Spec {
             return refuse("time_groups", "at least 1", &0);
         }
         Ok(())
+    }
+}
+
+/// Returns the names of the formats that take an option: "a, b or c".
+fn formats_with(option: &str) -> String {
+    let formats = formats::ALL.into_iter().filter(|format| format.options().contains(&option));
+    match formats.map(Format::name).collect::<Vec<_>>().as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        names => names.concat(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every option that changes a byte of the result, as plain data.
 
 pub mod check;
+mod defaults;
+pub mod format_name;
 pub mod pattern_rule;
 pub mod spec_error;
 pub mod spelling;
@@ -15,10 +17,9 @@ use super::{
     formats::gguf::options::{GgufType, Misfit},
     profile::Profile,
 };
-use crate::types::{
-    ActivationBits, Bits, Equalize, Float, GroupSize, Method, OutputFormat, QuantizeOptions, TimeMethod,
-};
+use crate::types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, QuantizeOptions, TimeMethod};
 
+use format_name::FormatName;
 use pattern_rule::{Pattern, PatternRule};
 use spec_error::SpecError;
 
@@ -40,7 +41,7 @@ use spec_error::SpecError;
 #[serde(default, deny_unknown_fields)]
 pub struct Spec {
     /// The format that is written.
-    pub format: OutputFormat,
+    pub format: FormatName,
     /// Bits per code (4).
     pub bits: Option<Bits>,
     /// Weights that share a scale and a zero point (32).
@@ -150,22 +151,6 @@ impl Spec {
         })
     }
 
-    /// Returns the spec with the settings of a profile for the options that are not set and that apply.
-    #[must_use]
-    pub fn with_profile(mut self, profile: Profile) -> Self {
-        if self.target_size.is_none() && self.target_bpw.is_none() && self.gguf_type.is_none() {
-            self.bits = self.bits.or(Some(profile.bits));
-        }
-        if self.format != OutputFormat::Gguf {
-            self.group_size = self.group_size.or(Some(profile.group_size));
-        }
-        if self.activations.is_some() {
-            self.time_groups = self.time_groups.or(Some(profile.time_groups));
-            self.activation_bits = self.activation_bits.or(Some(profile.activation_bits));
-        }
-        self
-    }
-
     /// Returns how a row is quantized where no pattern and no budget says otherwise.
     #[must_use]
     pub fn row_options(&self) -> QuantizeOptions {
@@ -200,31 +185,8 @@ impl Spec {
         self.activation_bits.unwrap_or(ActivationBits::EIGHT)
     }
 
-    /// Returns the options as JSON for the manifest: defaults filled in, and no paths, since the digests of those files are
-    /// recorded beside the options.
-    ///
-    /// # Errors
-    /// Returns an error if an option cannot be written as JSON: a path that is not UTF-8.
-    pub fn recorded(&self) -> Result<BTreeMap<String, Json>, SpecError> {
-        let mut recorded = self.clone();
-        recorded.activations = None;
-        recorded.hessians = None;
-        if self.gguf_type.is_none() && self.target_size.is_none() && self.target_bpw.is_none() {
-            recorded.bits = Some(self.row_options().bits);
-        }
-        if self.format != OutputFormat::Gguf {
-            recorded.group_size = Some(self.group_size.unwrap_or_default());
-        }
-        if self.activations.is_some() {
-            recorded.time_groups = Some(self.time_groups());
-            recorded.time_method = Some(self.time_method.unwrap_or_default());
-            recorded.activation_bits = Some(self.activation_bits());
-        }
-        recorded.to_json()
-    }
-
     /// Returns the options that are given, and the format, by the names of their fields.
-    fn to_json(&self) -> Result<BTreeMap<String, Json>, SpecError> {
+    pub(crate) fn given(&self) -> Result<BTreeMap<String, Json>, SpecError> {
         match serde_json::to_value(self) {
             Ok(Json::Object(map)) => Ok(map.into_iter().filter(|(_, value)| is_given(value)).collect()),
             Ok(other) => Err(SpecError::new("", format!("the options are no JSON object: {other}"))),

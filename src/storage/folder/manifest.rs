@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     storage::{atomic_file::write_renamed, digest::digest_of, error::IoError},
-    types::OutputFormat,
+    types::PartFormat,
 };
 
 /// The name of the manifest in an output folder.
@@ -44,8 +44,8 @@ pub struct Manifest {
     pub version: String,
     /// Whether every part is there: false in what is kept of an unfinished run.
     pub complete: bool,
-    /// The format of the parts.
-    pub output_format: OutputFormat,
+    /// The name of the format.
+    pub output_format: String,
     /// The options that it was made with, by the names of the fields of [`Spec`](crate::plan::spec::Spec).
     pub options: BTreeMap<String, serde_json::Value>,
     /// The SQL that made it.
@@ -144,6 +144,21 @@ impl PartEntry {
 }
 
 impl Manifest {
+    /// Returns the format of the parts. `None` means that the format has none.
+    pub fn part_format(&self) -> Option<PartFormat> {
+        self.output_format.parse().ok()
+    }
+
+    /// Returns a part by its number. `folder` is the one that the manifest describes, for the message of an error.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such part.
+    pub(crate) fn part(&self, folder: &Path, number: usize) -> Result<&PartEntry, IoError> {
+        let parts = self.parts.len();
+        let missing = || IoError::file(folder, format!("has {parts} parts, no part {number}"));
+        self.parts.get(number).ok_or_else(missing)
+    }
+
     /// Reads the manifest of a folder.
     ///
     /// # Errors
@@ -171,11 +186,11 @@ impl Manifest {
     /// Whether its numbers and names refer to something inside the folder.
     fn check(&self) -> Result<(), String> {
         for (number, part) in self.parts.iter().enumerate() {
-            if part.file != part_file(number, self.output_format) {
+            if part.file != part_file(number, self.part_format()) {
                 return Err(format!(
                     "part {number} is in '{}', not '{}'",
                     part.file,
-                    part_file(number, self.output_format)
+                    part_file(number, self.part_format())
                 ));
             }
             if part.rows.iter().any(|(tensor, start, end)| *tensor >= self.tensors.len() || start > end) {
@@ -184,7 +199,7 @@ impl Manifest {
         }
         let known = [ACTIVATION_PARAMS, EQUALIZATION, WIDTHS];
         let is_name = |file: &str| !file.is_empty() && !file.contains(['/', '\\']) && !file.starts_with('.');
-        let accepted = |file: &str| known.contains(&file) || (!self.output_format.has_parts() && is_name(file));
+        let accepted = |file: &str| known.contains(&file) || (self.part_format().is_none() && is_name(file));
         if let Some(other) = self.names.iter().flatten().find(|name| !is_name(name)) {
             return Err(format!("'{other}' is not the name of a file in the folder"));
         }
@@ -255,8 +270,8 @@ impl Manifest {
 }
 
 /// Returns the file of a part, relative to the folder; nothing where the format has no parts of its own.
-pub fn part_file(number: usize, format: OutputFormat) -> String {
-    if format.has_parts() { format!("weights/part-{number:05}.{format}") } else { String::new() }
+pub fn part_file(number: usize, format: Option<PartFormat>) -> String {
+    format.map_or_else(String::new, |format| format!("weights/part-{number:05}.{format}"))
 }
 
 #[cfg(test)]
@@ -268,7 +283,7 @@ mod tests {
             format_version: FORMAT_VERSION,
             version: "2.0.0".into(),
             complete: false,
-            output_format: OutputFormat::Parquet,
+            output_format: PartFormat::Parquet.to_string(),
             options: BTreeMap::from([("bits".into(), 2.into())]),
             sql: "SELECT 1".into(),
             sources: vec![Source { name: "a".into(), bytes: 1, source_digest: "00".into() }],

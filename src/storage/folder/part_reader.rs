@@ -19,7 +19,7 @@ use crate::{
         error::IoError,
         guard::{Guarded, guarded},
     },
-    types::{OutputFormat, output::output_schema},
+    types::{PartFormat, output::output_schema},
 };
 
 /// Stored bytes of a batch, about.
@@ -43,7 +43,7 @@ impl PartReader {
     ///
     /// # Errors
     /// The file is missing, is no part or lacks a column, or there is no such column.
-    pub fn open(path: &Path, format: OutputFormat, projection: &[usize]) -> Result<Self, IoError> {
+    pub fn open(path: &Path, format: PartFormat, projection: &[usize]) -> Result<Self, IoError> {
         Self::open_near(path, format, projection, 0)
     }
 
@@ -52,7 +52,7 @@ impl PartReader {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_near(path: &Path, format: OutputFormat, projection: &[usize], row: usize) -> Result<Self, IoError> {
+    pub fn open_near(path: &Path, format: PartFormat, projection: &[usize], row: usize) -> Result<Self, IoError> {
         let schema = output_schema();
         if !projection.is_sorted_by(|a, b| a < b) {
             return Err(IoError::Request(format!("the columns {projection:?} of a part are not in ascending order")));
@@ -60,16 +60,13 @@ impl PartReader {
         let schema = schema.project(projection).map_err(IoError::arrow(path))?.into();
         let file = File::open(path).map_err(IoError::system("open", path))?;
         let (batches, first) = match format {
-            OutputFormat::Parquet => {
+            PartFormat::Parquet => {
                 let (batches, first) = parquet(file, path, projection, row)?;
                 (Batches::Parquet(Box::new(Guarded::new(batches))), first)
             }
-            OutputFormat::Arrow => {
+            PartFormat::Arrow => {
                 check_columns(path, &arrow(&file, path, None)?.schema())?;
                 (Batches::Arrow(Box::new(Guarded::new(arrow(file, path, Some(projection.to_vec()))?))), 0)
-            }
-            OutputFormat::Safetensors | OutputFormat::CompressedTensors | OutputFormat::Gguf => {
-                return Err(IoError::file(path, format!("cannot be a part: {format} has none")));
             }
         };
         Ok(Self { path: path.to_owned(), schema, batches, first })

@@ -107,10 +107,16 @@ pub fn kinds(entries: &[NewEntry]) -> Vec<Pair> {
 
 /// `general.file_type`: the number of the type that most elements have.
 fn file_type(entries: &[NewEntry]) -> Option<u32> {
-    let elements = |of: Element| -> usize {
-        entries.iter().filter(|entry| entry.element == of).map(|entry| entry.shape.iter().product::<usize>()).sum()
-    };
-    let most = entries.iter().map(|entry| entry.element).max_by_key(|element| elements(*element))?;
+    // A few types, however many tensors.
+    let mut sums: Vec<(Element, usize)> = Vec::new();
+    for entry in entries {
+        let elements = entry.shape.iter().product::<usize>();
+        match sums.iter_mut().find(|(element, _)| *element == entry.element) {
+            Some((_, sum)) => *sum += elements,
+            None => sums.push((entry.element, elements)),
+        }
+    }
+    let (most, _) = sums.into_iter().max_by_key(|(_, sum)| *sum)?;
     match most {
         Element::Plain(dtype) => match dtype {
             Dtype::F32 => Some(0),

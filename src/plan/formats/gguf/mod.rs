@@ -8,7 +8,12 @@ pub mod names;
 pub mod options;
 mod tokenizer;
 
-use super::export::{Export, TensorExport, leave_out_applied_scales};
+use std::sync::Arc;
+
+use super::{
+    export::{Export, TensorExport, leave_out_applied_scales},
+    format::Format,
+};
 use crate::{
     model::{
         Model,
@@ -37,6 +42,46 @@ use options::{GgufType, Misfit};
 /// The name of the file.
 const FILE: &str = "model.gguf";
 
+/// GGUF, in the blocks of llama.cpp.
+pub struct Gguf;
+
+impl Format for Gguf {
+    fn name(&self) -> &'static str {
+        "gguf"
+    }
+
+    fn summary(&self) -> &'static str {
+        "blocks of llama.cpp"
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["gguf_type", "gguf_type_for", "misfit", "gguf_architecture", "gguf_pre"]
+    }
+
+    fn has_types(&self) -> bool {
+        true
+    }
+
+    fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
+        let quantized = || model.tensors().iter().zip(&*choices).filter(|(_, choice)| choice.options.is_some());
+        let quantizes = |rule: &PatternRule<GgufType>| quantized().any(|(one, _)| rule.pattern.is_match(&one.name));
+        if let Some(rule) = spec.gguf_type_for.iter().find(|rule| !quantizes(rule)) {
+            let problem = format!("'{rule}' matches no quantized tensor of {}", model.folder().display());
+            return Err(SpecError::new("gguf_type_for", problem).into());
+        }
+        for (tensor, choice) in model.tensors().iter().zip(choices) {
+            let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
+            let asked = ruled.or(spec.gguf_type);
+            choice.gguf_type = choice.options.map(|options| asked.unwrap_or(GgufType::of_bits(options.bits)));
+        }
+        Ok(())
+    }
+
+    fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
+        plan(model, choices, spec).map(Some)
+    }
+}
+
 /// Plans the file.
 ///
 /// Quantized tensors get the type that the options give them; what is kept stays as it is, but for fp8 tensors, which
@@ -44,16 +89,13 @@ const FILE: &str = "model.gguf";
 /// applied is left out. The note of each choice says what it became.
 ///
 /// # Errors
-/// A pattern is wrong or matches nothing, a tensor has a type, a rank or a name that the format cannot hold, rows do
+/// A tensor has a type, a rank or a name that the format cannot hold, rows do
 /// not divide into blocks and that is to be an error, or a language model lacks what llama.cpp needs to know of it.
-pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
-        let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
-        let asked = ruled.or(spec.gguf_type);
-        let kind = choice.options.map(|options| asked.unwrap_or(GgufType::of_bits(options.bits)).encoding());
-        let element = match kind {
+        let element = match choice.gguf_type.map(GgufType::encoding) {
             Some(kind) => quantized(model, tensor, choice, kind, spec.misfit.unwrap_or_default())?,
             None => kept(tensor),
         };
@@ -63,15 +105,6 @@ pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export
         });
         exports.push(TensorExport { encoding, ..TensorExport::default() });
         elements.push(element);
-    }
-    for rule in &spec.gguf_type_for {
-        let matches =
-            |(tensor, choice): (&Tensor, &Choice)| choice.options.is_some() && rule.pattern.is_match(&tensor.name);
-        if !model.tensors().iter().zip(&*choices).any(matches) {
-            let folder = model.folder().display();
-            let problem = format!("'{rule}' matches no quantized tensor of {folder}");
-            return Err(SpecError::new("gguf_type_for", problem).into());
-        }
     }
     let language = Language::of(model, spec)?;
     if spec.gguf_pre.is_some() && language.is_none() {
@@ -104,7 +137,7 @@ pub fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export
         pieces[number].push(Piece { file: 0, start, row_bytes, order });
     }
     let planned = PlannedFile { name: FILE.to_owned(), bytes: file.bytes as u64, known: vec![(0, file.head)] };
-    Ok(Export { tensors: exports, layout: Layout { files: vec![planned], pieces, texts: Vec::new() } })
+    Ok(Export { tensors: exports, layout: Arc::new(Layout { files: vec![planned], pieces, texts: Vec::new() }) })
 }
 
 /// What a quantized tensor becomes. The note and the blocks of its choice are set.

@@ -9,14 +9,14 @@ use crate::{storage::folder::error_sums::ErrorSums, types::weights::NAME};
 
 /// The sums of one part.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct PartStatistics {
     /// The error sums of each tensor with quantized rows.
     pub errors: HashMap<String, ErrorSums>,
     /// Seconds spent on each tensor.
     pub seconds: HashMap<String, f64>,
 }
 
-impl Tally {
+impl PartStatistics {
     /// Adds the rows of a batch that took `seconds`: its columns `name` and `error`.
     ///
     /// # Errors

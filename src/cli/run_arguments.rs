@@ -1,0 +1,142 @@
+//! The options of `quantize` and `run` that change no byte of the result, and what is printed of a run.
+
+use std::{
+    io::{Write, stdout},
+    path::Path,
+};
+
+use bytesize::ByteSize;
+use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
+
+use super::{CliError, activations, interrupt::until_interrupted, options, progress::Reporter, table};
+use crate::{
+    output::existing::Existing,
+    run::{JobError, RunSettings, plan::PlannedJob, summary::Summary},
+    sql::{Session, recipes},
+    storage::{escape::escaped, folder::manifest::REPORT},
+};
+
+#[derive(Debug, clap::Args)]
+#[group(id = "running")]
+#[command(next_help_heading = "Running")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct Arguments {
+    /// Threads to use [default: all cores]
+    #[arg(long, value_parser = options::threads)]
+    threads: Option<usize>,
+    /// Resident memory to stay below, such as 800MB: as many threads as fit by estimate take parts
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<ByteSize>,
+    /// Read the whole model to memory first
+    #[arg(long)]
+    batch: bool,
+    /// Resume an interrupted run; one that was begun with --overwrite replaces the output folder
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace the output folder, or the rest of an interrupted run, unless it holds files that no run wrote
+    #[arg(long)]
+    overwrite: bool,
+    /// With --overwrite, replace the output folder with all that is in it
+    #[arg(long, requires = "overwrite")]
+    force: bool,
+    /// Skip verification of the written files
+    #[arg(long)]
+    no_check: bool,
+    /// Print the report, one line per tensor
+    #[arg(long)]
+    report: bool,
+    /// Print the summary as JSON
+    #[arg(long, conflicts_with = "report")]
+    pub(super) json: bool,
+}
+
+impl From<JobError> for CliError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Io(error) => error.into(),
+            JobError::Query(error) => error.into(),
+            other @ (JobError::MemoryLimit { .. } | JobError::Cancelled(_) | JobError::Interrupted) => {
+                Self::Failed(other.to_string())
+            }
+        }
+    }
+}
+
+impl Arguments {
+    /// Returns the settings of the run.
+    pub(super) fn settings(&self) -> RunSettings {
+        RunSettings {
+            threads: self.threads.unwrap_or_else(options::cores),
+            memory_limit: self.memory_limit.map(|limit| limit.as_u64()),
+            batch: self.batch,
+            existing: match (self.resume, self.overwrite, self.force) {
+                (true, ..) => Existing::Resume,
+                (_, true, false) => Existing::Overwrite,
+                (_, true, true) => Existing::Force,
+                _ => Existing::Refuse,
+            },
+            check: !self.no_check,
+        }
+    }
+
+    /// Runs a plan, and prints what came of it.
+    pub(super) fn run(&self, planned: &PlannedJob, output: &Path) -> Result<(), CliError> {
+        let reporter = Reporter::new(self.json);
+        let summary = until_interrupted(|cancel| Ok(planned.run(output, &self.settings(), &reporter, cancel)?))?;
+        let mut out = stdout().lock();
+        if self.report {
+            writeln!(out, "{}", report_table(output)?)?;
+        }
+        if self.json {
+            return Ok(writeln!(out, "{}", summary.figures(planned.by_gptq(), output))?);
+        }
+        if planned.spec().hessians.is_some() {
+            writeln!(out, "{} tensors quantized by GPTQ", planned.by_gptq())?;
+        }
+        Ok(writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?)
+    }
+}
+
+/// `report.parquet` through `sql/report.sql`.
+fn report_table(output: &Path) -> Result<String, CliError> {
+    let runtime = options::runtime(Some(1))?;
+    let session = Session::new(1)?;
+    runtime.block_on(async {
+        let file = output.join(REPORT);
+        let file = file.to_str().ok_or_else(|| CliError::Failed(format!("{}: is not UTF-8", file.display())))?;
+        session.context().register_parquet("report", file, ParquetReadOptions::default()).await?;
+        let batches = session.sql(recipes::REPORT.sql).await?.collect().await?;
+        let text = batches
+            .iter()
+            .map(|batch| table::as_text(batch, ""))
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|rows| table::pretty(&rows));
+        Ok(text.map_err(DataFusionError::from)?)
+    })
+}
+
+fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
+    let activations = activations::text(&summary.prepared, without);
+    let totals = &summary.totals;
+    let quality = match (totals.bits_per_weight, &totals.errors) {
+        (Some(bits), Some(errors)) => {
+            let stats = errors.stats();
+            format!(" at {bits:.3} bits, {:.2} dB SQNR, cosine {:.6}", stats.sqnr(), stats.cosine_similarity())
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{} of {} tensors quantized: {} weights{quality}\n\
+         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}{}",
+        totals.quantized_tensors,
+        totals.tensors,
+        table::quantity(totals.weights),
+        table::bytes(totals.bytes_in),
+        table::bytes(summary.file_bytes),
+        summary.seconds,
+        table::quantity((totals.weights as f64 / summary.seconds) as u64),
+        summary.peak_memory.map_or_else(|| "unknown".into(), table::bytes),
+        escaped(&output.display()),
+        if summary.checked { ": verified" } else { ": not verified" },
+    )
+}

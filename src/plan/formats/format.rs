@@ -1,0 +1,46 @@
+//! A format that a run writes, as data and two functions.
+
+use super::export::Export;
+use crate::{
+    model::Model,
+    plan::{selection::Choice, spec::Spec},
+    storage::error::IoError,
+    types::PartFormat,
+};
+
+/// A format that a run writes. It is known by its entry in [`ALL`](super::ALL): help, checks and Python go by that list.
+pub trait Format: Sync {
+    /// Returns the name, as `--format` takes it.
+    fn name(&self) -> &'static str;
+
+    /// Returns what it is, for the help of `--format`.
+    fn summary(&self) -> &'static str;
+
+    /// Returns the fields of [`Spec`] that mean something in this format, of those that do not in all.
+    fn options(&self) -> &'static [&'static str];
+
+    /// Returns the format of the parts that the rows are written to. `None` means files with a place for each row.
+    fn part_format(&self) -> Option<PartFormat> {
+        None
+    }
+
+    /// Returns whether a quantized tensor has a type of the format's own in place of bits, group size and method.
+    fn has_types(&self) -> bool {
+        false
+    }
+
+    /// Completes the choices that the spec's patterns gave, before a person may edit them.
+    ///
+    /// # Errors
+    /// Returns an error if an option of the format matches nothing in the model.
+    fn choose(&self, _model: &Model, _choices: &mut [Choice], _spec: &Spec) -> Result<(), IoError> {
+        Ok(())
+    }
+
+    /// Plans the files: how the rows of each tensor are encoded, and where they lie. The choices may change: a format that
+    /// cannot hold a tensor quantized so says why in its note. `None` means parts, which need no plan.
+    ///
+    /// # Errors
+    /// Returns an error if the format cannot hold the model.
+    fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError>;
+}

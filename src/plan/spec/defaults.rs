@@ -1,0 +1,54 @@
+//! Defaults of options that the format takes: those of a profile, and those that a manifest records.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use super::{Spec, spec_error::SpecError};
+use crate::plan::{formats, profile::Profile};
+
+impl Spec {
+    /// Returns the spec with the settings of a profile for the options that are not set and that apply.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        if self.target_size.is_none() && self.target_bpw.is_none() && self.gguf_type.is_none() {
+            self.bits = self.bits.or(Some(profile.bits));
+        }
+        if self.takes("group_size") {
+            self.group_size = self.group_size.or(Some(profile.group_size));
+        }
+        if self.activations.is_some() {
+            self.time_groups = self.time_groups.or(Some(profile.time_groups));
+            self.activation_bits = self.activation_bits.or(Some(profile.activation_bits));
+        }
+        self
+    }
+
+    /// Returns the options as JSON for the manifest: defaults filled in, and no paths, since the digests of those files are
+    /// recorded beside the options.
+    ///
+    /// # Errors
+    /// Returns an error if an option cannot be written as JSON: a path that is not UTF-8.
+    pub fn recorded(&self) -> Result<BTreeMap<String, Json>, SpecError> {
+        let mut recorded = self.clone();
+        recorded.activations = None;
+        recorded.hessians = None;
+        if self.gguf_type.is_none() && self.target_size.is_none() && self.target_bpw.is_none() {
+            recorded.bits = Some(self.row_options().bits);
+        }
+        if self.takes("group_size") {
+            recorded.group_size = Some(self.group_size.unwrap_or_default());
+        }
+        if self.activations.is_some() {
+            recorded.time_groups = Some(self.time_groups());
+            recorded.time_method = Some(self.time_method.unwrap_or_default());
+            recorded.activation_bits = Some(self.activation_bits());
+        }
+        recorded.given()
+    }
+
+    /// Returns whether the format takes an option.
+    fn takes(&self, option: &str) -> bool {
+        formats::of(self).is_ok_and(|format| format.options().contains(&option))
+    }
+}

@@ -1,0 +1,62 @@
+//! What a run made, and its figures.
+
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+
+use super::{prepared::Prepared, report::Totals};
+use crate::plan::equalization::changes::Equalization;
+
+/// What a run made.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// One row per tensor, as `report.parquet` holds it.
+    pub report: RecordBatch,
+    /// The figures over all quantized tensors.
+    pub totals: Totals,
+    /// The bytes of the files that hold the weights, headers and all, and of the tables that belong to them.
+    pub file_bytes: u64,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Parts that an interrupted run had already finished.
+    pub resumed_parts: usize,
+    /// Whether every tensor was read back and compared with what was meant.
+    pub checked: bool,
+    /// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// The activation quantizers and factors that were written.
+    pub prepared: Prepared,
+}
+
+impl Summary {
+    /// Returns the figures over all tensors as JSON, as `--json` prints them. `gptq_tensors` is how many GPTQ quantized.
+    #[must_use]
+    pub fn figures(&self, gptq_tensors: usize, output: &Path) -> serde_json::Value {
+        let totals = &self.totals;
+        let stats = totals.errors.map(|errors| errors.stats());
+        let equalization = self.prepared.equalization.as_ref();
+        serde_json::json!({
+            "output": output,
+            "tensors": totals.tensors,
+            "quantized_tensors": totals.quantized_tensors,
+            "gptq_tensors": gptq_tensors,
+            "quantized_weights": totals.weights,
+            "bits_per_weight": totals.bits_per_weight,
+            // JSON has no infinity: weights that lost nothing have no ratio.
+            "sqnr_db": stats.map(|stats| stats.sqnr()).filter(|db| db.is_finite()),
+            "cosine": stats.map(|stats| stats.cosine_similarity()),
+            "mse": stats.map(|stats| stats.mse()),
+            "max_abs_error": stats.map(|stats| stats.max_abs),
+            "bytes_in": totals.bytes_in,
+            "bytes_out": totals.bytes_out,
+            "file_bytes": self.file_bytes,
+            "seconds": self.seconds,
+            "peak_memory": self.peak_memory,
+            "resumed_parts": self.resumed_parts,
+            "activation_quantizers": self.prepared.params.as_ref().map(RecordBatch::num_rows),
+            "equalized_tensors": equalization.map(|equalization| equalization.folded() + equalization.scaled()),
+            "folded_tensors": equalization.map(Equalization::folded),
+            "checked": self.checked,
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! A small table as a statement of SQL.
+
+use arrow::compute::cast;
+use arrow_array::{
+    Array, ArrayRef, RecordBatch,
+    cast::AsArray,
+    types::{Float32Type, Int64Type},
+};
+use arrow_schema::DataType;
+use datafusion::common::{Result, plan_err};
+
+/// Returns `CREATE TABLE name AS ...` with every row of a batch: columns of `Int64`, `Boolean`, strings, and lists of
+/// `Float32`.
+///
+/// # Errors
+/// Returns an error if a column has another type.
+pub fn create_table(name: &str, batch: &RecordBatch) -> Result<String> {
+    let schema = batch.schema();
+    let (mut columns, mut types) = (Vec::new(), Vec::new());
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        let kind = match field.data_type() {
+            DataType::Int64 => DataType::Int64,
+            DataType::Boolean => DataType::Boolean,
+            DataType::Utf8View | DataType::Utf8 => DataType::Utf8View,
+            DataType::List(item) | DataType::ListView(item) if *item.data_type() == DataType::Float32 => {
+                DataType::List(item.clone())
+            }
+            other => return plan_err!("column {} of table {name}, {other}, cannot be written as SQL", field.name()),
+        };
+        columns.push(cast(column, &kind)?);
+        types.push(match kind {
+            DataType::List(_) => "List(Float32)".to_owned(),
+            kind => kind.to_string(),
+        });
+    }
+    let casts = schema.fields().iter().zip(&types).enumerate();
+    let casts = casts.map(|(number, (field, kind))| {
+        format!("arrow_cast(column{}, {}) AS {}", number + 1, quoted(kind), field.name())
+    });
+    let casts = casts.collect::<Vec<_>>().join(", ");
+    let row = |row: usize| columns.iter().map(|column| literal(column, row)).collect::<Vec<_>>().join(", ");
+    let rows: Vec<String> = (0..batch.num_rows()).map(|number| format!("({})", row(number))).collect();
+    // VALUES needs a row.
+    let (rows, none) = if rows.is_empty() {
+        (format!("({})", vec!["NULL"; columns.len()].join(", ")), " WHERE false")
+    } else {
+        (rows.join(",\n  "), "")
+    };
+    Ok(format!("CREATE TABLE {name} AS SELECT {casts} FROM (VALUES\n  {rows}\n){none};"))
+}
+
+/// Returns a text as a literal of SQL.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn literal(column: &ArrayRef, row: usize) -> String {
+    if column.is_null(row) {
+        return "NULL".to_owned();
+    }
+    match column.data_type() {
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::List(_) => {
+            let values = column.as_list::<i32>().value(row);
+            let values = values.as_primitive::<Float32Type>().iter();
+            // Every digit, so that the cast gives the same float.
+            let values = values.map(|value| value.map_or("NULL".to_owned(), |value| format!("{:?}", f64::from(value))));
+            format!("[{}]", values.collect::<Vec<_>>().join(", "))
+        }
+        _ => quoted(column.as_string_view().value(row)),
+    }
+}

@@ -1,0 +1,4 @@
+//! The last nodes of plans, which write.
+
+mod part_statistics;
+pub mod write_parts;
