@@ -62,7 +62,7 @@ pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Resu
         .filter(|(number, pair)| left.tensor(*number).shape == right.tensor(pair.tensor).shape)
         .flat_map(|(number, pair)| Piece::all(left, number, right, pair.tensor, pair.dealt))
         .collect();
-    let mut measured = measure(threads, sides.clone(), pieces).await?;
+    let mut measured = measure(threads, sides.clone(), Piece::batches(pieces)).await?;
     let mut all = Vec::new();
     for (number, pair) in pairs.iter().enumerate() {
         let tensor = left.tensor(number);
@@ -93,21 +93,20 @@ pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Resu
     Ok(all)
 }
 
-/// Measures the pieces, `threads` at a time, and adds up those of each tensor of the reference in their order.
-async fn measure(threads: usize, sides: (Side, Side), pieces: Vec<Piece>) -> Result<BTreeMap<usize, Measured>> {
+/// Measures batches of pieces, `threads` at a time, and adds up the pieces of each tensor of the reference in their order.
+async fn measure(threads: usize, sides: (Side, Side), batches: Vec<Vec<Piece>>) -> Result<BTreeMap<usize, Measured>> {
     let (sides, failed) = (Arc::new(sides), AtomicBool::new(false));
-    // Pieces begin in their order, so those before one that fails are all measured, and the first failure in that order is
+    // They begin in their order, so those before one that fails are all measured, and the first failure in that order is
     // told whichever came first in time.
-    let pieces = pieces.into_iter().take_while(|_| !failed.load(Relaxed));
-    let mut measured: Vec<_> = stream::iter(pieces)
-        .map(|piece| {
+    let batches = batches.into_iter().enumerate().take_while(|_| !failed.load(Relaxed));
+    let mut measured: Vec<_> = stream::iter(batches)
+        .map(|(number, pieces)| {
             let sides = Arc::clone(&sides);
-            let place = piece.place();
             // A task of its own, which ends when this is dropped.
-            let task = SpawnedTask::spawn(async move { piece.measure(&sides.0, &sides.1).await });
+            let task = SpawnedTask::spawn(async move { row_range::measure(&pieces, &sides.0, &sides.1).await });
             async move {
                 let measured = task.join_unwind().await.map_err(|error| DataFusionError::External(error.into()));
-                (place, measured.flatten())
+                (number, measured.flatten())
             }
         })
         .buffer_unordered(threads.max(1))
@@ -118,10 +117,11 @@ async fn measure(threads: usize, sides: (Side, Side), pieces: Vec<Piece>) -> Res
         })
         .collect()
         .await;
-    measured.sort_by_key(|(place, _)| *place);
+    measured.sort_by_key(|(number, _)| *number);
     let mut sums: BTreeMap<usize, Measured> = BTreeMap::new();
-    for ((tensor, _), measured) in measured {
-        if let Some(measured) = measured? {
+    for (_, measured) in measured {
+        // A tensor has one piece at most in each batch, so its pieces come in their order.
+        for ((tensor, _), measured) in measured? {
             let sum = match sums.remove(&tensor) {
                 Some(before) => before.merge(measured),
                 None => measured,
@@ -136,7 +136,7 @@ async fn measure(threads: usize, sides: (Side, Side), pieces: Vec<Piece>) -> Res
 struct Pair {
     /// Its number.
     tensor: usize,
-    /// `$head` and `$share` of the recipe.
+    /// `head` and `share` of the recipe.
     dealt: (usize, usize),
 }
 

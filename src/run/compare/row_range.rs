@@ -1,12 +1,12 @@
 //! Rows of a tensor of one model, compared with those of the other that belong to them.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow::compute::concat_batches;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, cast::AsArray, types::Float64Type};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Float64Type};
 use datafusion::{
     catalog::MemTable,
-    common::{ParamValues, Result, ScalarValue, internal_datafusion_err},
+    common::{Result, internal_datafusion_err},
 };
 
 use super::difference::Difference;
@@ -22,7 +22,7 @@ use crate::{
     types::weights::NAME,
 };
 
-/// Bytes of the rows of one side of a piece, stored and widened to f32, at most. A query takes milliseconds to plan, as
+/// Bytes of the rows of one side of a query, stored and widened to f32, at most. A query takes milliseconds to plan, as
 /// long as it takes to compare some MiB.
 const PIECE_BYTES: usize = 32 << 20;
 
@@ -32,31 +32,40 @@ pub struct Side {
     pub model: Arc<Model>,
     /// What equalization changed of it and is to be brought back, a row for each tensor.
     changes: Option<RecordBatch>,
+    /// The row of each tensor among them.
+    changed: HashMap<String, usize>,
 }
 
 impl Side {
     pub fn new(model: Model, changes: Option<RecordBatch>) -> Self {
-        Self { model: Arc::new(model), changes }
+        let names = changes.iter().filter_map(|changes| changes.column_by_name(NAME)?.as_string_view_opt());
+        let rows = names.flat_map(|names| names.iter().enumerate());
+        let changed = rows.filter_map(|(row, name)| Some((name?.to_owned(), row))).collect();
+        Self { model: Arc::new(model), changes, changed }
     }
 
     pub fn tensor(&self, number: usize) -> &Tensor {
         &self.model.tensors()[number]
     }
 
-    /// What equalization changed of a tensor: one row, if there is one.
+    /// Returns what equalization changed of a tensor: one row, if there is one.
     fn changes_of(&self, tensor: &str) -> Option<RecordBatch> {
-        let changes = self.changes.as_ref()?;
-        let names = changes.column_by_name(NAME)?.as_string_view();
-        let row = names.iter().position(|name| name == Some(tensor))?;
-        Some(changes.slice(row, 1))
+        Some(self.changes.as_ref()?.slice(*self.changed.get(tensor)?, 1))
     }
 
-    /// Makes rows of a tensor the table `name`, with what equalization changed of them brought back. Without weights they
+    /// Returns what equalization changed of some tensors: a row for each that was changed, `None` where none was.
+    fn changes_of_all(&self, runs: &[Run]) -> Result<Option<RecordBatch>> {
+        let changes: Vec<_> = runs.iter().filter_map(|run| self.changes_of(&self.tensor(run.tensor).name)).collect();
+        let Some(first) = changes.first() else { return Ok(None) };
+        Ok(Some(concat_batches(&first.schema(), &changes)?))
+    }
+
+    /// Makes rows of tensors the table `name`, with what equalization changed of them brought back. Without weights they
     /// are bytes alone.
-    async fn register(&self, session: &Session, name: &str, rows: Run, weights: bool) -> Result<()> {
+    async fn register(&self, session: &Session, name: &str, rows: Vec<Run>, weights: bool) -> Result<()> {
         let context = session.context();
-        let changes = self.changes_of(&self.tensor(rows.tensor).name);
-        let part = self.model.part(vec![rows]);
+        let changes = self.changes_of_all(&rows)?;
+        let part = self.model.part(rows);
         let table = Arc::new(WeightsTable::new(Arc::clone(&self.model)).with_partitions(vec![part]));
         if !weights {
             context.register_table(format!("{name}_stored"), table)?;
@@ -107,12 +116,14 @@ impl Side {
 }
 
 /// Rows of a tensor, the same range of them in both models.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Piece {
     left: Run,
     right: Run,
-    /// `$head` and `$share` of the recipe.
+    /// `head` and `share` of the recipe.
     dealt: (usize, usize),
+    /// What the larger of both sides takes, stored and widened.
+    bytes: usize,
 }
 
 impl Piece {
@@ -124,56 +135,106 @@ impl Piece {
             let widened = if tensor.dtype.is_float() { 4 * tensor.row_length } else { 0 };
             tensor.row_bytes() + widened
         };
+        let row_bytes = bytes(one).max(bytes(two));
         let piece = |rows: Range<usize>| Self {
+            bytes: rows.len().saturating_mul(row_bytes),
             right: Run { tensor: other, rows: rows.start.min(two.rows)..rows.end.min(two.rows) },
             left: Run { tensor, rows },
             dealt,
         };
-        cut(one.rows, bytes(one).max(bytes(two)), dealt.0).map(piece).collect()
+        cut(one.rows, row_bytes, dealt.0).map(piece).collect()
     }
 
-    /// The tensor of the reference, and where the piece begins in it.
+    /// Returns the tensor of the reference, and where the piece begins in it.
     pub fn place(&self) -> (usize, usize) {
         (self.left.tensor, self.left.rows.start)
     }
 
-    /// Runs the recipe over the piece: `None` where the two models share no row of it. Weights that are not finite have no
-    /// error. Where all bytes of the piece are the same, the refusal is kept, and told only if another piece of the tensor
-    /// differs.
-    pub async fn measure(&self, left: &Side, right: &Side) -> Result<Option<Measured>> {
-        let error = match self.query(left, right, true).await {
-            Ok(measured) => return Ok(measured),
-            Err(error) => error,
-        };
-        let named = match left.refused(&self.left).map_err(external)? {
-            None => right.refused(&self.right).map_err(external)?,
-            named => named,
-        };
-        let Some(named) = named else { return Err(error) };
-        match self.query(left, right, false).await? {
-            Some(bytes) if bytes.same => Ok(Some(Measured { refused: Some(named), ..bytes })),
-            _ => Err(external(named)),
+    /// Returns pieces in batches of at most [`PIECE_BYTES`], in their order; no tensor is twice in one. A query takes
+    /// milliseconds to plan, so small tensors share one.
+    pub fn batches(pieces: Vec<Self>) -> Vec<Vec<Self>> {
+        let (mut batches, mut bytes): (Vec<Vec<Self>>, usize) = (Vec::new(), 0);
+        for piece in pieces {
+            match batches.last_mut() {
+                Some(batch)
+                    if bytes.saturating_add(piece.bytes) <= PIECE_BYTES
+                        && batch.last().is_none_or(|last| last.left.tensor != piece.left.tensor) =>
+                {
+                    bytes += piece.bytes;
+                    batch.push(piece);
+                }
+                _ => {
+                    bytes = piece.bytes;
+                    batches.push(vec![piece]);
+                }
+            }
         }
+        batches
     }
+}
 
-    async fn query(&self, left: &Side, right: &Side, weights: bool) -> Result<Option<Measured>> {
-        // One thread, so that rows are added up in their order; the other threads have pieces of their own.
-        let session = Session::unlimited(1)?;
-        left.register(&session, "reference", self.left.clone(), weights).await?;
-        right.register(&session, "candidate", self.right.clone(), weights).await?;
-        let name = |side: &Side, run: &Run| ScalarValue::from(side.tensor(run.tensor).name.as_str());
-        let (head, share) = self.dealt;
-        let parameters = ParamValues::from(vec![
-            ("reference", name(left, &self.left)),
-            ("candidate", name(right, &self.right)),
-            ("head", ScalarValue::Int64(Some(head as i64))),
-            ("share", ScalarValue::Int64(Some(share as i64))),
-        ]);
-        let frame = session.sql(recipes::COMPARE.sql).await?.with_param_values(parameters)?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        let row = concat_batches(&schema, &frame.collect().await?)?;
-        if row.num_rows() == 1 { Measured::of(&row).map(Some) } else { Ok(None) }
+/// Runs the recipe over a batch of pieces: for each that shares rows in both models, its place and what came of it. Weights
+/// that are not finite have no error. Where all bytes of a piece are the same, the refusal is kept, and told only if another
+/// piece of the tensor differs.
+///
+/// # Errors
+/// Returns the error of the first piece that fails.
+pub async fn measure(pieces: &[Piece], left: &Side, right: &Side) -> Result<Vec<((usize, usize), Measured)>> {
+    let error = match query(pieces, left, right, true).await {
+        Ok(measured) => return Ok(measured),
+        Err(error) => error,
+    };
+    let [piece] = pieces else {
+        let mut all = Vec::new();
+        for piece in pieces {
+            all.extend(Box::pin(measure(std::slice::from_ref(piece), left, right)).await?);
+        }
+        return Ok(all);
+    };
+    let named = match left.refused(&piece.left).map_err(external)? {
+        None => right.refused(&piece.right).map_err(external)?,
+        named => named,
+    };
+    let Some(named) = named else { return Err(error) };
+    match query(pieces, left, right, false).await?.pop() {
+        Some((place, bytes)) if bytes.same => Ok(vec![(place, Measured { refused: Some(named), ..bytes })]),
+        _ => Err(external(named)),
     }
+}
+
+async fn query(pieces: &[Piece], left: &Side, right: &Side, weights: bool) -> Result<Vec<((usize, usize), Measured)>> {
+    // One thread, so that rows are added up in their order; the other threads have pieces of their own.
+    let session = Session::unlimited(1)?;
+    let runs = |side: fn(&Piece) -> &Run| pieces.iter().map(side).cloned().collect::<Vec<_>>();
+    left.register(&session, "reference", runs(|piece| &piece.left), weights).await?;
+    right.register(&session, "candidate", runs(|piece| &piece.right), weights).await?;
+    let name = |side: &Side, run: &Run| side.tensor(run.tensor).name.clone();
+    let number = |number: fn(&Piece) -> usize| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(pieces.iter().map(|piece| number(piece) as i64)))
+    };
+    let names = |names: Vec<String>| -> ArrayRef { Arc::new(StringViewArray::from_iter_values(names)) };
+    let pairs = RecordBatch::try_from_iter([
+        ("reference", names(pieces.iter().map(|piece| name(left, &piece.left)).collect())),
+        ("candidate", names(pieces.iter().map(|piece| name(right, &piece.right)).collect())),
+        ("head", number(|piece| piece.dealt.0)),
+        ("share", number(|piece| piece.dealt.1)),
+    ])?;
+    let table = MemTable::try_new(pairs.schema(), vec![vec![pairs]])?;
+    session.context().register_table("pairs", Arc::new(table))?;
+    let frame = session.sql(recipes::COMPARE.sql).await?;
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let rows = concat_batches(&schema, &frame.collect().await?)?;
+    let places: HashMap<&str, (usize, usize)> =
+        pieces.iter().map(|piece| (left.tensor(piece.left.tensor).name.as_str(), piece.place())).collect();
+    let found = rows.column_by_name(NAME).and_then(|names| names.as_string_view_opt());
+    let found = found.ok_or_else(|| internal_datafusion_err!("the recipe gives no names"))?;
+    let mut measured = Vec::with_capacity(rows.num_rows());
+    for row in 0..rows.num_rows() {
+        let place = places.get(found.value(row));
+        let place = place.ok_or_else(|| internal_datafusion_err!("the recipe gives an unknown name"))?;
+        measured.push((*place, Measured::of(&rows, row)?));
+    }
+    Ok(measured)
 }
 
 /// Ranges of so many rows, of about [`PIECE_BYTES`] or less, cut at multiples of `together` rows.
@@ -196,14 +257,14 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn of(row: &RecordBatch) -> Result<Self> {
+    fn of(rows: &RecordBatch, row: usize) -> Result<Self> {
         let column = |name: &str| {
-            row.column_by_name(name).ok_or_else(|| internal_datafusion_err!("the recipe gives no column {name}"))
+            rows.column_by_name(name).ok_or_else(|| internal_datafusion_err!("the recipe gives no column {name}"))
         };
         let same = column("same")?.as_boolean();
         let figure = |name: &str| {
             let figure = column(name)?.as_primitive::<Float64Type>();
-            Ok::<_, datafusion::common::DataFusionError>(figure.is_valid(0).then(|| figure.value(0)))
+            Ok::<_, datafusion::common::DataFusionError>(figure.is_valid(row).then(|| figure.value(row)))
         };
         let value = |name: &str| Ok::<_, datafusion::common::DataFusionError>(figure(name)?.unwrap_or_default());
         let errors = match figure("err2")? {
@@ -217,7 +278,7 @@ impl Measured {
                 n: value("n")? as u64,
             }),
         };
-        Ok(Self { same: same.is_valid(0) && same.value(0), errors, refused: None })
+        Ok(Self { same: same.is_valid(row) && same.value(row), errors, refused: None })
     }
 
     /// Both together.
