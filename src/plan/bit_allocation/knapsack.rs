@@ -19,6 +19,10 @@ const WORTH: f64 = 1e-6;
 /// Choices of the first tensors that are kept. Hundreds of tensors of a few shapes need a few thousand.
 const MOST: usize = 1 << 17;
 
+/// Choices that are kept of all tensors together. Where there are many tensors, the greedy choice is the nearer to the best:
+/// it falls short by less than one step of one tensor.
+const MOST_OF_ALL: usize = 40_000_000;
+
 /// The position of the candidate that each tensor takes; none when even the smallest do not fit the budget together.
 ///
 /// The total error is within a millionth of the least one possible. (Of more than [`MOST`] choices side by side, which
@@ -120,8 +124,10 @@ struct State {
 /// The choice of the least error below `goal`, if there is one.
 fn search(tensors: &[Vec<Candidate>], steps: &[HullStep], least: &[u64], budget: u64, goal: f64) -> Option<Vec<usize>> {
     let mut levels = vec![vec![State { bytes: 0, error: 0.0, from: 0, candidate: 0 }]];
-    for (tensor, candidates) in tensors.iter().enumerate() {
-        let rest = Rest::new(tensors, steps, least, tensor + 1);
+    let most = (MOST_OF_ALL / tensors.len().max(1)).clamp(1, MOST);
+    let mut rest = Rest::new(tensors, steps, least);
+    for candidates in tensors {
+        rest.take_next();
         let mut states = Vec::new();
         for (from, state) in levels.last()?.iter().enumerate() {
             for (candidate, Candidate { bytes, error }) in candidates.iter().enumerate() {
@@ -139,9 +145,12 @@ fn search(tensors: &[Vec<Candidate>], steps: &[HullStep], least: &[u64], budget:
                 true
             }
         });
-        if states.len() > MOST {
+        if states.is_empty() {
+            return None;
+        }
+        if states.len() > most {
             states.sort_by_cached_key(|state| rest.bound(state, budget).map_or(u64::MAX, f64::to_bits));
-            states.truncate(MOST);
+            states.truncate(most);
         }
         levels.push(states);
     }
@@ -154,44 +163,74 @@ fn search(tensors: &[Vec<Candidate>], steps: &[HullStep], least: &[u64], budget:
 }
 
 /// What the tensors after the first few can do at best.
-struct Rest {
-    least_bytes: u64,
-    most_error: f64,
-    /// The bytes of the best steps up to each, and the error that they save.
+struct Rest<'a> {
+    steps: &'a [HullStep],
+    /// The numbers of the steps of each tensor.
+    of_tensor: Vec<Vec<usize>>,
+    /// The least bytes, and the error that they make, of the tensors from each on.
+    least: Vec<(u64, f64)>,
+    /// Sums of the bytes and of the saved errors of the steps that are left: a binary indexed tree.
     sums: Vec<(u64, f64)>,
+    /// Tensors that are not left.
+    taken: usize,
 }
 
-impl Rest {
-    fn new(tensors: &[Vec<Candidate>], steps: &[HullStep], least: &[u64], first: usize) -> Self {
+impl<'a> Rest<'a> {
+    /// All tensors are left.
+    fn new(tensors: &[Vec<Candidate>], steps: &'a [HullStep], least: &[u64]) -> Self {
         let most_error = |all: &Vec<Candidate>| {
             let least = all.iter().map(|candidate| candidate.bytes).min();
             let errors = all.iter().filter(|candidate| Some(candidate.bytes) == least).map(|candidate| candidate.error);
             errors.fold(f64::INFINITY, f64::min)
         };
-        let mut sums = vec![(0, 0.0)];
-        let mut sum = (0, 0.0);
-        for step in steps.iter().filter(|step| step.tensor >= first) {
-            sum = (sum.0 + step.bytes, sum.1 + step.saved);
-            sums.push(sum);
+        let mut from = vec![(0, 0.0); tensors.len() + 1];
+        for (number, all) in tensors.iter().enumerate().rev() {
+            let (bytes, error) = from[number + 1];
+            from[number] = (bytes + least[number], error + most_error(all));
         }
-        Self {
-            least_bytes: least[first..].iter().sum(),
-            most_error: tensors[first..].iter().map(most_error).sum(),
-            sums,
+        let mut of_tensor = vec![Vec::new(); tensors.len()];
+        let mut sums = vec![(0, 0.0); steps.len() + 1];
+        for (number, step) in steps.iter().enumerate() {
+            of_tensor[step.tensor].push(number);
+            let node = number + 1;
+            let (bytes, saved) = (sums[node].0 + step.bytes, sums[node].1 + step.saved);
+            sums[node] = (bytes, saved);
+            if let Some(parent) = sums.get_mut(node + (node & node.wrapping_neg())) {
+                *parent = (parent.0 + bytes, parent.1 + saved);
+            }
         }
+        Self { steps, of_tensor, least: from, sums, taken: 0 }
+    }
+
+    /// The next tensor is no longer left.
+    fn take_next(&mut self) {
+        for number in &self.of_tensor[self.taken] {
+            let step = &self.steps[*number];
+            let mut node = number + 1;
+            while let Some(sum) = self.sums.get_mut(node) {
+                *sum = (sum.0 - step.bytes, sum.1 - step.saved);
+                node += node & node.wrapping_neg();
+            }
+        }
+        self.taken += 1;
     }
 
     /// The error that no choice from `state` on is below; none where nothing fits.
     fn bound(&self, state: &State, budget: u64) -> Option<f64> {
-        let spare = budget.checked_sub(state.bytes + self.least_bytes)?;
-        let at = self.sums.partition_point(|(bytes, _)| *bytes <= spare) - 1;
-        let (bytes, saved) = self.sums[at];
-        // The next step in part.
-        let part = self
-            .sums
-            .get(at + 1)
-            .map_or(0.0, |next| (next.1 - saved) * ((spare - bytes) as f64 / (next.0 - bytes) as f64));
-        Some((state.error + self.most_error - saved - part).max(0.0))
+        let (least_bytes, most_error) = self.least[self.taken];
+        let spare = budget.checked_sub(state.bytes + least_bytes)?;
+        // The best steps that fit together: down the tree, at each power of two.
+        let (mut at, mut bytes, mut saved) = (0, 0, 0.0);
+        let mut stride = self.sums.len().next_power_of_two() / 2;
+        while stride > 0 {
+            if let Some((more, save)) = self.sums.get(at + stride).filter(|(more, _)| bytes + more <= spare) {
+                (at, bytes, saved) = (at + stride, bytes + more, saved + save);
+            }
+            stride /= 2;
+        }
+        // The next step in part; one that is taken would have fitted.
+        let part = self.steps.get(at).map_or(0.0, |next| next.saved * ((spare - bytes) as f64 / next.bytes as f64));
+        Some((state.error + most_error - saved - part).max(0.0))
     }
 }
 
