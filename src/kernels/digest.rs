@@ -25,7 +25,7 @@ use super::{
     widen::{narrow_f64, widen_bf16, widen_f8_e4m3, widen_f8_e4m3fnuz, widen_f8_e5m2, widen_f8_e5m2fnuz, widen_f16},
 };
 
-/// What the kernels gave when this test was written, on x86-64 and on 64-bit Arm.
+/// The digest of the kernels' results when this test was written, on x86-64 and on 64-bit Arm.
 const DIGEST: u64 = 0x55e2_b71f_d4f5_ae6d;
 
 /// FNV-1a.

@@ -23,17 +23,17 @@ pub(super) use with_targets;
 
 macro_rules! levels {
     ([$($level:ident $name:ident $arch:tt $features:tt;)*]) => {
-        /// What [`Target`] wraps: kept apart so that no value can be made outside of this file.
+        /// The level that [`Target`] wraps: kept apart so that no value can be made outside of this file.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[allow(dead_code, reason = "each architecture has some")]
         pub(super) enum Level {
             $($level,)*
-            /// What the compiler's target has: SSE2 on x86-64, NEON on 64-bit Arm.
+            /// The instruction set of the compiler's target: SSE2 on x86-64, NEON on 64-bit Arm.
             Baseline,
         }
 
         impl Level {
-            /// Those of this architecture, the best first.
+            /// The levels of this architecture, the best first.
             const ALL: &[Self] = &[$(#[cfg(target_arch = $arch)] Self::$level,)* Self::Baseline];
 
             fn name(self) -> &'static str {
@@ -105,7 +105,7 @@ macro_rules! kernel {
 }
 pub(super) use kernel;
 
-/// What [`kernel`] expands to: `$args` and `$call` are its parameters and their names, in parentheses.
+/// The expansion of [`kernel`]: `$args` and `$call` are its parameters and their names, in parentheses.
 macro_rules! clones {
     (
         [$($level:ident $target:ident $arch:tt $features:tt;)*]

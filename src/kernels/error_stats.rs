@@ -168,7 +168,7 @@ impl Sums for Quick {
     }
 }
 
-/// Whether no square that counts has left the range of f32: what is lost below it is less than 2^-149 for each element.
+/// Returns true if no square that counts has left the range of f32: what is lost below is under 2^-149 an element.
 #[inline(always)]
 fn is_sound(stats: &ErrorStats) -> bool {
     const LEAST: f64 = 1e-20;
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use crate::kernels::{dequantize::dequantize, dispatch::Target, quantize::quantize, samples};
 
-    /// Whether two sums differ by no more than what is said of them, relative to the sum of their terms' magnitudes.
+    /// Returns true if two sums differ by no more than is documented, relative to the sum of their terms' magnitudes.
     fn near(got: f64, want: f64, magnitude: f64) -> bool {
         (got - want).abs() <= magnitude * 4e-6
     }

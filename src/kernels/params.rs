@@ -27,7 +27,7 @@ macro_rules! for_bits {
 }
 pub(super) use for_bits;
 
-/// What is needed to decode the codes of a row.
+/// The parameters that decode the codes of a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Params<'a> {
     /// 2, 3 or 4; every other value is taken as 8.
@@ -72,7 +72,7 @@ impl Params<'_> {
         }
     }
 
-    /// Whether whole groups can be taken at a time: they fill vectors, and there is a parameter for each of a row of
+    /// Returns true if whole groups can be taken at a time: they fill vectors, and there is a parameter for each of a row of
     /// `length` weights.
     #[inline(always)]
     pub(super) fn is_regular(&self, length: usize) -> bool {

@@ -13,7 +13,7 @@ pub fn triangle_side(len: usize) -> Option<usize> {
     (n.saturating_sub(1)..=n + 1).find(|n| triangle_len(*n) == Some(len))
 }
 
-/// Where row `i` of a triangle of `n` rows lies.
+/// Returns the range of row `i` in a triangle of `n` rows.
 #[inline(always)]
 pub fn triangle_row(i: usize, n: usize) -> Range<usize> {
     // The rows before it are n, n - 1, ... long.

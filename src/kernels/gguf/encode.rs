@@ -20,7 +20,7 @@ fn codes<const BITS: usize>(weights: &[f32], inverse: f32, z: f32, codes: &mut [
     }
 }
 
-/// How the types of 256 are searched. Methods, as a closure would not be compiled for the target.
+/// The search for the types of 256. Methods, as a closure would not be compiled for the target.
 trait Scheme {
     /// Elements of a sub-block.
     const SUB: usize;

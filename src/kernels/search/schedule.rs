@@ -1,6 +1,6 @@
-//! Which candidates the search considers, at each width.
+//! The candidates that the search considers, at each width.
 
-/// How the next candidate is made.
+/// The step that makes the next candidate.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// The range, the scale rounded up: what [`minmax`](fn@super::minmax::minmax) starts from.

@@ -36,7 +36,7 @@ pub(in crate::kernels) struct Tile<'t, const L: usize> {
     pub weights: &'t [Lane<L>],
     /// Their importances; `None`: all are 1.
     pub importance: Option<&'t [Lane<L>]>,
-    /// Whether all lanes are of one group, whose sums are sums over lanes.
+    /// True if all lanes are of one group, whose sums are sums over lanes.
     pub one_group: bool,
     /// Weights after the last full row, with importances; 0 where there are none.
     pub tail: Option<(Lane<L>, Lane<L>)>,
