@@ -51,7 +51,7 @@ impl BytesBuilder {
     }
 }
 
-/// What a row is made of, apart from its bytes.
+/// The fields of a row, apart from its bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowShape {
     /// `None` when there are to be no codes.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::kernels::channel::{channel_absmax, channel_max, channel_min, channel_sum_squares};
 
-/// What is kept of each input channel.
+/// The statistic that is kept of each input channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelStatistic {
     /// The largest magnitude.

@@ -1,4 +1,4 @@
-//! What encoding and decoding rows share.
+//! The parts that encoding and decoding of rows share.
 
 use super::ComputeError;
 use crate::{
@@ -29,7 +29,7 @@ pub(super) fn row_bytes(encoding: Encoding, length: usize) -> Result<usize, Comp
     })
 }
 
-/// What holds for a row, of one for all rows or one for each.
+/// Returns the value of a row, where there is one for all rows or one for each.
 pub(super) fn for_row<T: Copy>(values: &[Option<T>], row: usize) -> Option<T> {
     values.get(if values.len() == 1 { 0 } else { row }).copied().flatten()
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between arrays: one error type for the layer.
+//! The error type of the layer of arrays.
 
 use arrow_schema::ArrowError;
 
@@ -18,7 +18,7 @@ pub enum ComputeError {
         row: usize,
         /// The element of the row.
         element: usize,
-        /// What stands there.
+        /// The value found.
         value: f32,
     },
     /// A null inside a row that is not null itself.
@@ -36,7 +36,7 @@ pub enum ComputeError {
         row: usize,
         /// The element of the row.
         element: usize,
-        /// What stands there.
+        /// The value found.
         value: f32,
         /// The float that is to hold it.
         float: &'static str,
@@ -46,7 +46,7 @@ pub enum ComputeError {
     Length {
         /// The row of the array.
         row: usize,
-        /// What is too long or too short.
+        /// The thing that is too long or too short.
         what: &'static str,
         /// Its length.
         got: usize,
@@ -58,13 +58,13 @@ pub enum ComputeError {
     Corrupt {
         /// The row of the array.
         row: usize,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
     /// An array would pass what its offsets can count.
     #[error("{what} would pass {limit}, the most that one array holds; use smaller batches")]
     Overflow {
-        /// What there is too much of.
+        /// The thing that there is too much of.
         what: &'static str,
         /// The most there can be.
         limit: usize,

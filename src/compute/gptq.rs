@@ -77,7 +77,7 @@ struct Factors<'a> {
     values: &'a [f32],
 }
 
-/// Where a factor lies: its first number, and how many there are.
+/// The place of a factor: its first number, and how many there are.
 type Place = (usize, usize);
 
 impl<'a> Factors<'a> {

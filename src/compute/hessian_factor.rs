@@ -21,7 +21,7 @@ use crate::{
 /// The damping of the paper.
 pub const DAMPING: f64 = 0.01;
 
-/// How often the damping is tried again, ten times as strong each time.
+/// The number of times that the damping is tried again, ten times as strong each time.
 const TRIES: usize = 4;
 
 /// One factor.

@@ -1,4 +1,4 @@
-//! How much each input channel matters to the search for parameters.
+//! The importance of each input channel to the search for parameters.
 
 use arrow_array::Array;
 

@@ -52,7 +52,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What `measure` gives for each pair of rows; nothing where either is null.
+/// Returns the result of `measure` for each pair of rows; null where either row is null.
 ///
 /// `proves_finite` says of a measure that it could not have come of rows with an infinity or NaN. Where it does not, the
 /// rows are looked at.
@@ -124,7 +124,7 @@ pub(super) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec<Option<Erro
     Ok(measures)
 }
 
-/// What the arguments are called in errors.
+/// The names of the arguments in errors.
 const FIRST: &str = "the first argument";
 const SECOND: &str = "the second argument";
 

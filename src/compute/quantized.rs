@@ -107,7 +107,7 @@ impl<'a> ParamsArray<'a> {
         self.array.len()
     }
 
-    /// Whether there are no rows.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.array.is_empty()
     }
@@ -167,7 +167,7 @@ impl<'a> QuantizedArray<'a> {
         self.params.len()
     }
 
-    /// Whether there are no rows.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.params.is_empty()
     }
@@ -453,7 +453,7 @@ pub(super) mod tests {
             })
     }
 
-    /// Whether the fields fit together, and those of the parameters alone.
+    /// Checks that the fields fit together, and that the fields of the parameters do.
     fn fits(parts: &Parts) -> (bool, bool) {
         let whole = || {
             let (group_size, length, row_scale) = (parts.group_size?, parts.length?, parts.row_scale?);

@@ -14,7 +14,7 @@ use crate::kernels::{
     widen::{narrow_f64, widen_f16},
 };
 
-/// Where each row begins and ends among the elements.
+/// The offsets at which each row begins and ends among the elements.
 enum Lists<'a> {
     List(&'a [i32]),
     LargeList(&'a [i64]),
@@ -88,7 +88,7 @@ impl<'a> Rows<'a> {
         self.len
     }
 
-    /// Whether there are no rows.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
