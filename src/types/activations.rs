@@ -124,7 +124,7 @@ impl fmt::Display for ActivationBits {
     }
 }
 
-/// How the timesteps are cut into groups.
+/// The method that cuts the timesteps into groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TimeMethod {
     /// Groups of equal length in time.

@@ -1,4 +1,4 @@
-//! How a file format stores a row of weights: the name that SQL, plans and files share, and the bytes it takes.
+//! The ways to store a row of weights in a file: the name that SQL, plans and files share, and the bytes a row takes.
 
 use std::{fmt, str::FromStr};
 
@@ -74,9 +74,9 @@ pub struct Packed {
     pub group_size: Option<u32>,
     /// Without zero points.
     pub symmetric: bool,
-    /// How scales are stored: not as F64.
+    /// The float type of the scales: not F64.
     pub scale: Float,
-    /// How they are chosen.
+    /// The method that chooses them.
     pub method: Method,
 }
 
@@ -97,7 +97,7 @@ impl Packed {
     }
 }
 
-/// How a row of weights is stored, one row after the other, each by itself.
+/// A way to store rows of weights, one row after the other, each by itself.
 ///
 /// ```
 /// use arrow_quant::types::Encoding;
@@ -117,7 +117,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// What [`FromStr`] accepts, for messages.
+    /// The names that [`FromStr`] accepts, for messages.
     pub const ACCEPTED: &'static str = "F16, BF16, F32 or F64, a block type of GGUF (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K), \
          or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
          symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out)";

@@ -1,4 +1,4 @@
-//! How a row is quantized: bits, group size, method, symmetry.
+//! The options that quantize a row: bits, group size, method, symmetry.
 
 use std::{fmt, str::FromStr};
 
@@ -87,7 +87,7 @@ impl FromStr for Bits {
     }
 }
 
-/// How scale and zero point of a group are chosen.
+/// The method that chooses scale and zero point of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     /// The range of the group, zero included.
@@ -180,7 +180,7 @@ impl FromStr for GroupSize {
     }
 }
 
-/// How a row is quantized.
+/// The options that quantize a row.
 ///
 /// ```
 /// use arrow_quant::types::{Bits, Method, QuantizeOptions};
@@ -193,7 +193,7 @@ pub struct QuantizeOptions {
     /// Bits per code.
     pub bits: Bits,
     group_size: u32,
-    /// How scale and zero point are chosen.
+    /// The method that chooses scale and zero point.
     pub method: Method,
     /// Without zero points: the code `2^(bits-1)` decodes to zero.
     pub symmetric: bool,
@@ -218,7 +218,7 @@ impl QuantizeOptions {
         self.group_size
     }
 
-    /// Whether a row is one group, however long.
+    /// Returns true if a row is one group, however long.
     #[must_use]
     pub const fn is_per_row(&self) -> bool {
         self.group_size == Self::PER_ROW
