@@ -1,4 +1,4 @@
-//! What a failed query says: its innermost error, without the names of the layers that it came through.
+//! The message of a failed query: its innermost error, without the names of the layers that it came through.
 
 use datafusion::common::DataFusionError;
 
@@ -22,13 +22,13 @@ pub fn message(error: &DataFusionError) -> String {
     }
 }
 
-/// What a function said of its arguments, without what the planner put around it.
+/// Returns the message of a function, without the text that the planner put around it.
 fn of_function(text: &str) -> String {
     let text = text.rsplit("coercion failed with: Error during planning: ").next().unwrap_or(text);
     text.split(" No function matches").next().unwrap_or(text).to_owned()
 }
 
-/// What the pool says that has no more memory: who holds it, in a sentence, and what to do.
+/// Rewords the message of an exhausted pool: who holds the memory, in a sentence, and what to do.
 fn of_memory(text: &str) -> String {
     const HINT: &str = "raise the limit (--memory-limit, memory_limit in Python), or select fewer rows or columns";
     let Some((consumers, pool)) = consumers(text) else {

@@ -12,8 +12,8 @@ use datafusion::{
 
 use super::usable_memory::usable;
 
-/// How often an operator of `DataFusion` holds what it has reserved once, at worst: it copies rows to compare them, to
-/// sort them, to spill them and to hand them on, and reserves nothing for the copies. Measured with `GROUP BY` and
+/// The number of times that an operator of `DataFusion` holds what it has reserved once, at worst: it copies rows to
+/// compare, sort, spill and hand them on, and reserves nothing for the copies. Measured with `GROUP BY` and
 /// `ORDER BY` of lists.
 const COPIES: usize = 4;
 

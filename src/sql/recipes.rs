@@ -10,7 +10,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// What the recipe does: the first line of its header.
+    /// Returns the summary of the recipe: the first line of its header.
     pub fn summary(&self) -> &'static str {
         let line = self.sql.lines().next().unwrap_or_default();
         line.trim_start_matches("-- ").trim_start_matches(self.name).trim_start_matches(": ")

@@ -9,16 +9,16 @@ use datafusion::{
 
 use super::functions::{aggregate_functions, scalar_functions};
 
-/// What the reference says of one function.
+/// The reference entry of one function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The function's name.
     pub name: String,
     /// `Scalar functions`, `Aggregate functions` or `Table functions`.
     pub section: &'static str,
-    /// How it is called.
+    /// The call, with its arguments.
     pub syntax: String,
-    /// What it gives, in sentences.
+    /// The result, in sentences.
     pub description: String,
     /// Name and meaning of each argument.
     pub arguments: Vec<(String, String)>,
@@ -118,7 +118,7 @@ pub fn markdown() -> Result<String> {
     Ok(page)
 }
 
-/// What is not a function.
+/// The statements, which are no functions.
 const STATEMENTS: &str = "
 ## Statements
 

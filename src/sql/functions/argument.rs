@@ -1,4 +1,4 @@
-//! What a function takes: one kind per argument, with its coercion and its check when the query is planned.
+//! The arguments of a function: one kind per argument, with its coercion and its check when the query is planned.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::types::{
 pub struct Argument {
     /// Its name, as SQL and Python write it.
     pub name: &'static str,
-    /// What it may be.
+    /// The values that it accepts.
     pub kind: Kind,
-    /// What it means.
+    /// The meaning of the argument.
     pub description: &'static str,
     /// May be left out, with every argument after it.
     pub optional: bool,
@@ -83,7 +83,7 @@ const ENCODING_DESCRIPTION: &str = "how a file format stores a row: 'F16', 'BF16
                                     channel; symmetric or asymmetric; the dtype of the scales; and search or minmax, \
                                     which may be left out)";
 
-/// What an argument may be.
+/// The kind of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A list of numbers.
@@ -124,17 +124,17 @@ pub enum Kind {
     Length,
     /// A number above 0.
     Positive,
-    /// What `hessian_factor` gives.
+    /// A factor, as `hessian_factor` returns it.
     Factor,
 }
 
 impl Kind {
-    /// Whether the values are lists.
+    /// Returns true if the values are lists.
     pub const fn takes_rows(self) -> bool {
         matches!(self, Self::Row | Self::SharedRow | Self::WideRow | Self::RowOrQuantized)
     }
 
-    /// Whether a column of type `given` is accepted.
+    /// Returns true if a column of type `given` is accepted.
     pub fn accepts_type(self, given: &DataType) -> bool {
         self.target(given).is_some()
     }

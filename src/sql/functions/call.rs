@@ -17,7 +17,7 @@ use crate::{
     types::{Bits, Method, QuantizeOptions},
 };
 
-/// What is given for an argument.
+/// The value given for an argument.
 #[derive(Debug, Clone)]
 pub enum Given {
     /// Nothing: the argument is optional.
@@ -119,7 +119,7 @@ impl Call {
     }
 }
 
-/// What is given, without the trailing arguments that are not, and with the defaults of those that are left out before
+/// Returns the given arguments, without the trailing ones left out, and with the defaults of those that are left out before
 /// one that is given.
 fn without_gaps(function: &str, arguments: &[Argument], given: &[Given]) -> Result<Vec<Given>> {
     let end = given.iter().rposition(|given| !matches!(given, Given::Nothing)).map_or(0, |last| last + 1);
@@ -137,7 +137,7 @@ fn without_gaps(function: &str, arguments: &[Argument], given: &[Given]) -> Resu
     Ok(given)
 }
 
-/// What an argument of kind `kind` is when it is left out.
+/// Returns the default of an argument of kind `kind`.
 fn default(arguments: &[Argument], given: &[Given], kind: Kind) -> Option<ScalarValue> {
     match kind {
         Kind::GroupSize => Some(i64::from(QuantizeOptions::DEFAULT_GROUP_SIZE).into()),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::compute::{ChannelAccumulator, ChannelStatistic as Statistic, ComputeError};
 
-/// What an aggregate over channels is, as data.
+/// An aggregate over channels, as data.
 pub struct ChannelFunction {
     name: &'static str,
     statistic: Statistic,
@@ -62,10 +62,10 @@ pub static FUNCTIONS: [ChannelFunction; 4] = [
     },
 ];
 
-/// Where the reference page lists aggregates.
+/// The section of the reference page that lists aggregates.
 pub const SECTION: DocSection = DocSection { include: true, label: "Aggregate functions", description: None };
 
-/// What every aggregate over channels takes.
+/// The arguments of every aggregate over channels.
 const ARGUMENTS: &[Argument] = &[WEIGHTS];
 
 /// The name and the arguments of each.

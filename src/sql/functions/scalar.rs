@@ -18,7 +18,7 @@ use datafusion::{
 use super::argument::{Argument, check_constants, coerce};
 use crate::compute::ComputeError;
 
-/// What a function is, as data; [`ScalarFunction::udf`] makes it callable.
+/// A function as data; [`ScalarFunction::udf`] makes it callable.
 #[derive(Clone, Copy)]
 pub struct ScalarFunction {
     pub name: &'static str,

@@ -68,7 +68,7 @@ impl PhysicalOptimizerRule for BroadcastJoins {
     }
 }
 
-/// Whether a join does nothing but look up the rows of its right side, some of whose values are long.
+/// Returns true if a join does nothing but look up the rows of its right side, some of whose values are long.
 fn is_broadcast(join: &HashJoinExec) -> bool {
     let long =
         |field: &Arc<Field>| matches!(field.data_type(), DataType::List(_) | DataType::Binary | DataType::Struct(_));
@@ -90,7 +90,7 @@ const NAME: &str = "BroadcastJoinExec";
 /// follow each other.
 #[derive(Debug)]
 pub struct BroadcastJoinExec {
-    /// What is to be computed: children, keys, projection and properties.
+    /// The join to compute: children, keys, projection and properties.
     join: Arc<HashJoinExec>,
     left: OnceLock<SharedLookup>,
 }
@@ -198,7 +198,7 @@ struct Lookup {
     _reservation: MemoryReservation,
 }
 
-/// What a key takes in memory besides its bytes, about.
+/// The memory that a key takes besides its bytes, about.
 const KEY_OVERHEAD: usize = 96;
 
 impl Lookup {

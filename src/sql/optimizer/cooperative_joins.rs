@@ -63,7 +63,8 @@ impl PhysicalOptimizerRule for GiveWay {
     }
 }
 
-/// Whether many batches may come out for one that goes in. Not so with [`crate::sql::optimizer::broadcast_join::BroadcastJoinExec`].
+/// Returns true if many batches may come out for one that goes in, as they do not from
+/// [`crate::sql::optimizer::broadcast_join::BroadcastJoinExec`].
 fn gives_more_than_it_takes(plan: &dyn ExecutionPlan) -> bool {
     plan.is::<CrossJoinExec>()
         || plan.is::<HashJoinExec>()
@@ -151,7 +152,7 @@ mod tests {
 
     use crate::sql::Session;
 
-    /// How often a query gives way, and its plan. Everything runs on this one thread, which each time comes back here.
+    /// Returns how often a query yields, and its plan. Everything runs on this one thread, which each time comes back here.
     async fn times(session: &Session, query: &str) -> (usize, String) {
         let frame = session.sql(query).await.unwrap();
         let plan = frame.clone().create_physical_plan().await.unwrap();

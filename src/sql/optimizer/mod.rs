@@ -1,4 +1,4 @@
-//! What the plans of these recipes need beside what `DataFusion` does: nodes and physical rules.
+//! Nodes and physical rules that the plans of these recipes need beside those of `DataFusion`.
 
 pub mod broadcast_join;
 pub mod cooperative_joins;

@@ -1,4 +1,4 @@
-//! Which filters the scan answers itself: those over columns that are the same for a whole tensor.
+//! The filters that the scan answers itself: those over columns that are the same for a whole tensor.
 
 use arrow::compute::{and, prep_null_mask_filter};
 use arrow_array::{Array, BooleanArray, RecordBatch, cast::AsArray};

@@ -11,7 +11,7 @@ use datafusion::{
 use super::{WeightsTable, external, tensors::tensors_table};
 use crate::model::Model;
 
-/// Which of a model's two tables.
+/// The choice between a model's two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
     /// One row per output channel.
@@ -23,9 +23,9 @@ pub enum TableKind {
 /// A table function whose only argument is the path of a model.
 #[derive(Debug)]
 pub struct ModelFunction {
-    /// What it is called.
+    /// The name in SQL.
     pub name: &'static str,
-    /// What it gives.
+    /// The table that it returns.
     pub kind: TableKind,
 }
 
