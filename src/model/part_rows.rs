@@ -25,7 +25,7 @@ pub struct PartRows {
     /// For each tensor, its runs: the part, the part's rows before it, and the tensor's own rows.
     runs: Vec<Vec<(usize, usize, Range<usize>)>>,
     waiting: Mutex<Vec<Waiting>>,
-    /// Whether the digest of each part has been checked. Who comes while it is waits for that.
+    /// True for each part whose digest has been checked. Others wait for a check in progress.
     verified: Vec<Mutex<bool>>,
 }
 
