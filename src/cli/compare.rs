@@ -28,7 +28,7 @@ pub struct Arguments {
     threads: Option<usize>,
 }
 
-/// What the line of sums is called.
+/// The name of the line of sums.
 const TOTAL: &str = "all that differ";
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {

@@ -1,4 +1,4 @@
-//! What went wrong, as one line on stderr and an exit code.
+//! Errors, as one line on stderr and an exit code.
 
 use std::{
     borrow::Cow,
@@ -81,7 +81,7 @@ pub(super) fn exit_code(result: Result<(), CliError>) -> u8 {
     }
 }
 
-/// What clap found wrong, as one line.
+/// Returns clap's message, as one line.
 pub(super) fn usage(error: &clap::Error) -> String {
     let text = error.to_string();
     let message = text.split("\n\nUsage:").next().unwrap_or(&text).split("\n\nFor more").next().unwrap_or_default();
