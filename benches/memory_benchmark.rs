@@ -11,7 +11,7 @@ use workloads::workload;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_arrow-quant");
 const DATA: &str = ".benchmarks/data";
 
-/// What one process took.
+/// The memory and time of one process.
 struct Case {
     peak: u64,
     seconds: f64,

@@ -144,7 +144,7 @@ fn activations(model: &Path) -> std::path::PathBuf {
     path
 }
 
-/// What grouping rows, grouping timesteps and equalizing add to a scale per row, through the real recipes.
+/// Measures what grouping rows, grouping timesteps and equalizing add to a scale per row, through the real recipes.
 fn optimization_levels(criterion: &mut Criterion) {
     let workload = workload("100M").unwrap_or_else(|| panic!("no workload 100M"));
     let model = workload.make(Path::new(DATA)).unwrap_or_else(|error| panic!("{DATA}: {error}"));

@@ -123,7 +123,7 @@ impl Running {
     }
 }
 
-/// Where the values of a column come from.
+/// The source of a column's values.
 pub enum Source {
     Whole(Option<ArrayRef>),
     Stream(Box<dyn ArrayReader + Send>),
@@ -132,7 +132,7 @@ pub enum Source {
 /// Columns that are read together, however their batches are cut. Holds no more than one batch of each.
 pub struct Rows {
     sources: Vec<Source>,
-    /// What has been read of each source and is not used yet.
+    /// The rows that have been read of each source and are not used yet.
     rest: Vec<Option<ArrayRef>>,
     /// Rows that have been read.
     row: usize,

@@ -1,4 +1,4 @@
-//! What the functions give: objects with the Arrow PyCapsule protocol, which PyArrow, polars and others take as they are.
+//! The results of functions: objects with the Arrow PyCapsule protocol, which PyArrow, polars and others take directly.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

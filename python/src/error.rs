@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// Whether `error` is an exception of this kind, or of one below it.
+    /// Returns true if `error` is an exception of this kind, or of one below it.
     pub fn is_kind_of(self, py: Python<'_>, error: &PyErr) -> bool {
         let class = py.import("arrow_quant.exceptions").and_then(|module| module.getattr(self.name()));
         class.is_ok_and(|class| error.is_instance(py, &class))

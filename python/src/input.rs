@@ -1,4 +1,4 @@
-//! What Python gives for an argument: an Arrow array or stream, a NumPy array, or a number, a string, a boolean.
+//! The arguments from Python: an Arrow array or stream, a NumPy array, or a number, a string, a boolean.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use pyo3_arrow::{PyArray, PyArrayReader, ffi::ArrayReader};
 
 use crate::{error::Kind, memory};
 
-/// What is given for an argument.
+/// The value given for an argument.
 pub enum Input {
     Nothing,
     Constant(ScalarValue),

@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use crate::error::Kind;
 
-/// How often a waiting call looks for Ctrl-C.
+/// The interval at which a waiting call looks for Ctrl-C.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The threads of a process: those of queries, and those that calls on arrays share out rows to.
@@ -52,7 +52,7 @@ fn threads() -> Result<&'static Threads, String> {
 /// Does `work`, whose rayon calls use as many threads as there are cores.
 ///
 /// # Errors
-/// Those of `work`, and when the system has no threads to give.
+/// Returns the errors of `work`, or an error if the system has no threads left.
 pub fn on_all_cores<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let threads = threads().map_err(|error| exec_datafusion_err!("{error}"))?;
     threads.arrays.install(work)
@@ -62,7 +62,7 @@ pub fn on_all_cores<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<
 /// `cancel`, and the future where it next waits itself.
 ///
 /// # Errors
-/// What a signal handler of Python raises, when it was cancelled, and a panic of the future.
+/// Returns an error if it was cancelled, if a signal handler of Python raised one, or if the future panicked.
 pub fn wait<T: Send + 'static>(
     py: Python<'_>,
     cancel: &AtomicBool,
