@@ -37,7 +37,7 @@ use crate::{
     runtime::PATIENCE,
 };
 
-/// The options of Python's `quantize_model` beside those of a [`Spec`].
+/// What Python's `quantize_model` takes beside the options of a [`Spec`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a keyword of the Python function")]
@@ -62,7 +62,7 @@ struct Run {
     output: Option<PathBuf>,
 }
 
-/// The outcome of a run.
+/// What a run gives.
 enum Outcome {
     Planned(PlannedJob),
     Done { planned: PlannedJob, summary: Box<Summary>, output: PathBuf },

@@ -1,4 +1,4 @@
-//! The summary of activations in a run, and the named settings.
+//! What a run says of activations, and the named settings.
 
 use std::{
     fmt::Write as _,

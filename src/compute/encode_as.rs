@@ -50,7 +50,7 @@ pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<
 /// searched: in blocks of 256 and in packed codes. Floats, ranges and blocks of 32 take no account of it.
 ///
 /// `importance` is a list array of one row, for all weights, or of one row for each row of `weights`, as long as that.
-/// A null importance weights all channels alike.
+/// Where it is null, all weigh alike.
 ///
 /// # Errors
 /// As [`encode_as`]; also when an importance is negative, infinite, NaN or null, or a row of it has another length.

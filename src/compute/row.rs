@@ -40,7 +40,7 @@ impl RowQuantizer {
     }
 }
 
-/// The buffer that the estimators write their group ranges to.
+/// What the estimators write their group ranges to.
 pub(super) struct Scratch<'a>(&'a mut Vec<f32>);
 
 impl Prepared<'_> {
@@ -70,7 +70,7 @@ impl Prepared<'_> {
         extreme::settle(weights, power, bits, group_size, row_scale, scales, zero_points.as_deref())
     }
 
-    /// Returns true if the row needs no scaling: its size is moderate.
+    /// Whether the row is of a moderate size as it is.
     pub(super) fn is_moderate(&self) -> bool {
         self.power == 1.0
     }

@@ -14,7 +14,7 @@ use super::{
 /// Weights encoded before they are packed: whole bytes at every width.
 const BLOCK: usize = 256;
 
-/// The type in which a scale is stored.
+/// How a scale is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
     /// bfloat16.

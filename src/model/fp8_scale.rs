@@ -33,7 +33,7 @@ fn find(weight: &Tensor, tensors: &[Tensor], by_name: &HashMap<String, usize>) -
     }
 }
 
-/// Returns the way a companion applies, from its shape.
+/// How a companion applies, from its shape.
 fn fit(weight: &Tensor, companion: usize, scale: &Tensor) -> Scale {
     let rows = match weight.shape.len() {
         0 | 1 => &[],

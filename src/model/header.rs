@@ -1,4 +1,4 @@
-//! The header of a file, whichever of the containers it is.
+//! What a file says of itself, whichever of the containers it is.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub struct Header {
     pub pairs: Vec<Pair>,
     /// The tensors in the order of their bytes.
     pub tensors: Vec<Tensor>,
-    /// The offset at which the data begins.
+    /// Where the data begins.
     pub data_start: usize,
 }
 

@@ -50,9 +50,9 @@ pub struct Model {
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
     labels: Labels,
-    /// The rows of an output folder.
+    /// Where the rows are, of an output folder.
     parts: Option<PartRows>,
-    /// If true, encoded tensors report the dtype and bytes of their decoded values.
+    /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
     decoded: bool,
     /// Not those of tensors in blocks, which the output has as well.
     keeps_blocks: bool,
@@ -61,7 +61,7 @@ pub struct Model {
 /// One file of a model.
 #[derive(Debug)]
 pub struct ModelFile {
-    /// The path of the file.
+    /// Where it is.
     pub path: PathBuf,
     /// Its name in the model's folder.
     pub name: String,
@@ -220,7 +220,7 @@ impl Model {
         self
     }
 
-    /// Returns true if it is [`Self::decoded`].
+    /// Whether it is [`Self::decoded`].
     pub fn is_decoded(&self) -> bool {
         self.decoded
     }
@@ -242,7 +242,7 @@ impl Model {
         self.decoded_float(tensor).map_or_else(|| tensor.dtype_name(), |float| dtype_of(float).name())
     }
 
-    /// Returns the rows of an output folder.
+    /// Where the rows are, of an output folder.
     pub(crate) fn part_rows(&self) -> Option<&PartRows> {
         self.parts.as_ref()
     }
@@ -318,7 +318,7 @@ impl Model {
     }
 }
 
-/// Returns true if there is a folder of parts that a run made.
+/// Whether there is a folder of parts that a run made.
 fn is_of_parts(path: &Path) -> Result<bool, IoError> {
     Ok(path.join(MANIFEST).is_file() && Manifest::read(path)?.part_format().is_some())
 }

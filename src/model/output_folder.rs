@@ -144,7 +144,7 @@ impl QuantizedModel {
         PartReader::open_near(&path, format, projection, row)
     }
 
-    /// Checks that a part's file is, byte for byte, the one that was written.
+    /// Whether a part's file is, byte for byte, the one that was written.
     ///
     /// # Errors
     /// There is no such part, or its file is missing or another.
@@ -179,7 +179,7 @@ fn tensors(folder: &Path, manifest: &Manifest) -> Result<Vec<Tensor>, IoError> {
     manifest.tensors.iter().map(one).collect()
 }
 
-/// Checks that the parts hold every row of every tensor once, in order.
+/// Whether the parts hold every row of every tensor once, in order.
 fn check_rows(folder: &Path, manifest: &Manifest, tensors: &[Tensor]) -> Result<(), IoError> {
     let mut next = vec![0; tensors.len()];
     for (tensor, start, end) in manifest.parts.iter().flat_map(|part| &part.rows) {

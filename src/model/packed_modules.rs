@@ -153,7 +153,7 @@ fn width(length: usize, words: usize, widths: &[Bits]) -> Result<Bits, String> {
     }
 }
 
-/// Returns true if a tensor could be codes.
+/// Whether a tensor could be codes.
 pub fn is_packed(tensor: &Tensor) -> bool {
     tensor.name.ends_with(PACKED) && matches!(tensor.storage, Storage::Plain { .. })
 }

@@ -25,25 +25,25 @@ pub struct Tensor {
     pub rows: usize,
     /// The elements of a row.
     pub row_length: usize,
-    /// The place of its rows.
+    /// Where its rows are.
     pub storage: Storage,
-    /// The scale that its elements are multiplied by.
+    /// What its elements are to be multiplied by.
     pub scale: Scale,
 }
 
-/// The place of the rows of a tensor, and their encoding.
+/// Where the rows of a tensor are, and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
     /// One after the other, elements of the tensor's dtype.
     Plain {
         /// The number of the file.
         file: usize,
-        /// The range of its bytes.
+        /// Where they lie in it.
         range: Range<usize>,
     },
     /// Encoded, a share of each row in each piece.
     Encoded {
-        /// The encoding of a row: the shares one after the other.
+        /// How a row is encoded: the shares one after the other.
         encoding: Encoding,
         /// At least one.
         pieces: Vec<Piece>,
@@ -57,7 +57,7 @@ pub enum Storage {
     },
 }
 
-/// The factor that the elements of a tensor are multiplied by when they are widened.
+/// What the elements of a tensor are multiplied by when they are widened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scale {
     /// Nothing: it is no fp8 tensor.
@@ -116,12 +116,12 @@ impl Tensor {
         }
     }
 
-    /// Returns true if its rows are elements one after the other.
+    /// Whether its rows are elements one after the other.
     pub fn is_plain(&self) -> bool {
         matches!(self.storage, Storage::Plain { .. })
     }
 
-    /// Returns true if it is stored in blocks of GGUF.
+    /// Whether it is stored in blocks of GGUF.
     pub fn is_in_blocks(&self) -> bool {
         matches!(self.storage, Storage::Encoded { encoding: Encoding::Block(_), .. })
     }
@@ -161,7 +161,7 @@ impl Tensor {
         }
     }
 
-    /// Returns the bytes of some of its rows in its file: of an encoded tensor, the first share of them.
+    /// Where the bytes of some of its rows lie in its file: of an encoded tensor, the first share of them.
     pub(crate) fn rows_range(&self, rows: &Range<usize>) -> Range<usize> {
         let row_bytes = self.row_bytes();
         match &self.storage {

@@ -20,7 +20,7 @@ pub fn option_fields(nullable: bool) -> Vec<Field> {
     ]
 }
 
-/// What stands in them, one row for each name.
+/// Returns the columns of the options, one row for each name.
 pub fn option_columns<'a>(rows: impl Iterator<Item = (&'a str, Option<QuantizeOptions>)>) -> Vec<ArrayRef> {
     let (names, options): (Vec<&str>, Vec<Option<QuantizeOptions>>) = rows.unzip();
     let number = |number: fn(QuantizeOptions) -> i64| -> ArrayRef {

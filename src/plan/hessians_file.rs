@@ -40,7 +40,7 @@ pub struct Factors {
 }
 
 impl Factors {
-    /// What it took to factor the Hessian of each layer, for a report: `(name, whether there is a factor, note)`.
+    /// Returns notes on the factoring of each layer's Hessian, for a report: `(name, true if there is a factor, note)`.
     pub fn notes(&self) -> impl Iterator<Item = (&str, bool, String)> {
         let (names, factors) = (self.table.column(0).as_string_view(), self.table.column(1).as_struct());
         (0..factors.len()).map(move |row| {

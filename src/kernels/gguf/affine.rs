@@ -15,7 +15,7 @@ use super::super::{
     widen,
 };
 
-/// The step that makes the next candidate.
+/// How the next candidate is made.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// The range shrunk, leaning to an end: -1 clips nothing at the low end, 1 nothing at the high end.
@@ -48,7 +48,7 @@ struct Search<'t, const BITS: usize, const SCALES: usize, const TOGETHER: usize,
     tile: &'t Tile<'t, L>,
     error: Lane<L>,
     best: Candidate<L>,
-    /// The sums that the best candidate left.
+    /// What the best left.
     sums: Sums<L>,
     /// The best before rounding, and what it left.
     real: Option<(Candidate<L>, Sums<L>)>,

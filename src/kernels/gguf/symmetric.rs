@@ -15,7 +15,7 @@ use super::{
     affine::{as_half, together, total},
 };
 
-/// The step that makes the next candidate.
+/// How the next candidate is made.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// The scale at which the extreme is code 0, times a factor; at a negative factor it is the last code.
@@ -64,7 +64,7 @@ struct Search<'t, const BITS: usize, const SCALES: usize, const L: usize> {
     tile: &'t Tile<'t, L>,
     error: Lane<L>,
     best: Candidate<L>,
-    /// The sums that the best candidate left: of `x (q - z)` and `(q - z)^2`.
+    /// What the best left: sums of `x (q - z)` and `(q - z)^2`.
     sums: (Lane<L>, Lane<L>),
     /// The best scales before rounding.
     real: Option<Lane<L>>,

@@ -14,7 +14,7 @@ use crate::kernels::{
 /// For each lane a factor of the grid, and a zero-point code, both as f32 so that they stay in its registers.
 pub(super) type Candidate<const L: usize> = (Lane<L>, Lane<L>);
 
-/// The sums of a candidate over the codes `q` that it gives.
+/// What a candidate leaves: sums over the codes `q` that it gives.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Sums<const L: usize> {
     pub q: Lane<L>,
@@ -152,7 +152,7 @@ pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
     most: Lane<L>,
     error: Lane<L>,
     pub best: Candidate<L>,
-    /// The sums that the best candidate left.
+    /// What the best left.
     pub sums: Sums<L>,
 }
 
@@ -273,7 +273,7 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
         self.settle();
     }
 
-    /// If the sums cancelled, in groups of nearly one value, compares the best by its error weight by weight with what
+    /// Where the sums cancelled, in groups of nearly one value, compares the best by its error weight by weight with what
     /// [`minmax`](fn@crate::kernels::minmax::minmax) may take, and keeps the least.
     #[inline(always)]
     fn settle(&mut self) {

@@ -61,7 +61,7 @@ fn error(row: &[f32], importance: Option<&[f32]>, decoded: impl Fn(usize) -> f32
     (0..row.len()).map(|i| square(i) * importance.map_or(1.0, |w| f64::from(w[i]))).sum()
 }
 
-/// Returns the row that the two-level parameters decode to.
+/// What the two-level parameters decode a row to.
 fn two_level(row: &[f32], importance: Option<&[f32]>, bits: u8, g: usize, symmetric: bool, by: &str) -> Vec<f32> {
     let groups = row.len().div_ceil(g);
     let (mut scratch, mut scales, mut zeros) = (vec![0.0; 2 * groups], vec![0; groups], vec![0; groups]);
@@ -85,7 +85,7 @@ fn two_level(row: &[f32], importance: Option<&[f32]>, bits: u8, g: usize, symmet
     row.iter().enumerate().map(decode).collect()
 }
 
-/// Returns the row that float scales decode to.
+/// What float scales decode a row to.
 fn float_scales(
     row: &[f32],
     importance: Option<&[f32]>,

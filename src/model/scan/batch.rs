@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Returns true if one of the columns is made of data.
+/// Whether one of the columns is made of data.
 pub fn reads_data(projection: &[usize]) -> bool {
     let schema = weights_schema();
     projection.iter().any(|column| [WEIGHTS, DATA].contains(&schema.field(*column).name().as_str()))
@@ -100,7 +100,7 @@ fn label(model: &Model, runs: &[Run], name: &str) -> Result<ArrayRef, ArrowError
     })
 }
 
-/// The rows that a batch is made of.
+/// What a batch is made of.
 enum Stored {
     /// The rows of all runs one after the other, and where each run's begin.
     Bytes { buffer: Buffer, ranges: Vec<Range<usize>> },
@@ -188,7 +188,7 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
         .map_err(|error| IoError::arrow(model.folder())(error))
 }
 
-/// Returns true if the rows of a run are floats that parts hold unchanged: their bytes need no decoding.
+/// Whether the rows of a run are those of parts, and carried there as they were: their bytes are floats already.
 fn is_carried(stored: &Stored, number: usize) -> bool {
     match stored {
         Stored::Bytes { .. } => false,

@@ -25,7 +25,7 @@ impl Pool {
     /// An array of `length` elements, which `fill` sets; they hold any values before.
     ///
     /// # Errors
-    /// Returns the array that `fill` fills.
+    /// What `fill` gives.
     pub fn array<E>(&self, length: usize, fill: impl FnOnce(&mut [f32]) -> Result<(), E>) -> Result<Float32Array, E> {
         let mut values = self.buffers().pop().unwrap_or_default();
         if values.len() < length {

@@ -1,4 +1,4 @@
-//! What each tensor would take and lose at each width: the table that widths are chosen from.
+//! The size and the error of each tensor at each width: the table that widths are chosen from.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,14 +15,14 @@ use crate::{
     types::QuantizeOptions,
 };
 
-/// What a tensor takes and loses when it is quantized in one way.
+/// The size and the error of a tensor that is quantized in one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Width {
-    /// How it is quantized.
+    /// The options to quantize it with.
     pub options: QuantizeOptions,
     /// The bytes that it takes.
     pub bytes: u64,
-    /// What it loses.
+    /// The error.
     pub errors: ErrorSums,
 }
 

@@ -1,11 +1,11 @@
-//! Where the factors of a layer's input can be folded, as name patterns per architecture.
+//! The layers that the factors of an input can be folded into, as name patterns per architecture.
 //!
 //! A factor `s` of an input channel multiplies the weights of that channel, and what gives the channel is divided by it.
 //! That is the function of the network as it was only where nothing else takes that channel, and where what lies between
 //! is linear in it. Both are known of an architecture, not of a name, so the table is looked up by what `config.json`
 //! says the model is. What is not in it is left for run time.
 
-/// What the blocks of some architectures have in common.
+/// The pattern that the blocks of some architectures share.
 #[derive(Debug)]
 pub struct Architecture {
     /// `model_type` or `_class_name` of `config.json`.
@@ -28,7 +28,7 @@ pub struct Rule {
     pub producers: &'static [Producer],
 }
 
-/// What gives the channels of an input.
+/// The producer of an input's channels.
 #[derive(Debug)]
 pub enum Producer {
     /// A norm that multiplies by its weight, and adds its bias where it has one.

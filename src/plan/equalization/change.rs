@@ -1,11 +1,11 @@
-//! What equalization changes of one tensor, and what brings it back.
+//! The change that equalization makes to one tensor, and its inverse.
 
 use arrow_array::{Array, ArrayRef, Int64Array, ListArray, types::Float32Type};
 
 use super::folds::{Kind, Segment};
 use crate::compute::{ComputeError, equalize_rows};
 
-/// What becomes of a tensor: `weight * factors[place in the row] * row_factors[row] + offsets[place]`.
+/// The change of a tensor: `weight * factors[place in the row] * row_factors[row] + offsets[place]`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
     /// One number for each weight of a row; none: 1.
@@ -14,7 +14,7 @@ pub struct Change {
     pub row_factors: Option<Vec<f32>>,
     /// One number for each weight of a row; none: 0.
     pub offsets: Option<Vec<f32>>,
-    /// What its input is to be multiplied by at run time.
+    /// The scale that its input is multiplied by at run time.
     pub input_scale: Option<Vec<f32>>,
     /// The tensors that are divided by its factors instead.
     pub folded_into: Vec<String>,
@@ -57,7 +57,7 @@ impl Change {
         Ok([factors, row_factors, offsets, back_factors, back_row_factors, back_offsets])
     }
 
-    /// What is done to a tensor with so many rows of this length.
+    /// Returns the change of a tensor with so many rows of this length.
     ///
     /// # Errors
     /// A list has another length than the tensor.
@@ -66,7 +66,7 @@ impl Change {
         Ok(RowChange::new([factors, row_factors, offsets]))
     }
 
-    /// What brings it back to what it was.
+    /// Returns the inverse of the change.
     ///
     /// # Errors
     /// As [`Self::applied`].
@@ -75,7 +75,7 @@ impl Change {
         Ok(RowChange::new([factors, row_factors, offsets]))
     }
 
-    /// What there is to say of it in a report.
+    /// Returns the note for a report.
     pub fn note(&self) -> String {
         let mut notes = Vec::new();
         if self.input_scale.is_some() {
@@ -91,7 +91,7 @@ impl Change {
     }
 }
 
-/// What is done to the rows of a tensor: its [`Change`], or what brings that back. Made once.
+/// The change of the rows of a tensor: its [`Change`], or the inverse. Made once.
 #[derive(Debug)]
 pub struct RowChange {
     factors: ListArray,
@@ -105,7 +105,7 @@ impl RowChange {
         Self { factors, row_factors, offsets }
     }
 
-    /// What becomes of some rows: `List<Float32>`, the first of them the row `first` of the tensor.
+    /// Returns some rows changed: `List<Float32>`, the first of them the row `first` of the tensor.
     ///
     /// # Errors
     /// Rows of another length, more than the tensor has, or what comes of them is not finite.

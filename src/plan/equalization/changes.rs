@@ -1,4 +1,4 @@
-//! What equalization changes of the tensors of a model, and the table of it that the recipes join.
+//! The changes that equalization makes to the tensors of a model, and the table of them that the recipes join.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,16 +14,16 @@ use crate::{
     types::equalization::changes_schema,
 };
 
-/// What becomes of the tensors of a model, by their names.
+/// The changes of the tensors of a model, by their names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Equalization {
     pub(super) changes: BTreeMap<String, Change>,
-    /// Whether the error of the weights as they were is to be least; otherwise that of the changed ones is.
+    /// True if the error of the original weights is to be least, false if that of the changed weights is.
     pub(super) for_weights: bool,
 }
 
 impl Equalization {
-    /// What the factors of these inputs make of a model: folded where they can be, for run time where they cannot. An input
+    /// Makes the changes from the factors of these inputs: folded where they can be, for run time where they cannot. An input
     /// has the name of the first layer that takes it. With `for_weights` the error of the weights as they were is to be
     /// least: an importance for each channel says so.
     pub fn new(model: &Model, folds: &Folds, factors: &BTreeMap<String, Vec<f32>>, for_weights: bool) -> Self {
@@ -94,7 +94,7 @@ impl Equalization {
     /// The same by other names, where `name` gives one.
     ///
     /// # Errors
-    /// Those of `name`.
+    /// Returns the errors of `name`.
     pub fn renamed(self, name: impl Fn(&str) -> Result<Option<String>, IoError>) -> Result<Self, IoError> {
         let one = |(old, change): (String, Change)| Ok((name(&old)?.unwrap_or(old), change));
         Ok(Self { changes: self.changes.into_iter().map(one).collect::<Result<_, IoError>>()?, ..self })

@@ -15,9 +15,9 @@ pub struct Folds {
     all: Vec<Fold>,
     /// The fold of each layer that shares in one, by the number of its tensor.
     of: BTreeMap<usize, usize>,
-    /// Why a layer that stands in the table cannot be folded.
+    /// The reasons why layers of the table cannot be folded.
     reasons: BTreeMap<usize, String>,
-    /// Why any other cannot.
+    /// The reason why any other layer cannot.
     otherwise: String,
 }
 
@@ -26,7 +26,7 @@ pub struct Folds {
 pub struct Fold {
     /// The weights that are multiplied by the factors; the name of the first is that of the input.
     pub consumers: Vec<usize>,
-    /// What is divided by them.
+    /// The segments that are divided by them.
     pub(super) producers: Vec<Segment>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Segment {
     pub kind: Kind,
 }
 
-/// What the numbers of a segment are.
+/// The meaning of a segment's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Rows of a matrix.
@@ -50,12 +50,12 @@ pub(super) enum Kind {
 }
 
 impl Fold {
-    /// What is divided by the factors, by the numbers of the tensors; one may be there twice.
+    /// Returns the tensors that are divided by the factors, by their numbers; one may be there twice.
     pub fn producers(&self) -> impl Iterator<Item = usize> {
         self.producers.iter().map(|segment| segment.tensor)
     }
 
-    /// Whether 1 is added to some of what is divided.
+    /// Returns true if 1 is added to some of the divided numbers.
     pub fn adds_one(&self) -> bool {
         self.producers.iter().any(|segment| segment.kind == Kind::OnePlus)
     }
@@ -107,7 +107,7 @@ impl Folds {
         self.of.get(&tensor).map(|fold| &self.all[*fold])
     }
 
-    /// Why a tensor that has no fold has none.
+    /// Returns the reason why a tensor has no fold.
     pub fn reason(&self, tensor: usize) -> &str {
         self.reasons.get(&tensor).unwrap_or(&self.otherwise)
     }
@@ -235,7 +235,7 @@ impl Planner<'_> {
         self.writable(number)
     }
 
-    /// Whether a tensor can take factors.
+    /// Checks that a tensor can take factors.
     fn writable(&self, number: usize) -> Result<(), String> {
         let tensor = self.tensor(number);
         let float = !tensor.is_in_blocks() && matches!(tensor.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);

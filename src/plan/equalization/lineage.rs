@@ -1,4 +1,4 @@
-//! Which channels the weights of a model are in: those of its original, or those that equalization made of them.
+//! The channels that the weights of a model are in: those of its original, or those that equalization made of them.
 
 use super::changes::Equalization;
 use crate::{
@@ -12,18 +12,18 @@ use crate::{
 /// The option of a manifest that says which channels the source was in, where equalization had made them.
 pub const SOURCE_CHANNELS: &str = "source_channels";
 
-/// Which channels the weights of a model are in, as far as its folder tells. An equalization stands for the channels that
-/// it made, by the digest of its file; none: they are those of a model that never was equalized.
+/// The channels that the weights of a model are in, as far as its folder tells. An equalization stands for the channels that
+/// it made, by the digest of its file. `None` means those of a model that never was equalized.
 #[derive(Debug, Default)]
 pub struct Channels {
-    /// Those of the source that the model was made from.
+    /// The channels of the source that the model was made from.
     pub source: Option<String>,
-    /// What the run that made it changed of them.
+    /// The changes of the run that made it.
     entry: Option<FileEntry>,
 }
 
 impl Channels {
-    /// Those of a model that lies in an output folder; another model has the default.
+    /// Returns the channels of a model that lies in an output folder; another model has the default.
     ///
     /// # Errors
     /// The manifest of the folder cannot be read.
@@ -46,12 +46,12 @@ impl Channels {
         Ok(Self { source, entry: at.map(|at| manifest.files.swap_remove(at)) })
     }
 
-    /// Those of the weights as they are stored.
+    /// Returns the channels of the stored weights.
     pub fn stored(&self) -> Option<&str> {
         self.entry.as_ref().map(|entry| entry.digest.as_str()).or(self.source.as_deref())
     }
 
-    /// What brings the weights back to the channels of the source; none: nothing was changed.
+    /// Returns the change that brings the weights back to the channels of the source; `None` if nothing was changed.
     ///
     /// # Errors
     /// It cannot be read, or is not the one that the manifest tells of.

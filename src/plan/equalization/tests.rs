@@ -1,4 +1,4 @@
-//! What folds and what does not, and what is written of it.
+//! Tests of the layers that fold and those that do not, and of the notes on them.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -64,7 +64,7 @@ fn model(folder: &Path, config: &str, other: &[(&str, Dtype, Vec<usize>)]) -> Mo
 
 const DIGITS: &str = r#"{"model_type": "digits_dit"}"#;
 
-/// Why a tensor of a model is not folded; empty: it is.
+/// Returns the reason why a tensor of a model is not folded; empty if it is.
 fn reason(config: &str, other: &[(&str, Dtype, Vec<usize>)], name: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), config, other);

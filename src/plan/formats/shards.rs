@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-/// What fills a new tensor.
+/// The content of a new tensor.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// A share of each row of a tensor of the model: the share's bytes, and how the shares follow each other.
     Rows {
         /// The bytes of a share.
         row_bytes: usize,
-        /// How the shares follow each other.
+        /// The order of the shares.
         order: Order,
     },
     /// Bytes that are known.
@@ -40,7 +40,7 @@ pub struct NewTensor {
     pub dtype: Dtype,
     /// Its dimensions.
     pub shape: Vec<usize>,
-    /// What fills it.
+    /// The content.
     pub content: Content,
 }
 
@@ -142,7 +142,7 @@ fn file(
     Ok((PlannedFile { name, bytes: bytes as u64, known }, starts))
 }
 
-/// What the files are called, which is what loaders look for: `model`, and in a diffusers folder its own name.
+/// Returns the name of the files that loaders look for: `model`, and in a diffusers folder its own name.
 fn stem(model: &Model) -> &'static str {
     const DIFFUSERS: &str = "diffusion_pytorch_model";
     if model.files().iter().any(|file| file.name.starts_with(DIFFUSERS)) { DIFFUSERS } else { "model" }

@@ -1,14 +1,14 @@
-//! Where a tensor of the model is in the output.
+//! The place of a model's tensor in the output.
 
 use crate::{plan::equalization::change::Change, storage::row_layout::Order};
 
-/// Where the rows of a tensor are in the output.
+/// The place of a tensor's rows in the output.
 #[derive(Debug, Clone, Copy)]
 pub struct Written<'a> {
-    /// What it is called there.
+    /// The name in the output.
     pub name: &'a str,
-    /// How its rows follow each other.
+    /// The order of its rows.
     pub order: Order,
-    /// What was changed of its weights before they were stored.
+    /// The change of its weights before they were stored.
     pub change: Option<&'a Change>,
 }

@@ -39,7 +39,7 @@ pub struct WeightsScan {
     model: Arc<Model>,
     parts: Vec<Part>,
     projection: Vec<usize>,
-    /// The filters that the choice of parts already answers, for EXPLAIN.
+    /// What the choice of parts already answers, for EXPLAIN.
     filters: Vec<String>,
     limit: Option<usize>,
     digests: Option<Digests>,

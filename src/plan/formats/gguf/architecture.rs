@@ -43,7 +43,7 @@ const KNOWN: &[(&str, &[&[&str]])] = &[
     ),
 ];
 
-/// What single files may have before every name.
+/// The prefixes that single files may have before every name.
 const PREFIXES: [&str; 2] = ["", "model.diffusion_model."];
 
 /// The architecture of a model, where it is known.

@@ -1,4 +1,4 @@
-//! What families of diffusion language models and llama.cpp call the same tensors, and the order of their rows.
+//! The names of tensors in families of diffusion language models and in llama.cpp, and the order of their rows.
 //!
 //! As llama.cpp's converter writes them (`convert_hf_to_gguf.py`, `Dream` and `LLaDA`).
 
@@ -13,26 +13,26 @@ pub const SIZES: [&str; 6] = [
     "attention.head_count",
     "attention.head_count_kv",
 ];
-/// Which of them counts the heads of queries, and which those of keys; without the latter there are as many.
+/// The size that counts the heads of queries, and the one that counts those of keys; without it there are as many.
 pub const HEADS: usize = 4;
 pub const KEY_HEADS: usize = 5;
 
-/// What a family of models calls its parts.
+/// The names that a family of models has for its parts.
 #[derive(Debug)]
 pub struct Family {
     /// `general.architecture`.
     pub architecture: &'static str,
-    /// What `config.json` calls it.
+    /// The class in `config.json`.
     pub class: &'static str,
     /// Tensors outside the blocks, without `.weight`, and their names in GGUF; the token embedding first.
     pub outside: [(&'static str, &'static str); 3],
-    /// What names of tensors in blocks begin with, before the number.
+    /// The prefix of tensors in blocks, before the number.
     pub blocks: &'static str,
-    /// What follows the number, and the names in GGUF.
+    /// The names after the number, and the names in GGUF.
     pub inside: [(&'static str, &'static str); 9],
     /// The keys of the configuration, in the order of [`SIZES`].
     pub sizes: [&'static str; 6],
-    /// Whether queries and keys are stored in halves, where llama.cpp rotates neighbours.
+    /// True if queries and keys are stored in halves, where llama.cpp rotates neighbours.
     pub in_halves: bool,
     /// `diffusion.shift_logits`, where it is not true.
     pub shift_logits: bool,
@@ -113,7 +113,7 @@ impl Family {
         FAMILIES.iter().find(|family| family.architecture == architecture)
     }
 
-    /// What llama.cpp calls a tensor of the source; none: it has no such tensor.
+    /// Returns llama.cpp's name for a tensor of the source; `None` if it has no such tensor.
     pub fn name(&self, name: &str) -> Option<String> {
         let (module, kind) = name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
         if let Some((_, known)) = self.outside.iter().find(|(known, _)| *known == module) {
@@ -126,7 +126,7 @@ impl Family {
         (kind == "weight" || !self.in_halves).then(|| format!("blk.{number}.{known}.{kind}"))
     }
 
-    /// Which of the sizes counts the heads that the rows of a tensor, by its name in GGUF, are to be dealt within; none:
+    /// Returns the size that counts the heads within which the rows of a tensor (by its name in GGUF) are interleaved; `None` if
     /// the rows stay in order.
     pub fn heads_of(&self, name: &str) -> Option<usize> {
         match name.rsplit('.').nth(1) {

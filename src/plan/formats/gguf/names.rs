@@ -22,7 +22,7 @@ pub struct EngineNames<'m> {
 }
 
 impl<'m> EngineNames<'m> {
-    /// Those of a model; none: it is no GGUF file, or one whose tensors keep the names of the source.
+    /// Returns the names of a model; `None` if it is no GGUF file, or one whose tensors keep the names of the source.
     pub fn of(model: &'m Model) -> Option<Self> {
         let pairs = model.files().first()?.pairs.as_slice();
         let Value::String(architecture) = &pairs.iter().find(|pair| pair.key == ARCHITECTURE)?.value else {

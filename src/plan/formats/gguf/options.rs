@@ -1,4 +1,4 @@
-//! What GGUF lets one choose.
+//! The options of GGUF.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use crate::types::{Bits, Block, Encoding, Float, serde_as_text};
 
 serde_as_text!(Misfit, GgufType);
 
-/// What becomes of a tensor whose rows do not divide into blocks of its type.
+/// The treatment of a tensor whose rows do not divide into blocks of its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Misfit {
     /// Nothing is written.

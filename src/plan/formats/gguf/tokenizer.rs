@@ -11,13 +11,13 @@ use crate::storage::{
     gguf::value::{Pair, Value},
 };
 
-/// What is known of the tokenizer beforehand.
+/// The facts known of the tokenizer beforehand.
 pub(super) struct Asked<'a> {
-    /// How many tokens there are to be, as many as the embedding has rows.
+    /// The number of tokens to write, as many as the embedding has rows.
     pub tokens: usize,
     /// `tokenizer.ggml.pre` where the files do not say.
     pub pre: Option<&'a str>,
-    /// Whether that goes above what the files say.
+    /// True if that overrides the files.
     pub pre_is_given: bool,
     /// `tokenizer.ggml.add_bos_token`; none: as the files say.
     pub add_bos: Option<bool>,
@@ -29,7 +29,7 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 
-/// How text is split before it is encoded, by the pattern that `tokenizer.json` has and the name that llama.cpp has.
+/// The ways to split text before it is encoded: the pattern in `tokenizer.json`, and llama.cpp's name for it.
 const PATTERNS: [(&str, &str); 3] = [
     (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
