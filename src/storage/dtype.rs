@@ -108,14 +108,14 @@ impl Dtype {
         }
     }
 
-    /// Whether rows of it are weights: it widens to f32. Packed floats (F4, F6), bare exponents (`F8_E8M0`) and
-    /// complex numbers do not; they are carried as stored.
+    /// Returns true if rows of it are weights: it widens to f32. Packed floats (F4, F6), bare exponents (`F8_E8M0`) and
+    /// complex numbers do not; they are copied unchanged.
     #[must_use]
     pub const fn is_float(self) -> bool {
         self.is_fp8() || matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
-    /// Whether it is an 8-bit float, which models store with a scale beside it.
+    /// Returns true if it is an 8-bit float, which models store with a scale beside it.
     #[must_use]
     pub const fn is_fp8(self) -> bool {
         matches!(self, Self::F8_E5M2 | Self::F8_E4M3 | Self::F8_E4M3FNUZ | Self::F8_E5M2FNUZ)
@@ -141,7 +141,7 @@ impl FromStr for Dtype {
     }
 }
 
-/// What values of a dtype are stored as where nothing else is asked for: as they were, those of 8 bits as bfloat16, which
+/// Returns the float type that values of a dtype are stored as by default: their own; bfloat16 for those of 8 bits, as it
 /// has their range times that of their scale.
 pub fn float_of(dtype: Dtype) -> Option<Float> {
     match dtype {

@@ -24,7 +24,7 @@ pub enum IoError {
     System {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried: `open`, `write` ...
+        /// The action that failed: `open`, `write` ...
         action: &'static str,
         /// The operating system's answer.
         source: io::Error,
@@ -34,7 +34,7 @@ pub enum IoError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it, and what is accepted.
+        /// The problem, and what is accepted.
         problem: String,
     },
     /// One tensor of a file is not what is accepted.
@@ -44,7 +44,7 @@ pub enum IoError {
         path: PathBuf,
         /// Its name.
         tensor: String,
-        /// What is wrong with it, and what is accepted.
+        /// The problem, and what is accepted.
         problem: String,
     },
     /// A row of a tensor that cannot be quantized or decoded.
@@ -56,7 +56,7 @@ pub enum IoError {
         tensor: String,
         /// The row's number in the tensor.
         channel: i64,
-        /// What is wrong; its row counts from the start of the batch.
+        /// The problem; its row counts from the start of the batch.
         source: ComputeError,
     },
     /// Arrays that cannot be computed with.
@@ -64,7 +64,7 @@ pub enum IoError {
     Compute {
         /// The file or folder that they come from.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         source: ComputeError,
     },
     /// The operating system refused a thread, or what a thread needs.
@@ -92,12 +92,12 @@ pub enum IoError {
 }
 
 impl IoError {
-    /// What turns the operating system's error into ours: `.map_err(IoError::system("open", path))`.
+    /// Returns a function that wraps the operating system's error: `.map_err(IoError::system("open", path))`.
     pub fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { path: path.to_owned(), action, source }
     }
 
-    /// What turns Arrow's error into ours. An error of the operating system inside it becomes [`Self::System`].
+    /// Returns a function that wraps Arrow's error. An error of the operating system inside it becomes [`Self::System`].
     pub fn arrow(path: &Path) -> impl FnOnce(ArrowError) -> Self {
         move |source| match source {
             ArrowError::IoError(_, source) => Self::System { path: path.to_owned(), action: "read or write", source },
@@ -105,7 +105,7 @@ impl IoError {
         }
     }
 
-    /// What turns Parquet's error into ours. An error of the operating system inside it becomes [`Self::System`].
+    /// Returns a function that wraps Parquet's error. An error of the operating system inside it becomes [`Self::System`].
     pub fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> Self {
         move |source| {
             let path = path.to_owned();
@@ -119,7 +119,7 @@ impl IoError {
         }
     }
 
-    /// What turns the array layer's error into ours: names tensor and row where the batch it came from has them, in
+    /// Returns a function that wraps the array layer's error: names tensor and row where the batch it came from has them, in
     /// columns `name` and `channel`.
     pub fn compute<'a>(path: &'a Path, batch: &'a RecordBatch) -> impl FnOnce(ComputeError) -> Self + 'a {
         move |source| {

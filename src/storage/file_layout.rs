@@ -20,7 +20,7 @@ pub struct PlannedFile {
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// What is known beforehand, and where it goes; the header first.
+    /// The bytes that are known beforehand, and their places; the header first.
     pub known: Vec<(u64, Vec<u8>)>,
 }
 

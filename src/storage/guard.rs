@@ -43,7 +43,7 @@ pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     called.map_err(|panic| words(&*panic))
 }
 
-/// What a panic said, in one line.
+/// Returns the message of a panic, in one line.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
     text.unwrap_or("its decoder gave up").lines().collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! Where the rows of an encoded tensor lie in a file.
+//! The places of an encoded tensor's rows in a file.
 //!
 //! A row as its [`Encoding`](crate::types::Encoding) gives it is cut into shares; a format puts each share of all rows
 //! into one piece. Writers and readers of every format with rows of a fixed size go through pieces.
@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::types::Bits;
 
-/// How the shares of the rows follow each other in a piece.
+/// The order of the rows' shares in a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// One share after the other.
@@ -27,7 +27,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// Which of the rows in the file a row is.
+    /// Returns the row of the file that holds a row.
     pub fn position(self, row: usize) -> usize {
         match self {
             Self::Rows | Self::Down { .. } => row,
@@ -44,11 +44,11 @@ impl Order {
 pub struct Piece {
     /// The number of its file.
     pub file: usize,
-    /// Where it begins in that file.
+    /// The start of the piece in that file.
     pub start: usize,
     /// The bytes of a row that it holds.
     pub row_bytes: usize,
-    /// How they are put down.
+    /// The order of the shares.
     pub order: Order,
 }
 
@@ -64,8 +64,8 @@ impl Piece {
         }
     }
 
-    /// Where some rows lie in the file. Down the columns the range begins with the [`Self::ROWS_TOGETHER`] rows that the
-    /// first of them is among.
+    /// Returns the range of some rows in the file. Down the columns the range begins with the [`Self::ROWS_TOGETHER`] rows
+    /// that the first of them is among.
     pub fn range(&self, rows: &Range<usize>) -> Range<usize> {
         let first = match self.order {
             Order::Rows | Order::Interleaved { .. } => rows.start,

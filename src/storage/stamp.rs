@@ -1,4 +1,4 @@
-//! What tells, without reading it, that a file is still the one that was opened.
+//! The stamp that tells, without reading it, that a file is still the one that was opened.
 
 use std::{fs::Metadata, path::Path};
 

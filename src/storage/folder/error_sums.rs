@@ -70,7 +70,7 @@ impl ErrorSums {
         }))
     }
 
-    /// Whether every bit is the same.
+    /// Returns true if every bit is the same.
     pub fn is_same(&self, other: &Self) -> bool {
         let bits = |sums: &Self| [sums.dot, sums.a2, sums.b2, sums.err2, sums.max_abs].map(f64::to_bits);
         bits(self) == bits(other) && self.n == other.n

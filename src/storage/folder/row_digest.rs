@@ -1,4 +1,4 @@
-//! What rows hold, hashed: who writes them and who reads them back come to the same digest, however the rows are cut into
+//! The digest of rows: whoever writes them and reads them back comes to the same digest, however the rows are cut into
 //! batches and encoded.
 
 use std::ops::Range;
@@ -104,7 +104,7 @@ fn value<'a>(array: &'a BinaryArray, within: Option<&StructArray>, row: usize) -
 struct Columns<'a> {
     module: &'a arrow_array::StringViewArray,
     dtype: &'a arrow_array::StringViewArray,
-    /// Where the sizes of each row begin and end, and the sizes.
+    /// The offsets at which the sizes of each row begin and end, and the sizes.
     shape: (&'a [i32], &'a PrimitiveArray<Int64Type>),
     channel: &'a PrimitiveArray<Int64Type>,
     quantized: &'a StructArray,

@@ -1,10 +1,10 @@
-//! What is said of each tensor that a part holds rows of.
+//! The report on each tensor that a part holds rows of.
 
 use serde::{Deserialize, Serialize};
 
 use super::error_sums::ErrorSums;
 
-/// What a part, or all parts together, say of one tensor.
+/// The report of a part, or of all parts together, on one tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorReport {
@@ -14,7 +14,7 @@ pub struct TensorReport {
     pub rows: u64,
     /// The bytes that they take.
     pub bytes_out: u64,
-    /// What they lost; none where they are carried.
+    /// The errors of the rows. `None` means that they are copied unchanged.
     pub errors: Option<ErrorSums>,
     /// The digest of what they hold, in a part of its own file.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -5,10 +5,10 @@ pub mod header;
 pub mod value;
 pub mod writer;
 
-/// What a file begins with.
+/// The first bytes of a file.
 pub const MAGIC: [u8; 4] = *b"GGUF";
 
-/// What tensors begin at a multiple of, unless the file says otherwise.
+/// The alignment of tensors, unless the file says otherwise.
 pub const ALIGNMENT: usize = 32;
 
 /// The most dimensions of a tensor.

@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
 };
 
-/// What the header says of one tensor, unchecked.
+/// The entry of one tensor in the header, unchecked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawEntry {
@@ -26,7 +26,7 @@ pub struct RawHeader {
 /// Parses a header.
 ///
 /// # Errors
-/// What is not a JSON object of the expected fields; the message names the tensor and the column.
+/// Returns an error if `text` is not a JSON object of the expected fields; the message names the tensor and the column.
 pub fn parse(text: &str) -> Result<RawHeader, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let header = deserializer.deserialize_map(HeaderVisitor)?;
