@@ -28,11 +28,11 @@ pub(crate) const WEIGHTS: &str = "weights";
 #[derive(Debug)]
 pub(crate) struct Entries {
     folder: PathBuf,
-    /// Whether the folder is known to be one that runs write.
+    /// True if the folder is known to be one that runs write.
     known: bool,
-    /// What a run wrote: each file before its folder, and last what says which they are, so that it is known until it is gone.
+    /// The entries that a run wrote: each file before its folder, and last the list of them, so that the folder stays known.
     ours: Vec<(PathBuf, FileType)>,
-    /// What is not known to be a run's, and so is somebody else's.
+    /// The entries that are not known to be a run's, and so are somebody else's.
     foreign: Vec<(PathBuf, FileType)>,
 }
 
@@ -176,7 +176,7 @@ impl Entries {
 struct Names {
     beside: HashSet<String>,
     parts: HashSet<String>,
-    /// Whether configuration is taken for a copy that a run made: a version that did not list it wrote the folder.
+    /// True if configuration is taken for a copy that a run made: a version that did not list it wrote the folder.
     config: bool,
 }
 

@@ -1,8 +1,8 @@
-//! What a run does with an output that is there already.
+//! The choice for an output that is there already.
 
 use serde::{Deserialize, Serialize};
 
-/// What to do where the output, or an unfinished run of it, is there already.
+/// The choice for an output, or an unfinished run of it, that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Existing {

@@ -12,7 +12,7 @@ use crate::storage::{atomic_file::exists, error::IoError};
 /// The file that is locked.
 pub(crate) const LOCK: &str = "lock";
 
-/// How often a lock that has just been removed is tried again: each time another run has come and gone.
+/// The number of times that a lock is tried again after it was removed: each time another run has come and gone.
 const TRIES: usize = 100;
 
 /// A folder beside an output, locked. It goes with the lock when it is empty by then.

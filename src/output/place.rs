@@ -25,7 +25,7 @@ pub(crate) struct Place {
     lock: Lock,
 }
 
-/// What a run has left in a place.
+/// The remains of a run in a place.
 pub(crate) enum Left {
     /// Nothing.
     Nothing,

@@ -1,4 +1,4 @@
-//! What a run reads: it must not lie in a folder that is replaced, nor change until the run has finished.
+//! The files that a run reads: none may lie in a folder that is replaced, nor change until the run has finished.
 
 use std::{
     fs, io,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::storage::{error::IoError, stamp::Stamp};
 
-/// What a run reads.
+/// The files that a run reads.
 #[derive(Debug, Default)]
 pub struct Reads {
     /// The files and folders.
@@ -62,7 +62,7 @@ fn same(path: &Path, now: &Stamp, then: Option<&Stamp>) -> Result<(), IoError> {
     if then == Some(now) { Ok(()) } else { Err(IoError::file(path, CHANGED)) }
 }
 
-/// What is said of a source that is not what a run has read.
+/// The message about a source that is not the one a run has read.
 pub const CHANGED: &str = "has changed since the run began to read it; begin again with `overwrite`";
 
 /// A place in the file system, however it is reached.

@@ -17,10 +17,10 @@ use crate::types::{
 /// Stored bytes of a row group, so that a part being written holds a few times this in memory.
 pub const ROW_GROUP_BYTES: usize = 1 << 20;
 
-/// What a row counts for beside its stored bytes: the other columns, and a bound on the number of rows.
+/// The bytes that a row counts for beside its stored bytes: the other columns, and a bound on the number of rows.
 const ROW_OVERHEAD: usize = 64;
 
-/// Where row groups end.
+/// The ends of row groups.
 #[derive(Debug, Default)]
 pub struct RowGroups {
     bytes: usize,

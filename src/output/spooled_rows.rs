@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-/// What file rows are gathered to.
+/// The kind of file that rows are spooled to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Container {
     /// Safetensors: elements of any dtype.
@@ -75,7 +75,7 @@ struct Gathered {
     rows: Vec<(i64, u64)>,
 }
 
-/// What a row is stored as, where that is known, and how its weights are encoded, where it has weights.
+/// The element that a row is stored as, where that is known, and the encoding of its weights, where it has weights.
 type StoredAs = (Option<Element>, Option<Encoding>);
 
 /// The columns of a batch, of the types that they are read as.
@@ -347,7 +347,7 @@ fn element_of(container: &Container, name: &str) -> Result<Element, String> {
     }
 }
 
-/// What weights are stored as where the column `dtype` says `name`.
+/// Returns the element and encoding of weights where the column `dtype` says `name`.
 fn encoded_as(container: &Container, name: Option<&str>) -> Result<(Element, Encoding), String> {
     let block = name.and_then(|name| name.parse::<Block>().ok());
     if let (Container::Gguf { .. }, Some(block)) = (container, block) {

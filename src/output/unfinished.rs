@@ -1,4 +1,4 @@
-//! What is known of a run that is not finished, in the folder beside its output.
+//! The record of a run that is not finished, in the folder beside its output.
 
 use std::{fs, path::Path};
 
@@ -9,9 +9,9 @@ use crate::storage::{atomic_file::write_renamed, error::IoError, folder::manifes
 
 /// The output in the making; once it has its place, what it replaced.
 pub(crate) const OUTPUT: &str = "output";
-/// What the output replaces, where the file system cannot exchange two folders.
+/// The folder that the output replaces, where the file system cannot exchange two folders.
 pub(crate) const REPLACED: &str = "replaced";
-/// What is said of each finished part.
+/// The folder of records of finished parts.
 pub(crate) const PARTS: &str = "parts";
 /// The file that holds an [`Unfinished`].
 pub(crate) const RUN: &str = "run.json";
@@ -23,7 +23,7 @@ pub(crate) const NAMES: [&str; 5] = [OUTPUT, REPLACED, PARTS, RUN, "run.json.tmp
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unfinished {
-    /// What it was told to do with an output that is there already.
+    /// The choice for an output that is there already.
     pub(crate) existing: Existing,
     /// The output is complete and about to have its place, or has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ pub(crate) struct Unfinished {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Placing {
-    /// What tells the output from the folder that it is exchanged with. `None` means that the system does not say.
+    /// The inode that tells the output from the folder that it is exchanged with. `None` means that the system does not say.
     pub(crate) inode: Option<u64>,
 }
 
