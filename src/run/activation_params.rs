@@ -1,4 +1,4 @@
-//! What a run makes of activations: a quantizer per layer and group of timesteps, and factors that equalize channels.
+//! The tables that a run makes of activations: a quantizer per layer and group of timesteps, and factors that equalize channels.
 
 use std::sync::Arc;
 

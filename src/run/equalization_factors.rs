@@ -28,7 +28,7 @@ use crate::{
     types::{Equalize, weights::weights_type},
 };
 
-/// What candidates cost, by layer and the number of the candidate.
+/// The costs of the candidates, by layer and the number of the candidate.
 type Costs = HashMap<(String, usize), f64>;
 
 impl CheckedActivations {
@@ -148,7 +148,7 @@ impl CheckedActivations {
     }
 }
 
-/// What the candidates cost, the parts added up in their order.
+/// Returns the costs of the candidates, the parts added up in their order.
 fn costs(job: &PlannedJob, candidates: RecordBatch, survey: Survey<'_>) -> Result<Costs, JobError> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("name", DataType::Utf8View, true),

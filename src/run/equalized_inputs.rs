@@ -10,9 +10,9 @@ pub type Factors = BTreeMap<String, Vec<f32>>;
 /// The inputs that a run equalizes.
 #[derive(Debug)]
 pub struct EqualizedInputs {
-    /// What their factors are made of.
+    /// The method that makes their factors.
     pub(super) by: Equalize,
-    /// Which of them can be folded.
+    /// The inputs that can be folded.
     pub(super) folds: Folds,
     /// The input of each layer that is to be equalized, by its name: that of the first layer that takes it.
     pub(super) of_layers: BTreeMap<String, String>,

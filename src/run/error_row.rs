@@ -22,11 +22,11 @@ pub struct Refused {
     element: usize,
     /// The weight as it stands in the model.
     stored: f32,
-    /// What was refused.
+    /// The value that was refused.
     value: f32,
-    /// Why.
+    /// The reason.
     pub error: ComputeError,
-    /// What was done to the weight in between: "equalized".
+    /// The change of the weight in between: "equalized".
     change: &'static str,
 }
 
@@ -66,13 +66,13 @@ impl Refused {
         Ok(None)
     }
 
-    /// Whether it is refused as it stands in the model.
+    /// Returns true if the stored weight itself is refused.
     pub fn as_stored(&self) -> bool {
         self.stored.to_bits() == self.value.to_bits()
     }
 }
 
-/// Where it is and what: `row 3, element 5 is 1000, 256000 when equalized`.
+/// Writes the place and the value: `row 3, element 5 is 1000, 256000 when equalized`.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "row {}, element {} is {}", self.row, self.element, self.stored)?;

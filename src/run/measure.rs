@@ -30,7 +30,7 @@ use crate::{
 pub struct Survey<'a> {
     /// Threads that take parts.
     pub threads: usize,
-    /// Where queries run.
+    /// The runtime of the queries.
     pub runtime: &'a Handle,
     /// Is told of every part.
     pub progress: &'a dyn Progress,
@@ -84,7 +84,7 @@ impl Survey<'_> {
     /// Waits for a query of its own, without parts and progress.
     ///
     /// # Errors
-    /// Those of the query, or when the run was cancelled.
+    /// Returns an error if the query fails, or if the run was cancelled.
     pub fn wait<T>(&self, query: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
         self.unless(|| false, query)
     }

@@ -1,15 +1,15 @@
-//! How far a run is: one pass over the weights after the other.
+//! The progress of a run: one pass over the weights after the other.
 
 use std::fmt;
 
 /// A pass over weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// What each tensor loses at each width, before bits are chosen.
+    /// The error of each tensor at each width is measured, before bits are chosen.
     Widths,
-    /// What each alpha costs, before one is chosen for each layer.
+    /// The cost of each alpha is measured, before one is chosen for each layer.
     Alphas,
-    /// How large the channels of the weights are, before they are equalized.
+    /// The size of the weights' channels is measured, before they are equalized.
     Channels,
     /// The weights are quantized. Parts are read back as well, which counts as many bytes again.
     Quantize,

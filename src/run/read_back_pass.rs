@@ -30,7 +30,7 @@ pub struct Written<'a> {
     pub export: &'a Export,
     pub equalization: Option<&'a Equalization>,
     pub folder: &'a OutputFolder,
-    /// What was meant.
+    /// The reports that the rows must match.
     pub reports: &'a [TensorReport],
 }
 

@@ -1,13 +1,13 @@
-//! How far a tensor of one model lies from that of the other.
+//! The difference between a tensor of one model and that of the other.
 
 use crate::storage::folder::error_sums::ErrorSums;
 
-/// What became of one tensor of the reference.
+/// The difference of one tensor of the reference.
 #[derive(Debug, Clone)]
 pub enum Difference {
     /// Only one of the two models has it.
     Missing {
-        /// Whether the one that lacks it is the candidate.
+        /// True if the candidate is the one that lacks it.
         in_candidate: bool,
     },
     /// The two have different shapes, this one and that of the candidate.

@@ -1,4 +1,4 @@
-//! What the rows of a part lost and how long they took, added up by tensor in the order of the rows.
+//! The errors and times of a part's rows, added up by tensor in the order of the rows.
 
 use std::collections::HashMap;
 
