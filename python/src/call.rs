@@ -62,7 +62,8 @@ impl Column {
     /// The values of the column.
     ///
     /// # Errors
-    /// When a row of the table is null: a table has none, and what stands behind the null is nobody's.
+    /// Returns an error if a row of the table is null: a table has no null rows, and the values behind the null are
+    /// undefined.
     pub fn of(&self, values: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
         let Some(index) = self.index else { return Ok(Arc::clone(values)) };
         if values.null_count() > 0 {

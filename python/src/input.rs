@@ -38,7 +38,7 @@ impl Input {
 /// Reads the argument `name`. `rows` says that it takes lists: a NumPy array of one dimension is then one row.
 ///
 /// # Errors
-/// When the object is none of what is accepted.
+/// Returns an error if the object is of a kind that is not accepted.
 pub fn read(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<Input> {
     let py = object.py();
     if object.is_none() {

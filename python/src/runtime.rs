@@ -32,7 +32,7 @@ struct Threads {
 /// its own, and leaves the others where they are.
 ///
 /// # Errors
-/// When the system has no threads to give.
+/// Returns an error if the system has no threads left.
 fn threads() -> Result<&'static Threads, String> {
     static THREADS: Mutex<Option<&Threads>> = Mutex::new(None);
     let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,7 @@ const CELL: usize = 48;
 /// Every cell as text, `null` for what is not there; lists, structs and bytes cut to a bearable width.
 ///
 /// # Errors
-/// When a value has no text.
+/// Returns an error if a value has no text.
 pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowError> {
     let options = FormatOptions::new().with_null(null);
     let mut fields = Vec::new();
@@ -90,7 +90,7 @@ pub fn width<'a>(title: &str, names: impl Iterator<Item = &'a String>) -> usize 
 /// The batches, already text, as one table.
 ///
 /// # Errors
-/// When the batches have different columns.
+/// Returns an error if the batches have different columns.
 pub fn pretty(batches: &[RecordBatch]) -> Result<String, ArrowError> {
     Ok(pretty_format_batches(batches)?.to_string())
 }

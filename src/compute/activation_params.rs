@@ -21,8 +21,8 @@ use crate::types::{ActivationBits, activations::activation_params_fields};
 /// null.
 ///
 /// # Errors
-/// When lengths differ, when bits are not accepted, when `lo` or `hi` is NaN or infinite, or passes f32, or `lo` exceeds
-/// `hi`.
+/// Returns an error if lengths differ, if bits are not accepted, if `lo` or `hi` is NaN or infinite, or passes f32, or
+/// `lo` exceeds `hi`.
 ///
 /// # Example
 /// ```

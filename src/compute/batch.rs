@@ -16,7 +16,7 @@ use crate::types::{QuantizeOptions, quantized::QUANTIZED, weights::WEIGHTS};
 /// are. Rows are shared out to rayon's threads; the bits do not depend on how many there are.
 ///
 /// # Errors
-/// When there is no column `weights`, and as [`quantize`].
+/// Returns an error if there is no column `weights`, and the errors of [`quantize`].
 ///
 /// # Example
 /// See `examples/quantize_batch.rs`.
@@ -29,7 +29,7 @@ pub fn quantize_batch(batch: &RecordBatch, options: &QuantizeOptions) -> Result<
 /// [`quantize_batch`].
 ///
 /// # Errors
-/// When there is no column `quantized`, and as [`dequantize`].
+/// Returns an error if there is no column `quantized`, and the errors of [`dequantize`].
 pub fn dequantize_batch(batch: &RecordBatch) -> Result<RecordBatch, ComputeError> {
     replace(batch, QUANTIZED, WEIGHTS, dequantize)
 }

@@ -80,8 +80,8 @@ impl ChannelAccumulator {
     /// Takes in the rows of a list array of floats.
     ///
     /// # Errors
-    /// When `rows` is of another type, when a row has another length than those before, or when an element is null,
-    /// infinite or NaN.
+    /// Returns an error if `rows` is of another type, if a row has another length than those before, or if an element
+    /// is null, infinite or NaN.
     pub fn update(&mut self, rows: &dyn Array) -> Result<(), ComputeError> {
         let rows = Rows::try_new(rows, "the rows to reduce")?;
         let mut scratch = Vec::new();
@@ -97,7 +97,7 @@ impl ChannelAccumulator {
     /// Takes in the states of other accumulators of the same statistic, as [`finish`](Self::finish) gives them.
     ///
     /// # Errors
-    /// When `states` is of another type or the widths differ.
+    /// Returns an error if `states` is of another type or the widths differ.
     pub fn merge(&mut self, states: &dyn Array) -> Result<(), ComputeError> {
         if self.statistic != ChannelStatistic::SumSquares {
             // The least of leasts and the largest of largest.
@@ -124,7 +124,7 @@ impl ChannelAccumulator {
     /// [`ChannelStatistic::SumSquares`] `List<Float64>`.
     ///
     /// # Errors
-    /// When there are more channels than a list array holds.
+    /// Returns an error if there are more channels than a list array holds.
     pub fn finish(&self) -> Result<ArrayRef, ComputeError> {
         if self.statistic == ChannelStatistic::SumSquares {
             let mut builder = ListBuilder::<Float64Type>::with_capacity(1, 0);

@@ -8,7 +8,7 @@ use crate::kernels::pack::unpack;
 /// The codes of each quantized value as `List<UInt8>`, one element a weight; null gives null.
 ///
 /// # Errors
-/// As [`dequantize`](super::dequantize).
+/// Returns the errors of [`dequantize`](super::dequantize).
 pub fn codes(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let quantized = QuantizedArray::try_new(quantized)?;
     let mut builder = ListBuilder::<UInt8Type>::with_capacity(quantized.len(), 0);

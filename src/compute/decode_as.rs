@@ -24,8 +24,8 @@ use crate::{
 /// without encoding or length, gives null.
 ///
 /// # Errors
-/// When `data` is not `Binary`, a row has not the bytes that its encoding takes, or the result would pass what one array
-/// holds.
+/// Returns an error if `data` is not `Binary`, a row has not the bytes that its encoding takes, or the result would
+/// pass what one array holds.
 ///
 /// # Example
 /// See [`encode_as`](super::encode_as).

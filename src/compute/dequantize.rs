@@ -8,8 +8,9 @@ use crate::kernels::dequantize::dequantize as decode;
 /// Decodes each quantized value to `List<Float32>`; null gives null.
 ///
 /// # Errors
-/// When `quantized` is not a struct of the fields of [`quantized_type`](crate::types::quantized::quantized_type), when
-/// the fields of a row do not fit together, or when the result would pass what one array holds.
+/// Returns an error if `quantized` is not a struct of the fields of
+/// [`quantized_type`](crate::types::quantized::quantized_type), if the fields of a row do not fit together, or if the
+/// result would pass what one array holds.
 ///
 /// # Example
 /// See [`quantize`](super::quantize).

@@ -37,7 +37,7 @@ pub(super) fn for_row<T: Copy>(values: &[Option<T>], row: usize) -> Option<T> {
 /// Checks the number of values.
 ///
 /// # Errors
-/// Unless there is one for all rows, or one for each.
+/// Returns an error unless there is one for all rows, or one for each.
 pub(super) fn check_count(what: &str, got: usize, rows: usize) -> Result<(), ComputeError> {
     if got == rows || got == 1 {
         return Ok(());

@@ -19,8 +19,8 @@ const LEAST: f64 = 1e-5;
 /// the largest magnitude of each channel. Signs are ignored. The result is `List<Float32>`; null gives null.
 ///
 /// # Errors
-/// When `alpha` is not in 0 to 1, when either array is of another type, when rows or lengths differ, or when an
-/// element is null, infinite or NaN.
+/// Returns an error if `alpha` is not in 0 to 1, if either array is of another type, if rows or lengths differ, or if
+/// an element is null, infinite or NaN.
 ///
 /// # Example
 /// ```

@@ -14,8 +14,8 @@ use super::{
 /// `List<Float32>`; a null on either side gives null.
 ///
 /// # Errors
-/// When either array is of another type, when numbers of rows or lengths differ, or when an element, or a product,
-/// is null, infinite or NaN.
+/// Returns an error if either array is of another type, if numbers of rows or lengths differ, or if an element, or a
+/// product, is null, infinite or NaN.
 ///
 /// # Example
 /// ```
@@ -38,7 +38,7 @@ pub fn equalize(weights: &dyn Array, factors: &dyn Array) -> Result<ArrayRef, Co
 /// side gives null.
 ///
 /// # Errors
-/// As [`equalize`]; also when a tensor has no such row.
+/// Returns the errors of [`equalize`]; also an error if a tensor has no such row.
 pub fn equalize_rows(
     weights: &dyn Array,
     factors: &dyn Array,

@@ -14,7 +14,7 @@ use crate::types::error_stats::error_stats_fields;
 /// [`cosine_similarity`](super::cosine_similarity).
 ///
 /// # Errors
-/// As [`cosine_similarity`](super::cosine_similarity).
+/// Returns the errors of [`cosine_similarity`](super::cosine_similarity).
 pub fn error_stats(a: &dyn Array, b: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let stats = pair_stats(a, b)?;
     let valid: NullBuffer = stats.iter().map(Option::is_some).collect();

@@ -30,8 +30,8 @@ const TOGETHER: usize = 16;
 /// [`quantize`](super::quantize) does by search. Rows are independent: slicing, batching and threads do not change a bit.
 ///
 /// # Errors
-/// When an array is of another type, a weight is null, infinite or NaN, or a factor is for another length than its row's
-/// or has a diagonal that is not above 0.
+/// Returns an error if an array is of another type, a weight is null, infinite or NaN, or a factor is for another
+/// length than its row's or has a diagonal that is not above 0.
 pub fn gptq(weights: &dyn Array, factors: &dyn Array, options: &RowOptions) -> Result<ArrayRef, ComputeError> {
     let rows = Rows::try_new(weights, "weights")?;
     options.check_len(rows.len())?;

@@ -53,8 +53,8 @@ impl HessianAccumulator {
     /// Takes in the rows of a list array of floats.
     ///
     /// # Errors
-    /// When `rows` is of another type, when a row has another length than those before, or when an element is null,
-    /// infinite or NaN.
+    /// Returns an error if `rows` is of another type, if a row has another length than those before, or if an element
+    /// is null, infinite or NaN.
     pub fn update(&mut self, rows: &dyn Array) -> Result<(), ComputeError> {
         let rows = Rows::try_new(rows, "the rows of a Hessian")?;
         let (mut widened, mut gathered) = (Vec::new(), Vec::new());
@@ -78,7 +78,7 @@ impl HessianAccumulator {
     /// Takes in the state of another accumulator.
     ///
     /// # Errors
-    /// When the parts are not those of [`state`](Self::state), or the widths differ.
+    /// Returns an error if the parts are not those of [`state`](Self::state), or the widths differ.
     pub fn merge(&mut self, counts: &dyn Array, sums: &dyn Array) -> Result<(), ComputeError> {
         let expected = || ComputeError::InvalidArgument("the state of a Hessian must be a count and sums".into());
         let counts = counts.as_primitive_opt::<Int64Type>().ok_or_else(expected)?;
@@ -98,7 +98,7 @@ impl HessianAccumulator {
     /// The number of rows, and their sums: a `List<Float64>` of one row, null when there was none.
     ///
     /// # Errors
-    /// When there are more numbers than a list array holds.
+    /// Returns an error if there are more numbers than a list array holds.
     pub fn state(&self) -> Result<(i64, ArrayRef), ComputeError> {
         Ok((self.rows as i64, self.list(1.0)?))
     }
@@ -106,7 +106,7 @@ impl HessianAccumulator {
     /// The mean: a `List<Float64>` of one row, the upper triangle row after row; null when there was no row.
     ///
     /// # Errors
-    /// When there are more numbers than a list array holds.
+    /// Returns an error if there are more numbers than a list array holds.
     pub fn finish(&self) -> Result<ArrayRef, ComputeError> {
         self.list(self.rows as f64)
     }

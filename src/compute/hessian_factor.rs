@@ -40,8 +40,8 @@ struct Factor {
 /// needed stands in the result; where that does not do either, the result is null. Null on either side gives null.
 ///
 /// # Errors
-/// When `hessians` is of another type, a row's length is no triangle's, a number is infinite or NaN, or a damping is not
-/// above 0.
+/// Returns an error if `hessians` is of another type, a row's length is no triangle's, a number is infinite or NaN, or
+/// a damping is not above 0.
 pub fn hessian_factor(hessians: &dyn Array, damping: &[Option<f64>]) -> Result<ArrayRef, ComputeError> {
     if hessians.data_type() != &hessian_type() {
         let got = hessians.data_type();

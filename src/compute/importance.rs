@@ -12,7 +12,7 @@ pub(super) struct Importance<'a> {
 
 impl<'a> Importance<'a> {
     /// # Errors
-    /// [`ComputeError::InvalidArgument`] when the array is not a list of floats, or has another number of rows.
+    /// Returns [`ComputeError::InvalidArgument`] if the array is not a list of floats, or has another number of rows.
     pub(super) fn try_new(array: Option<&'a dyn Array>, weights: usize) -> Result<Self, ComputeError> {
         let rows = array.map(|array| Rows::try_new(array, "importance")).transpose()?;
         match rows.as_ref().map(Rows::len) {
@@ -26,7 +26,7 @@ impl<'a> Importance<'a> {
     /// The importances for a row of `length` weights; `None` where all weigh alike.
     ///
     /// # Errors
-    /// When they are not `length` finite numbers of at least 0.
+    /// Returns an error if they are not `length` finite numbers of at least 0.
     pub(super) fn row(&mut self, row: usize, length: usize) -> Result<Option<&[f32]>, ComputeError> {
         let Some(rows) = &self.rows else { return Ok(None) };
         let Some(values) = rows.row(if rows.len() == 1 { 0 } else { row }, &mut self.widened)? else { return Ok(None) };

@@ -18,7 +18,7 @@ const LEAST: f64 = 1e-5;
 /// `List<Float32>`; null gives null.
 ///
 /// # Errors
-/// When the array is of another type, or when an element is null, infinite or NaN.
+/// Returns an error if the array is of another type, or if an element is null, infinite or NaN.
 ///
 /// # Example
 /// ```

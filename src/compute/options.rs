@@ -28,7 +28,7 @@ impl RowOptions {
     }
 
     /// # Errors
-    /// [`ComputeError::InvalidArgument`] unless there are options for exactly `rows` rows.
+    /// Returns [`ComputeError::InvalidArgument`] unless there are options for exactly `rows` rows.
     pub(super) fn check_len(&self, rows: usize) -> Result<(), ComputeError> {
         match self {
             Self::PerRow(options) if options.len() != rows => Err(ComputeError::InvalidArgument(format!(

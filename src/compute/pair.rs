@@ -58,8 +58,8 @@ impl<'a> Side<'a> {
 /// rows are looked at.
 ///
 /// # Errors
-/// When either array is of another type, when the numbers of rows or the lengths of two rows differ, when a quantized
-/// value is corrupt, or when an element is null, infinite or NaN.
+/// Returns an error if either array is of another type, if the numbers of rows or the lengths of two rows differ, if a
+/// quantized value is corrupt, or if an element is null, infinite or NaN.
 pub(super) fn measure_pairs<T>(
     a: &dyn Array,
     b: &dyn Array,
@@ -97,7 +97,7 @@ fn measure_sides<T>(
 /// The error statistics of each pair of rows, as [`measure_pairs`] would give them.
 ///
 /// # Errors
-/// As [`measure_pairs`].
+/// Returns the errors of [`measure_pairs`].
 pub(super) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec<Option<ErrorStats>>, ComputeError> {
     // Squares of f32 do not overflow f64: the sums are finite when all elements are.
     let finite = |stats: &ErrorStats| stats.a2.is_finite() && stats.b2.is_finite();

@@ -20,7 +20,8 @@ const BLOCKS_PER_THREAD: usize = 4;
 /// first one how large the result will be. An error counts rows from row 0.
 ///
 /// # Errors
-/// The first of `function` in the order of rows; and when the result would pass what one array holds.
+/// Returns the first error of `function` in the order of rows, or an error if the result would pass what one array
+/// holds.
 pub fn by_blocks(
     rows: usize,
     bytes: impl Fn(Range<usize>) -> usize,

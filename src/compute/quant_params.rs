@@ -10,7 +10,7 @@ use super::{ComputeError, RowOptions, quantize::quantize_rows};
 /// [`quantize_with`](super::quantize_with) takes. A null row, and a row without options, gives null.
 ///
 /// # Errors
-/// As [`quantize`](super::quantize).
+/// Returns the errors of [`quantize`](super::quantize).
 ///
 /// # Example
 /// ```
@@ -32,7 +32,7 @@ pub fn quant_params(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRe
 /// As [`quant_params`], with the importance of each input channel: see [`quantize_weighted`](super::quantize_weighted).
 ///
 /// # Errors
-/// As [`quantize_weighted`](super::quantize_weighted).
+/// Returns the errors of [`quantize_weighted`](super::quantize_weighted).
 pub fn quant_params_weighted(
     weights: &dyn Array,
     importance: &dyn Array,

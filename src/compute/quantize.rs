@@ -17,8 +17,8 @@ use super::{
 /// Rows are independent: slicing, batching and threads do not change a bit.
 ///
 /// # Errors
-/// When `weights` is of another type, when a weight is null, infinite or NaN (the error names row and element), or
-/// when the result would pass what one array holds.
+/// Returns an error if `weights` is of another type, if a weight is null, infinite or NaN (the error names row and
+/// element), or if the result would pass what one array holds.
 ///
 /// # Example
 /// ```
@@ -44,7 +44,8 @@ pub fn quantize(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRef, C
 /// A null row of it weighs all alike.
 ///
 /// # Errors
-/// As [`quantize`]; also when an importance is negative, infinite, NaN or null, or a row of it has another length.
+/// Returns the errors of [`quantize`]; also an error if an importance is negative, infinite, NaN or null, or a row of
+/// it has another length.
 pub fn quantize_weighted(
     weights: &dyn Array,
     importance: &dyn Array,

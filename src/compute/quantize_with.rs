@@ -19,8 +19,8 @@ use crate::types::Bits;
 /// are clipped. A null row of either, and a row without bits, gives null.
 ///
 /// # Errors
-/// As [`quantize`](super::quantize); also when the numbers of rows differ, when the parameters of a row do not fit
-/// together, or are for another length than the row's.
+/// Returns the errors of [`quantize`](super::quantize); also an error if the numbers of rows differ, if the parameters
+/// of a row do not fit together, or are for another length than the row's.
 pub fn quantize_with(weights: &dyn Array, bits: &[Option<Bits>], params: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let rows = Rows::try_new(weights, "weights")?;
     let params = ParamsArray::try_new(params)?;

@@ -86,7 +86,7 @@ impl<'a> ParamsArray<'a> {
     /// Views `array`, whose fields are found by name.
     ///
     /// # Errors
-    /// [`ComputeError::InvalidArgument`] when it is not a struct with the fields of
+    /// Returns [`ComputeError::InvalidArgument`] if it is not a struct with the fields of
     /// [`params_type`](crate::types::quantized::params_type).
     pub fn try_new(array: &'a dyn Array) -> Result<Self, ComputeError> {
         let array = array.as_struct_opt().ok_or_else(|| {
@@ -115,7 +115,7 @@ impl<'a> ParamsArray<'a> {
     /// The parameters of a row, or `None` where it is null.
     ///
     /// # Errors
-    /// [`ComputeError::Corrupt`] when the fields do not fit together.
+    /// Returns [`ComputeError::Corrupt`] if the fields do not fit together.
     pub fn row(&self, row: usize) -> Result<Option<RowParams<'a>>, ComputeError> {
         if self.array.is_null(row) {
             return Ok(None);
@@ -155,7 +155,7 @@ impl<'a> QuantizedArray<'a> {
     /// Views `array`, whose fields are found by name.
     ///
     /// # Errors
-    /// [`ComputeError::InvalidArgument`] when it is not a struct with the fields of
+    /// Returns [`ComputeError::InvalidArgument`] if it is not a struct with the fields of
     /// [`quantized_type`](crate::types::quantized::quantized_type).
     pub fn try_new(array: &'a dyn Array) -> Result<Self, ComputeError> {
         let params = ParamsArray::try_new(array)?;
@@ -175,7 +175,7 @@ impl<'a> QuantizedArray<'a> {
     /// Row `row`, or `None` where it is null.
     ///
     /// # Errors
-    /// [`ComputeError::Corrupt`] when the fields do not fit together.
+    /// Returns [`ComputeError::Corrupt`] if the fields do not fit together.
     pub fn row(&self, row: usize) -> Result<Option<QuantizedRow<'a>>, ComputeError> {
         let Some(params) = self.params.row(row)? else { return Ok(None) };
         let corrupt = |reason: String| ComputeError::Corrupt { row, reason };

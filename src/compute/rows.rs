@@ -44,7 +44,7 @@ impl<'a> Rows<'a> {
     /// Views `array`; `what` names it in errors.
     ///
     /// # Errors
-    /// [`ComputeError::InvalidArgument`] when the array is not of an accepted type.
+    /// Returns [`ComputeError::InvalidArgument`] if the array is not of an accepted type.
     pub fn try_new(array: &'a dyn Array, what: &str) -> Result<Self, ComputeError> {
         let (lists, values): (Lists, &dyn Array) = match array.data_type() {
             DataType::List(_) => {
@@ -96,7 +96,7 @@ impl<'a> Rows<'a> {
     /// Row `row`, or `None` where it is null. What is not f32 is widened (f64 is rounded) into `scratch`.
     ///
     /// # Errors
-    /// [`ComputeError::NullElement`] when the row holds a null.
+    /// Returns [`ComputeError::NullElement`] if the row holds a null.
     pub fn row<'s>(&'s self, row: usize, scratch: &'s mut Vec<f32>) -> Result<Option<&'s [f32]>, ComputeError> {
         let Some((lists, elements, element_nulls)) = &self.content else { return Ok(None) };
         if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
@@ -132,7 +132,7 @@ fn not_accepted(what: &str, got: &DataType) -> ComputeError {
 /// The largest magnitude of a row.
 ///
 /// # Errors
-/// [`ComputeError::NonFinite`] when the row holds an infinity or NaN.
+/// Returns [`ComputeError::NonFinite`] if the row holds an infinity or NaN.
 pub(super) fn finite_absmax(values: &[f32], row: usize) -> Result<f32, ComputeError> {
     let absmax = f32::from_bits(absmax_bits(values));
     match first_non_finite(if absmax.is_finite() { &[] } else { values }) {

@@ -9,7 +9,7 @@ use crate::kernels::scale::scale_factor;
 /// weights. Null gives null.
 ///
 /// # Errors
-/// As [`dequantize`](super::dequantize).
+/// Returns the errors of [`dequantize`](super::dequantize).
 pub fn scales(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let quantized = QuantizedArray::try_new(quantized)?;
     let mut builder = ListBuilder::<Float32Type>::with_capacity(quantized.len(), 0);

@@ -11,8 +11,8 @@ use crate::kernels::error_stats::ErrorStats;
 /// Either side is any list array of floats, or an array of quantized values, which is decoded. Null gives null.
 ///
 /// # Errors
-/// When either side is of another type, when the numbers of rows or the lengths of two rows differ, when a
-/// quantized value is corrupt, or when an element is null, infinite or NaN (the error names row and element).
+/// Returns an error if either side is of another type, if the numbers of rows or the lengths of two rows differ, if a
+/// quantized value is corrupt, or if an element is null, infinite or NaN (the error names row and element).
 ///
 /// # Example
 /// ```

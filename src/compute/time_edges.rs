@@ -54,8 +54,8 @@ impl TimeEdgesAccumulator {
     /// each time.
     ///
     /// # Errors
-    /// When `groups` is not positive or another than before, as the method; when a timestep is infinite or NaN; when a
-    /// range is, or its `lo` exceeds its `hi`.
+    /// Returns an error if `groups` is not positive or another than before, as the method; if a timestep is infinite or
+    /// NaN; if a range is, or its `lo` exceeds its `hi`.
     pub fn update(
         &mut self,
         timestep: &Float64Array,
@@ -99,7 +99,7 @@ impl TimeEdgesAccumulator {
     /// The state as arrays of one row: timestep, lo and hi of each row one after the other, groups and method.
     ///
     /// # Errors
-    /// When there are more rows than a list array holds.
+    /// Returns an error if there are more rows than a list array holds.
     pub fn state(&self) -> Result<(ArrayRef, Int64Array, StringArray), ComputeError> {
         let mut builder = ListBuilder::<Float64Type>::with_capacity(1, 3 * self.ranges.len());
         let values = builder.push(3 * self.ranges.len())?;
@@ -114,7 +114,7 @@ impl TimeEdgesAccumulator {
     /// Takes in the [`state`](Self::state) of other accumulators.
     ///
     /// # Errors
-    /// When it is none, or one with other groups or another method.
+    /// Returns an error if it is no such state, or one with other groups or another method.
     pub fn merge(
         &mut self,
         ranges: &ListArray,
@@ -141,7 +141,7 @@ impl TimeEdgesAccumulator {
     /// The edges, ascending: a `List<Float64>` of one row, null when no row was seen.
     ///
     /// # Errors
-    /// When there are too many timesteps for [`TimeMethod::Optimal`].
+    /// Returns an error if there are too many timesteps for [`TimeMethod::Optimal`].
     pub fn finish(&self) -> Result<ArrayRef, ComputeError> {
         let mut builder = ListBuilder::<Float64Type>::with_capacity(1, 0);
         match self.cut {

@@ -12,7 +12,7 @@ use super::ComputeError;
 /// far from what was calibrated. Null in either argument gives null.
 ///
 /// # Errors
-/// When the rows differ in number, when a timestep is NaN, or when edges are null, NaN or not ascending.
+/// Returns an error if the rows differ in number, if a timestep is NaN, or if edges are null, NaN or not ascending.
 ///
 /// # Example
 /// ```

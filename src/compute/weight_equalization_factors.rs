@@ -25,7 +25,7 @@ const LEAST: f64 = 1e-8;
 /// gives null.
 ///
 /// # Errors
-/// When the array is of another type, or when an element is null, negative, infinite or NaN.
+/// Returns an error if the array is of another type, or if an element is null, negative, infinite or NaN.
 ///
 /// # Example
 /// ```

@@ -9,7 +9,7 @@ use crate::kernels::params;
 /// is symmetric, `2^(bits-1)` for every group. Null gives null.
 ///
 /// # Errors
-/// As [`dequantize`](super::dequantize).
+/// Returns the errors of [`dequantize`](super::dequantize).
 pub fn zero_points(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let quantized = QuantizedArray::try_new(quantized)?;
     let mut builder = ListBuilder::<Float32Type>::with_capacity(quantized.len(), 0);

@@ -30,7 +30,7 @@ impl Index {
     /// Reads an index.
     ///
     /// # Errors
-    /// The file cannot be read or is no index.
+    /// Returns an error if the file cannot be read or is no index.
     pub fn read(path: &Path) -> Result<Self, IoError> {
         let text = std::fs::read(path).map_err(IoError::system("read", path))?;
         let fields: Fields = serde_json::from_slice(&text).map_err(|error| {
@@ -42,7 +42,7 @@ impl Index {
     /// The files that it names, sorted.
     ///
     /// # Errors
-    /// It names none, one that is missing, or one outside the folder.
+    /// Returns an error if it names no file, one that is missing, or one outside the folder.
     pub fn files(&self, folder: &Path) -> Result<Vec<String>, IoError> {
         let files: BTreeSet<&String> = self.weight_map.iter().map(|(_, file)| file).collect();
         if files.is_empty() {
@@ -63,7 +63,7 @@ impl Index {
     /// Compares the index with what the files hold; `file_of` gives the file that holds a tensor.
     ///
     /// # Errors
-    /// A tensor is missing or in another file.
+    /// Returns an error if a tensor is missing or in another file.
     pub fn check<'a>(&self, file_of: impl Fn(&str) -> Option<&'a str>) -> Result<(), IoError> {
         for (tensor, file) in &self.weight_map {
             match file_of(tensor) {

@@ -61,7 +61,7 @@ impl PartRows {
     /// and what reads them waits.
     ///
     /// # Errors
-    /// A part cannot be read, or is not the one that was written.
+    /// Returns an error if a part cannot be read, or is not the one that was written.
     pub fn rows(&self, tensor: usize, rows: &Range<usize>, continues: bool) -> Result<RecordBatch, IoError> {
         let mut batches = Vec::new();
         for (part, before, held) in &self.runs[tensor] {

@@ -11,7 +11,7 @@ impl Model {
     /// The tensors table: one row per tensor.
     ///
     /// # Errors
-    /// More than `i32::MAX` dimensions in total, which no model has.
+    /// Returns an error if there are more than `i32::MAX` dimensions in total, which no model has.
     pub fn tensors_batch(&self) -> Result<RecordBatch, IoError> {
         self.tensors_batch_of(&(0..self.tensors.len()).collect::<Vec<_>>())
     }
@@ -19,7 +19,7 @@ impl Model {
     /// The same of the tensors with these numbers alone.
     ///
     /// # Errors
-    /// As [`Self::tensors_batch`].
+    /// Returns the errors of [`Self::tensors_batch`].
     pub(crate) fn tensors_batch_of(&self, numbers: &[usize]) -> Result<RecordBatch, IoError> {
         let every = || numbers.iter().map(|tensor| (*tensor, 1));
         let tensors = || numbers.iter().map(|tensor| &self.tensors[*tensor]);

@@ -23,7 +23,7 @@ impl RowOrder {
     /// Takes the next row.
     ///
     /// # Errors
-    /// It is another.
+    /// Returns an error if the row is another.
     pub fn next(&mut self, path: &Path, name: &str, channel: i64) -> Result<(), IoError> {
         let Some((expected, next, end)) = self.expected.last_mut() else {
             return Err(IoError::tensor(path, name, format!("its row {channel} comes after the last of the part")));
@@ -40,7 +40,7 @@ impl RowOrder {
     }
 
     /// # Errors
-    /// Rows are missing.
+    /// Returns an error if rows are missing.
     pub fn finish(&self, path: &Path) -> Result<(), IoError> {
         match self.expected.last() {
             None => Ok(()),

@@ -92,7 +92,7 @@ impl RowGatherer {
     /// Begins the file `path`.
     ///
     /// # Errors
-    /// It is a folder, or cannot be created.
+    /// Returns an error if it is a folder, or cannot be created.
     pub fn create(path: &Path, container: Container) -> Result<Self, IoError> {
         if path.is_dir() {
             return Err(IoError::file(path, "is a folder; rows are written to a file"));
@@ -109,8 +109,9 @@ impl RowGatherer {
     /// that `dtype`. Without `shape` a tensor has as many rows as came.
     ///
     /// # Errors
-    /// A column is missing or of another type, a name or channel is null, a row has neither weights nor data, a dtype is
-    /// unknown, a weight is beyond its dtype, or rows of one tensor differ in dtype, shape or length.
+    /// Returns an error if a column is missing or of another type, a name or channel is null, a row has neither weights
+    /// nor data, a dtype is unknown, a weight is beyond its dtype, or rows of one tensor differ in dtype, shape or
+    /// length.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<(), IoError> {
         let columns = Columns::of(batch).map_err(|problem| IoError::file(&self.path, problem))?;
         let dtypes =
@@ -154,8 +155,8 @@ impl RowGatherer {
     /// Puts every row in its place and renames the file into place, over what is there. Returns the number of rows.
     ///
     /// # Errors
-    /// A tensor has a name that the container reserves, a row of a tensor is missing or there twice, a shape does not fit
-    /// its rows, or a file cannot be read or written.
+    /// Returns an error if a tensor has a name that the container reserves, a row of a tensor is missing or there
+    /// twice, a shape does not fit its rows, or a file cannot be read or written.
     pub fn finish(mut self) -> Result<u64, IoError> {
         let mut shapes = Vec::with_capacity(self.tensors.len());
         for (name, tensor) in &mut self.tensors {

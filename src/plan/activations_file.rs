@@ -36,9 +36,10 @@ pub struct CheckedFile {
 /// order, and a layer and timestep may have several.
 ///
 /// # Errors
-/// The file cannot be read, lacks a column or has one of another type, or has no rows; a row has a null, a timestep that
-/// is not finite, no tokens, a name that is no tensor of rank 2 or more of the model, lists of another width than that
-/// tensor's input, numbers that are not finite, a minimum above its maximum or a negative mean square.
+/// Returns an error if the file cannot be read, lacks a column or has one of another type, or has no rows, or if a row has a
+/// null, a timestep that is not finite, no tokens, a name that is no tensor of rank 2 or more of the model, lists of
+/// another width than that tensor's input, numbers that are not finite, a minimum above its maximum or a negative mean
+/// square.
 pub fn check_activations(path: &Path, model: &Model) -> Result<CheckedFile, IoError> {
     let reader = parquet_table::open(path, &activations_schema(), "activations", BATCH_ROWS)?;
     let tensors: HashMap<&str, &Tensor> = model.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();

@@ -51,7 +51,7 @@ pub fn choices_schema() -> SchemaRef {
 /// The choices for a model's tensors, one row each.
 ///
 /// # Errors
-/// There is not one choice for each tensor.
+/// Returns an error if there is not one choice for each tensor.
 pub fn choices_batch(model: &Model, choices: &[Choice]) -> Result<RecordBatch, IoError> {
     let options = choices.iter().map(|choice| choice.options).chain(std::iter::repeat(None));
     let names = model.tensors().iter().map(|tensor| tensor.name.as_str());

@@ -68,9 +68,9 @@ struct Layer {
 /// `wanted`, as many at a time as there are `threads`.
 ///
 /// # Errors
-/// The file cannot be read, lacks a column or has one of another type, or has no rows; a row has a null, no tokens, a
-/// name that is no matrix of the model or that another row has, another length than the upper triangle of that tensor's
-/// input, or a number that is not finite.
+/// Returns an error if the file cannot be read, lacks a column or has one of another type, or has no rows, or if a row has a
+/// null, no tokens, a name that is no matrix of the model or that another row has, another length than the upper
+/// triangle of that tensor's input, or a number that is not finite.
 pub fn read_factors(
     path: &Path,
     model: &Model,

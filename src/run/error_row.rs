@@ -35,7 +35,7 @@ impl Refused {
     /// first in the tensor; rows in its errors count from that one. `change` is the word for what it does.
     ///
     /// # Errors
-    /// The rows cannot be read, or are refused as a whole.
+    /// Returns an error if the rows cannot be read, or are refused as a whole.
     pub fn first(
         model: &Arc<Model>,
         run: &Run,

@@ -44,7 +44,7 @@ impl Survey<'_> {
     /// threads.
     ///
     /// # Errors
-    /// When weights are not finite, a file cannot be read, or the run was cancelled.
+    /// Returns an error if weights are not finite, a file cannot be read, or the run was cancelled.
     pub fn run(
         &self,
         pass: Pass,

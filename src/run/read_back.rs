@@ -23,11 +23,11 @@ use crate::{
 /// The error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
 ///
 /// `meant` says for each tensor of `source` what a run reports of it: one without error sums must have the same bytes.
-/// `written` says where each tensor of `source` is in the output; none: it is left out. `watch` is told of the source bytes
+/// `written` says where each tensor of `source` is in the output. `None` means that it is left out. `watch` is told of the source bytes
 /// of every few rows, and stops the check with false.
 ///
 /// # Errors
-/// A tensor is missing, has another shape or other bytes, or cannot be read.
+/// Returns an error if a tensor is missing, has another shape or other bytes, or cannot be read.
 pub fn check_part<'a>(
     source: &Model,
     output: &Model,
@@ -88,7 +88,7 @@ pub fn check_part<'a>(
 /// Compares what was read back, added up over the parts in their order, with what was meant.
 ///
 /// # Errors
-/// They differ: the message names the first tensor.
+/// Returns an error if they differ; the message names the first tensor.
 pub fn check_sums(output: &Model, meant: &[TensorReport], read: &BTreeMap<usize, ErrorSums>) -> Result<(), IoError> {
     for (number, meant) in meant.iter().enumerate() {
         let Some(sums) = read.get(&number) else { continue };

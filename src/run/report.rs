@@ -18,7 +18,7 @@ use crate::{
 /// Adds up the reports of all parts, given in the order of the parts, into one for each tensor of the model in its order.
 ///
 /// # Errors
-/// A tensor's rows are not all there.
+/// Returns an error if a tensor's rows are not all there.
 pub fn merge<'a>(
     model: &Model,
     parts: impl IntoIterator<Item = &'a TensorReport>,
@@ -51,7 +51,7 @@ pub fn merge<'a>(
 /// The report: one row per tensor of the model. `seconds` gives the time spent on each tensor where it is known.
 ///
 /// # Errors
-/// There is not one choice and one report for each tensor.
+/// Returns an error if there is not one choice and one report for each tensor.
 pub fn report_batch(
     model: &Model,
     choices: &[Choice],
@@ -139,7 +139,7 @@ pub fn totals(model: &Model, choices: &[Choice], reports: &[TensorReport]) -> To
 /// Writes the report to a folder.
 ///
 /// # Errors
-/// It cannot be written.
+/// Returns an error if it cannot be written.
 pub fn write_report(folder: &Path, report: &RecordBatch) -> Result<(), IoError> {
     write_table(folder, REPORT, report)
 }

@@ -78,7 +78,7 @@ impl Entry {
 /// Every function, in the order of the list.
 ///
 /// # Errors
-/// When a function has no documentation.
+/// Returns an error if a function has no documentation.
 pub fn entries() -> Result<Vec<Entry>> {
     let scalars = scalar_functions()?;
     let aggregates = aggregate_functions(None);
@@ -95,7 +95,7 @@ pub fn entries() -> Result<Vec<Entry>> {
 /// The reference page, `docs/sql_reference.md`.
 ///
 /// # Errors
-/// When a function has no documentation.
+/// Returns an error if a function has no documentation.
 pub fn markdown() -> Result<String> {
     let mut page = String::from(
         "# SQL reference\n\nMade by `arrow-quant functions --markdown` from the functions' own documentation.\n",

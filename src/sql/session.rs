@@ -87,7 +87,7 @@ impl Session {
     /// Plans a query. A statement that returns no table, such as `CREATE`, is carried out.
     ///
     /// # Errors
-    /// When the query is wrong, or a file that it names.
+    /// Returns an error if the query, or a file that it names, is wrong.
     pub async fn sql(&self, query: &str) -> Result<DataFrame> {
         let plan = self.context.state().create_logical_plan(query).await?;
         self.execute(plan).await
@@ -96,7 +96,7 @@ impl Session {
     /// Returns a plan as a query. A statement that returns no table, such as `CREATE`, is carried out.
     ///
     /// # Errors
-    /// When the plan cannot be carried out.
+    /// Returns an error if the plan cannot be carried out.
     pub async fn execute(&self, plan: LogicalPlan) -> Result<DataFrame> {
         let plan = match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
@@ -126,7 +126,7 @@ impl Session {
     /// Makes the model at `path` a weights table called `name`.
     ///
     /// # Errors
-    /// When the model cannot be read.
+    /// Returns an error if the model cannot be read.
     pub fn register_model(&self, name: &str, path: &Path) -> Result<()> {
         let model = Model::open(path).map_err(super::tables::external)?;
         self.context.register_table(name, Arc::new(WeightsTable::new(Arc::new(model))))?;
@@ -137,7 +137,7 @@ impl Session {
 /// Registers every function, table function and file format of this crate in a context.
 ///
 /// # Errors
-/// When a function cannot be registered.
+/// Returns an error if a function cannot be registered.
 pub fn register_all(context: &SessionContext) -> Result<()> {
     for function in scalar_functions()? {
         context.register_udf(function);

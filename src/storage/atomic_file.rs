@@ -81,7 +81,7 @@ pub fn write_renamed(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 /// times of the original make no difference, nor do links to it.
 ///
 /// # Errors
-/// The system refuses.
+/// Returns an error if the system refuses.
 pub fn copy_renamed(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut source = File::open(from).map_err(IoError::system("open", from))?;
     renamed(to, "copy to", |file| io::copy(&mut source, file).map(drop))

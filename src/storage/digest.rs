@@ -73,7 +73,7 @@ const BLOCK: usize = 64 << 10;
 /// The length and the digest of a file.
 ///
 /// # Errors
-/// It cannot be read.
+/// Returns an error if it cannot be read.
 pub(crate) fn digest_of(path: &Path) -> Result<(u64, String), IoError> {
     let file = File::open(path).map_err(IoError::system("open", path))?;
     let mut through = Digesting::new(io::sink());

@@ -132,7 +132,7 @@ impl FromStr for Dtype {
     type Err = String;
 
     /// # Errors
-    /// A name that the format does not have; the message lists those that it has.
+    /// Returns an error if the format has no such name; the message lists those that it has.
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()

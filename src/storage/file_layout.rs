@@ -7,7 +7,7 @@ use super::row_layout::Piece;
 pub struct Layout {
     /// The files that hold rows.
     pub files: Vec<PlannedFile>,
-    /// For each tensor of the model, in its order, where the shares of its encoded rows go; none: it is left out.
+    /// For each tensor of the model, in its order, where the shares of its encoded rows go. `None` means that it is left out.
     pub pieces: Vec<Vec<Piece>>,
     /// Small files, name and contents: an index, a configuration in place of that of the model.
     pub texts: Vec<(String, Vec<u8>)>,

@@ -18,7 +18,7 @@ thread_local! {
 /// Calls a decoder. After an error it must not be called again: its state may be any.
 ///
 /// # Errors
-/// Returns what the decoder said when it panicked.
+/// Returns the message of the decoder's panic.
 pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     caught(decode).map_err(|words| format!("is damaged: {words}"))
 }
@@ -26,7 +26,7 @@ pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
 /// Calls what may panic, and prints nothing of it.
 ///
 /// # Errors
-/// Returns what it said when it panicked.
+/// Returns the message of its panic.
 pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

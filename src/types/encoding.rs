@@ -70,7 +70,7 @@ impl FromStr for Float {
 pub struct Packed {
     /// Bits per code.
     pub bits: Bits,
-    /// Weights that share a scale; none: the whole row does.
+    /// Weights that share a scale. `None` means the whole row.
     pub group_size: Option<u32>,
     /// Without zero points.
     pub symmetric: bool,

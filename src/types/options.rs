@@ -228,7 +228,7 @@ impl QuantizeOptions {
     /// the row's length gives one group a row.
     ///
     /// # Errors
-    /// Unless `1 <= group_size <= u32::MAX`.
+    /// Returns an error unless `1 <= group_size <= u32::MAX`.
     pub fn with_group_size(mut self, group_size: i64) -> Result<Self, OptionsError> {
         self.group_size = u32::try_from(group_size)
             .ok()

@@ -36,7 +36,7 @@ impl Width {
 /// The candidates of every tensor, one row each: what `sql/mixed_precision.sql` joins the weights with.
 ///
 /// # Errors
-/// When Arrow refuses to build the batch.
+/// Returns an error if Arrow refuses to build the batch.
 pub fn candidates_batch(model: &Model, candidates: &[Vec<QuantizeOptions>]) -> Result<RecordBatch, IoError> {
     let tensors = model.tensors().iter().zip(candidates);
     let rows = tensors.flat_map(|(tensor, all)| all.iter().map(|options| (tensor.name.as_str(), Some(*options))));
@@ -64,7 +64,7 @@ pub fn widths_schema() -> SchemaRef {
 /// The widths of every tensor of a model, one row each, and which of them were chosen.
 ///
 /// # Errors
-/// When Arrow refuses to build the batch.
+/// Returns an error if Arrow refuses to build the batch.
 pub fn widths_batch(model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<RecordBatch, IoError> {
     let tensors = || model.tensors().iter().zip(choices).zip(widths);
     let rows =

@@ -8,11 +8,11 @@ use crate::compute::{ComputeError, equalize_rows};
 /// The change of a tensor: `weight * factors[place in the row] * row_factors[row] + offsets[place]`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
-    /// One number for each weight of a row; none: 1.
+    /// One number for each weight of a row. `None` means 1.
     pub factors: Option<Vec<f32>>,
-    /// One number for each row; none: 1.
+    /// One number for each row. `None` means 1.
     pub row_factors: Option<Vec<f32>>,
-    /// One number for each weight of a row; none: 0.
+    /// One number for each weight of a row. `None` means 0.
     pub offsets: Option<Vec<f32>>,
     /// The scale that its input is multiplied by at run time.
     pub input_scale: Option<Vec<f32>>,
@@ -60,7 +60,7 @@ impl Change {
     /// Returns the change of a tensor with so many rows of this length.
     ///
     /// # Errors
-    /// A list has another length than the tensor.
+    /// Returns an error if a list has another length than the tensor.
     pub fn applied(&self, rows: usize, length: usize) -> Result<RowChange, String> {
         let [factors, row_factors, offsets, _, _, _] = self.filled(rows, length)?;
         Ok(RowChange::new([factors, row_factors, offsets]))
@@ -69,7 +69,7 @@ impl Change {
     /// Returns the inverse of the change.
     ///
     /// # Errors
-    /// As [`Self::applied`].
+    /// Returns the errors of [`Self::applied`].
     pub fn back(&self, rows: usize, length: usize) -> Result<RowChange, String> {
         let [_, _, _, factors, row_factors, offsets] = self.filled(rows, length)?;
         Ok(RowChange::new([factors, row_factors, offsets]))
@@ -108,7 +108,7 @@ impl RowChange {
     /// Returns some rows changed: `List<Float32>`, the first of them the row `first` of the tensor.
     ///
     /// # Errors
-    /// Rows of another length, more than the tensor has, or what comes of them is not finite.
+    /// Returns an error if rows have another length or are more than the tensor has, or if a result is not finite.
     pub fn rows(&self, weights: &dyn Array, first: usize) -> Result<ArrayRef, ComputeError> {
         let channels = Int64Array::from_iter_values(first as i64..(first + weights.len()) as i64);
         equalize_rows(weights, &self.factors, &channels, &self.row_factors, Some(&self.offsets))

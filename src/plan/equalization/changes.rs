@@ -104,7 +104,7 @@ impl Equalization {
     /// stored as that is not quantized, be it changed or not.
     ///
     /// # Errors
-    /// A list has another length than the tensor of its name.
+    /// Returns an error if a list has another length than the tensor of its name.
     pub fn table(&self, model: &Model, stored_as: impl Fn(usize) -> Option<String>) -> Result<RecordBatch, IoError> {
         let unchanged = Change::default();
         let mut names = Vec::new();

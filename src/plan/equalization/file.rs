@@ -25,7 +25,7 @@ impl Equalization {
     /// The table of [`equalization_schema`].
     ///
     /// # Errors
-    /// Arrow refuses to build the batch.
+    /// Returns an error if Arrow refuses to build the batch.
     pub fn batch(&self, folder: &Path) -> Result<RecordBatch, IoError> {
         let changes = || self.changes.values();
         let mut names = ListBuilder::new(StringBuilder::new());
@@ -47,7 +47,7 @@ impl Equalization {
     /// Reads what a run wrote.
     ///
     /// # Errors
-    /// The file cannot be read or is not such a table.
+    /// Returns an error if the file cannot be read or is not such a table.
     pub fn read(path: &Path) -> Result<Self, IoError> {
         let schema = equalization_schema();
         let mut all = Self::default();

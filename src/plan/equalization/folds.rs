@@ -73,7 +73,7 @@ impl Folds {
     /// A tensor can take factors if it is quantized, or of F16, BF16 or F32 and not in blocks.
     ///
     /// # Errors
-    /// `config.json` is there and cannot be read.
+    /// Returns an error if `config.json` is there and cannot be read.
     pub fn plan(model: &Model, choices: &[Choice]) -> Result<Self, IoError> {
         let rules = match rules(model)? {
             Ok(rules) => rules,

@@ -26,7 +26,7 @@ impl Channels {
     /// Returns the channels of a model that lies in an output folder; another model has the default.
     ///
     /// # Errors
-    /// The manifest of the folder cannot be read.
+    /// Returns an error if the manifest of the folder cannot be read.
     pub fn of(model: &Model) -> Result<Self, IoError> {
         let folder = model.folder();
         if !folder.join(MANIFEST).is_file() {
@@ -54,7 +54,7 @@ impl Channels {
     /// Returns the change that brings the weights back to the channels of the source; `None` if nothing was changed.
     ///
     /// # Errors
-    /// It cannot be read, or is not the one that the manifest tells of.
+    /// Returns an error if it cannot be read, or is not the one that the manifest tells of.
     pub fn equalization(&self, model: &Model) -> Result<Option<Equalization>, IoError> {
         let Some(entry) = &self.entry else { return Ok(None) };
         entry.verify(model.folder())?;

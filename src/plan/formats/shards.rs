@@ -60,7 +60,7 @@ impl NewTensor {
 /// tensor are in the order in which they are given.
 ///
 /// # Errors
-/// Two tensors would have one name, or a header would be longer than the format allows.
+/// Returns an error if two tensors would have one name, or a header would be longer than the format allows.
 pub fn lay_out(model: &Model, tensors: &[NewTensor], shard_bytes: u64) -> Result<Layout, IoError> {
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();

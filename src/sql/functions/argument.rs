@@ -266,7 +266,7 @@ fn struct_type(given: &DataType, target: DataType) -> Option<DataType> {
 /// The types that the arguments of `function` are cast to.
 ///
 /// # Errors
-/// When an argument is missing, too many or of a type that is not accepted.
+/// Returns an error if an argument is missing, too many or of a type that is not accepted.
 pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Result<Vec<DataType>> {
     let required = arguments.iter().take_while(|argument| !argument.optional).count();
     if given.len() < required || given.len() > arguments.len() {
@@ -299,7 +299,7 @@ pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Res
 /// Checks the arguments of `function` that are constants.
 ///
 /// # Errors
-/// When one lies outside what is accepted.
+/// Returns an error if a constant lies outside what is accepted.
 pub fn check_constants(function: &str, arguments: &[Argument], constants: &[Option<&ScalarValue>]) -> Result<()> {
     for (argument, constant) in arguments.iter().zip(constants) {
         if let Some(Err(message)) = constant.map(|value| argument.kind.check_constant(value)) {

@@ -44,8 +44,8 @@ impl Call {
     /// Checks a call of the function `name`.
     ///
     /// # Errors
-    /// When there is no such function, when an argument is missing, too many or of a type that is not accepted, when a
-    /// constant lies outside what is accepted, and when no argument is a column.
+    /// Returns an error if there is no such function, if an argument is missing, too many or of a type that is not
+    /// accepted, if a constant lies outside what is accepted, and if no argument is a column.
     pub fn new(name: &str, given: &[Given]) -> Result<Self> {
         let function = SCALARS.iter().find(|function| function.name == name);
         let function = *function.ok_or_else(|| plan_datafusion_err!("there is no function '{name}'"))?;
@@ -92,7 +92,7 @@ impl Call {
     /// bits do not depend on how many there are. Errors count rows from `first_row`.
     ///
     /// # Errors
-    /// When the columns differ in length, and those of the function.
+    /// Returns an error if the columns differ in length, and the errors of the function.
     pub fn run(&self, columns: &[ArrayRef], first_row: usize) -> Result<ArrayRef> {
         let name = self.function.name;
         let rows = columns.first().map_or(0, Array::len);

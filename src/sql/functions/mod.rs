@@ -69,7 +69,7 @@ const SCALARS: &[scalar::ScalarFunction] = &[
 /// Every scalar function.
 ///
 /// # Errors
-/// When a function names two arguments alike.
+/// Returns an error if a function names two arguments alike.
 pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
     SCALARS.iter().map(|function| function.udf()).collect()
 }

@@ -33,7 +33,7 @@ pub struct ScalarFunction {
 
 impl ScalarFunction {
     /// # Errors
-    /// When two arguments have the same name.
+    /// Returns an error if two arguments have the same name.
     pub fn udf(self) -> Result<ScalarUDF> {
         let names: Vec<_> = self.arguments.iter().map(|argument| argument.name).collect();
         let signature = Signature::user_defined(Volatility::Immutable).with_parameter_names(names)?;

@@ -20,7 +20,7 @@ impl PartStatistics {
     /// Adds the rows of a batch that took `seconds`: its columns `name` and `error`.
     ///
     /// # Errors
-    /// When a column is missing.
+    /// Returns an error if a column is missing.
     pub fn add(&mut self, batch: &RecordBatch, seconds: f64) -> Result<()> {
         let names = column(batch, NAME)?.as_string_view();
         let errors = column(batch, "error")?.as_struct();

@@ -26,7 +26,7 @@ pub fn support(filter: &Expr) -> TableProviderFilterPushDown {
 /// The positions of the tensors that pass every filter; `tensors` has a row for each tensor.
 ///
 /// # Errors
-/// When a filter cannot be evaluated.
+/// Returns an error if a filter cannot be evaluated.
 pub fn passing(session: &dyn Session, tensors: &RecordBatch, filters: &[Expr]) -> Result<Vec<usize>> {
     let schema = DFSchema::try_from(tensors.schema().as_ref().clone())?;
     let mut passes = BooleanArray::from(vec![true; tensors.num_rows()]);

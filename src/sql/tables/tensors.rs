@@ -13,7 +13,7 @@ use crate::model::Model;
 /// One row per tensor of `model`, in its order.
 ///
 /// # Errors
-/// When a size is larger than the table can say.
+/// Returns an error if a size is larger than the table can say.
 pub fn tensors_table(model: &Model) -> Result<Arc<dyn TableProvider>> {
     let batch = model.tensors_batch().map_err(external)?;
     Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))

@@ -54,7 +54,7 @@ impl ErrorSums {
     /// The sums and those of some rows of an array of `error_stats`, one after the other.
     ///
     /// # Errors
-    /// It is no such array.
+    /// Returns an error if it is no such array.
     pub fn add_rows(self, errors: &dyn Array, rows: Range<usize>) -> Result<Self, String> {
         let errors = errors.as_struct_opt().ok_or("the errors are no structs")?;
         let column = |name: &str| errors.column_by_name(name).ok_or_else(|| format!("the errors have no field {name}"));

@@ -29,7 +29,7 @@ impl Contents {
     /// Adds the rows of a batch of the output schema.
     ///
     /// # Errors
-    /// A column is missing or of another type.
+    /// Returns an error if a column is missing or of another type.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let columns = Columns::of(batch)?;
         let names = column(batch, NAME)?.as_string_view_opt().ok_or_else(|| wrong(NAME))?;

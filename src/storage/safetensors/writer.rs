@@ -24,7 +24,8 @@ pub struct HeadEntry<'a> {
 /// it: wide types first, then by name, so that every tensor is aligned; filled up with spaces to 8 bytes.
 ///
 /// # Errors
-/// A tensor has the name that the format reserves, or the header would be longer than the format allows.
+/// Returns an error if a tensor has the name that the format reserves, or the header would be longer than the format
+/// allows.
 pub fn head(entries: &[HeadEntry]) -> Result<(Vec<u8>, Vec<usize>), String> {
     if entries.iter().any(|entry| entry.name == METADATA) {
         return Err(format!("tensor '{METADATA}': safetensors reserve this name; rename the tensor"));

@@ -36,7 +36,7 @@ pub struct Family {
     pub in_halves: bool,
     /// `diffusion.shift_logits`, where it is not true.
     pub shift_logits: bool,
-    /// `tokenizer.ggml.add_bos_token`; none: as the tokenizer says.
+    /// `tokenizer.ggml.add_bos_token`. `None` means as the tokenizer says.
     pub add_bos: Option<bool>,
     /// `tokenizer.ggml.pre` of checkpoints without `tokenizer.json`.
     pub pre: Option<&'static str>,
@@ -140,7 +140,7 @@ impl Family {
 /// The order of rows that are dealt within so many heads.
 ///
 /// # Errors
-/// The shape is not that of so many.
+/// Returns an error if the shape is not that of so many heads.
 pub fn dealt(shape: &[usize], heads: u64) -> Result<Order, String> {
     let even = usize::try_from(heads).ok().and_then(|heads| heads.checked_mul(2)).filter(|even| *even > 0);
     match (shape, even) {

@@ -31,11 +31,11 @@ pub(super) struct Language {
 }
 
 impl Language {
-    /// The family of a model; none: its tensors keep their names. A GGUF source, and one whose architecture the options
-    /// give, is of none.
+    /// Returns the family of a model. `None` means that its tensors keep their names. A GGUF source, and one whose
+    /// architecture the options give, is of none.
     ///
     /// # Errors
-    /// `config.json` cannot be read, or is no JSON object.
+    /// Returns an error if `config.json` cannot be read, or is no JSON object.
     pub fn of(model: &Model, spec: &Spec) -> Result<Option<Self>, IoError> {
         let from_gguf = model.files().iter().any(|file| !file.pairs.is_empty());
         let path = model.folder().join("config.json");
@@ -54,7 +54,7 @@ impl Language {
     /// The name of a tensor in GGUF, and how its rows follow each other.
     ///
     /// # Errors
-    /// The family has no such tensor.
+    /// Returns an error if the family has no such tensor.
     pub fn place(&self, model: &Model, tensor: &Tensor) -> Result<(String, Order), IoError> {
         let refuse = |problem: String| IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem);
         let found = self.family.name(&tensor.name).ok_or_else(|| {
@@ -72,7 +72,7 @@ impl Language {
     /// The pairs that llama.cpp needs, `general.architecture` first.
     ///
     /// # Errors
-    /// The configuration or the tokenizer lacks something; the message says what.
+    /// Returns an error if the configuration or the tokenizer lacks something; the message says what.
     pub fn pairs(&self, model: &Model, spec: &Spec) -> Result<Vec<Pair>, IoError> {
         let family = self.family;
         let of = |key: &str| format!("{}.{key}", family.architecture);

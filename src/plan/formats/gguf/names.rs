@@ -36,11 +36,12 @@ impl<'m> EngineNames<'m> {
         self.family.architecture
     }
 
-    /// The tensor of the file that a tensor of the source became, and the order of its rows there; none: the file has
-    /// none of that name.
+    /// Returns the tensor of the file that a tensor of the source became, and the order of its rows there. `None` means
+    /// that the file has none of that name.
     ///
     /// # Errors
-    /// The file does not say how many heads its rows are dealt within, or a number that does not fit.
+    /// Returns an error if the file does not say within how many heads its rows are interleaved, or if the number does
+    /// not fit.
     pub fn find(&self, name: &str) -> Result<Option<(&'m Tensor, Order)>, IoError> {
         let Some(tensor) = self.family.name(name).and_then(|name| self.file.tensor(&name)) else { return Ok(None) };
         let Some(number) = self.family.heads_of(&tensor.name) else { return Ok(Some((tensor, Order::Rows))) };

@@ -19,7 +19,7 @@ pub(super) struct Asked<'a> {
     pub pre: Option<&'a str>,
     /// True if that overrides the files.
     pub pre_is_given: bool,
-    /// `tokenizer.ggml.add_bos_token`; none: as the files say.
+    /// `tokenizer.ggml.add_bos_token`. `None` means as the files say.
     pub add_bos: Option<bool>,
 }
 
@@ -55,8 +55,8 @@ struct Vocabulary {
 /// The pairs of the tokenizer in `folder`. `config` is the model's, which may name special tokens by their numbers.
 ///
 /// # Errors
-/// There is no tokenizer, or one that is not byte-level BPE, splits text in a way that is not known, or has a token that
-/// the model has not.
+/// Returns an error if there is no tokenizer, or one that is not byte-level BPE, splits text in a way that is not
+/// known, or has a token that the model has not.
 pub(super) fn pairs(folder: &Path, config: &Map<String, Json>, asked: &Asked) -> Result<Vec<Pair>, IoError> {
     let settings = read(folder, "tokenizer_config.json")?.unwrap_or_default();
     let mut vocabulary = Vocabulary::default();
