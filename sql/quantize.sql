@@ -1,4 +1,4 @@
--- quantize: every chosen tensor quantized, every other carried over as stored.
+-- quantize: every chosen tensor quantized, every other copied unchanged.
 -- Needs layers  (the weights table) and
 --       choices (name, bits, group_size, method, symmetric: one row per tensor to quantize).
 -- Gives one row per row of layers, with the error that quantization made.

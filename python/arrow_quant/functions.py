@@ -93,7 +93,7 @@ def quantize(
         method: 'search' (least squared error; the default up to 4 bits) or 'minmax' (the range; the default for 8)
         symmetric: true: no zero points; false when left out
         importance: a number for each input channel, by which the squared error is multiplied in a search, such as the
-            mean square of what the layer is fed; all alike when left out or NULL
+            mean square of the layer's input; uniform if omitted or NULL
 
     Example:
         >>> from arrow_quant import Session
@@ -160,7 +160,7 @@ def quant_params(
         method: 'search' (least squared error; the default up to 4 bits) or 'minmax' (the range; the default for 8)
         symmetric: true: no zero points; false when left out
         importance: a number for each input channel, by which the squared error is multiplied in a search, such as the
-            mean square of what the layer is fed; all alike when left out or NULL
+            mean square of the layer's input; uniform if omitted or NULL
 
     Example:
         >>> from arrow_quant import Session
@@ -536,7 +536,7 @@ def encode_as(
             or int8; g and the group size, or channel; symmetric or asymmetric; the dtype of the scales; and search or
             minmax, which may be left out)
         importance: a number for each input channel, by which the squared error is multiplied in a search, such as the
-            mean square of what the layer is fed; all alike when left out or NULL
+            mean square of the layer's input; uniform if omitted or NULL
 
     Example:
         >>> from arrow_quant import Session
@@ -745,7 +745,7 @@ def hessian(activations: ArrayLike | ArrowStream) -> Array:
     error.
 
     Args:
-        activations: a list of numbers: what a layer is fed for one token or pixel
+        activations: a list of numbers: a layer's input for one token or pixel
 
     Example:
         >>> from arrow_quant import Session

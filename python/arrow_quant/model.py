@@ -141,19 +141,19 @@ def quantize_model(
         threads: threads to use; all cores when left out.
         memory_limit: resident memory to stay below, in bytes or as "800MB".
         batch: read the whole model to memory first.
-        resume: go on with an interrupted run; one that was begun with `overwrite` replaces the folder.
+        resume: resume an interrupted run; one that was begun with `overwrite` replaces the folder.
         overwrite: replace the folder, or the rest of an interrupted run, unless it holds files that no run wrote.
-        force: with `overwrite`, replace the folder with all that is in it. What the run reads is never replaced.
+        force: with `overwrite`, replace the folder with all that is in it. Files that the run reads are never replaced.
         dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.
-        no_check: do not read the output back to compare it with what was meant.
-        format: what the weights are written as: 'parquet' (the default) or 'arrow', or for other programs 'safetensors',
+        no_check: skip verification of the written files.
+        format: the output format: 'parquet' (the default) or 'arrow', or for other programs 'safetensors',
             'compressed-tensors' or 'gguf'.
         dtype: the floats of 'safetensors': 'F16', 'BF16', 'F32' or 'F64'; as in the source when left out.
         shard_size: the most bytes of a safetensors file, or as "2GB"; 5 GB when left out.
         gguf_type: the type of the quantized tensors of 'gguf', such as 'Q4_K'; by `bits` when left out.
         gguf_type_for: types by pattern, as `{"ffn_down": "Q6_K"}` or `"ffn_down=Q6_K"`; the last match counts.
         misfit: a tensor whose rows are not whole blocks of its type: 'fallback' (to a type of 32 weights where that fits; the
-            default), 'keep' (as it is) or 'error'.
+            default), 'keep' (copy unchanged) or 'error'.
         gguf_architecture: the `general.architecture` of 'gguf', such as 'flux'; by the tensors' names when left out.
         gguf_pre: the `tokenizer.ggml.pre` of 'gguf', such as 'qwen2', where the tokenizer's split pattern is not known.
         activations: a file of activations that calibration wrote: make a quantizer for the input of each quantized layer.
@@ -182,7 +182,7 @@ def quantize_model(
         ArrowQuantError: when a goal cannot be reached.
         FileError: when the model cannot be read or the folder not be written.
         DataError: when the weights cannot be quantized.
-        KeyboardInterrupt: on Ctrl-C; `resume=True` goes on from there.
+        KeyboardInterrupt: on Ctrl-C; `resume=True` continues from there.
     """
     options = {
         "bits": bits,
@@ -248,7 +248,7 @@ def _rules(rules: Patterns | Mapping[str, object]) -> list[str]:
 
 @contextmanager
 def _progress(progress: Progress) -> Iterator[Callable[[int, int, str], object] | None]:
-    """The callable that is told how far which pass is."""
+    """The callable that reports the progress of each pass."""
     if callable(progress):
         yield lambda done, total, _: progress(done, total)
         return

@@ -1,4 +1,4 @@
-//! `arrow-quant compare`: how far two models lie apart.
+//! `arrow-quant compare`: compares two models tensor by tensor.
 
 use std::{
     io::{Write, stdout},
@@ -16,9 +16,9 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The model that is right: as for quantize, or a folder that quantize made
+    /// Reference model: as for quantize, or a folder that quantize made
     reference: PathBuf,
-    /// The model to be measured against it
+    /// Model to compare with it
     candidate: PathBuf,
     /// Print JSON
     #[arg(long)]

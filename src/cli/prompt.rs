@@ -46,7 +46,7 @@ pub fn run(console: &Console) -> Result<(), CliError> {
     if let Some(file) = history.as_ref().filter(|file| file.exists()) {
         warn(file, editor.load_history(file));
     }
-    tell(format_args!("arrow-quant {}; 'help' helps", env!("CARGO_PKG_VERSION")));
+    tell(format_args!("arrow-quant {}; type 'help' for help", env!("CARGO_PKG_VERSION")));
     loop {
         let line = match editor.readline("sql> ") {
             Ok(line) => line,

@@ -1,4 +1,4 @@
-//! Record batches as tables on a terminal: cells of a bearable width, a bounded number of rows.
+//! Record batches as tables on a terminal: cells of a bounded width, a bounded number of rows.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::storage::escape::escaped;
 /// Longest text of a cell that holds a list, a struct or bytes.
 const CELL: usize = 48;
 
-/// Every cell as text, `null` for what is not there; lists, structs and bytes cut to a bearable width.
+/// Every cell as text, `null` for what is not there; lists, structs and bytes cut to a bounded width.
 ///
 /// # Errors
 /// Returns an error if a value has no text.

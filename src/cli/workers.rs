@@ -31,7 +31,7 @@ impl Workers {
             tokio::select! {
                 done = &mut task => match done {
                     Ok(result) => result,
-                    Err(error) => Err(CliError::Failed(format!("the query broke off: {error}"))),
+                    Err(error) => Err(CliError::Failed(format!("the query failed unexpectedly: {error}"))),
                 },
                 _ = tokio::signal::ctrl_c() => {
                     task.abort();

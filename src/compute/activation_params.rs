@@ -45,7 +45,7 @@ pub fn activation_params(
 ) -> Result<ArrayRef, ComputeError> {
     let rows = lo.len();
     if [hi.len(), bits.len(), symmetric.len()].iter().any(|len| *len != rows) {
-        let message = "lo, hi, bits and symmetric must have as many rows";
+        let message = "lo, hi, bits and symmetric must have the same number of rows";
         return Err(ComputeError::InvalidArgument(message.into()));
     }
     let nulls: [&dyn Array; 4] = [lo, hi, bits, symmetric];

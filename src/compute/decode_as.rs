@@ -24,7 +24,7 @@ use crate::{
 /// without encoding or length, gives null.
 ///
 /// # Errors
-/// Returns an error if `data` is not `Binary`, a row has not the bytes that its encoding takes, or the result would
+/// Returns an error if `data` is not `Binary`, the size of a row differs from that of its encoding, or the result would
 /// pass what one array holds.
 ///
 /// # Example

@@ -132,7 +132,7 @@ fn check_rows(a: usize, b: usize) -> Result<(), ComputeError> {
     if a == b {
         return Ok(());
     }
-    let problem = format!("the first argument has {a} rows, the second {b}; they must have as many");
+    let problem = format!("arguments must have the same number of rows, got {a} and {b}");
     Err(ComputeError::InvalidArgument(problem))
 }
 

@@ -37,7 +37,7 @@ pub fn option_columns<'a>(rows: impl Iterator<Item = (&'a str, Option<QuantizeOp
     ]
 }
 
-/// The schema of the choices: [`option_fields`], all but the name null for a tensor that is carried, and `note`, null
+/// The schema of the choices: [`option_fields`], all but the name null for a tensor that is copied unchanged, and `note`, null
 /// where there is nothing to say.
 pub fn choices_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

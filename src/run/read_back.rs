@@ -85,7 +85,7 @@ pub fn check_part<'a>(
     Ok(sums)
 }
 
-/// Compares what was read back, added up over the parts in their order, with what was meant.
+/// Verifies the sums that were read back, added up over the parts in their order.
 ///
 /// # Errors
 /// Returns an error if they differ; the message names the first tensor.

@@ -35,7 +35,7 @@ pub struct Written<'a> {
 }
 
 impl PlannedJob {
-    /// Reads back every tensor of a folder, and compares it with what was meant.
+    /// Reads back every tensor of a folder, and verifies it.
     pub(super) fn check(
         &self,
         written: &Written<'_>,

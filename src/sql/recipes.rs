@@ -17,7 +17,7 @@ impl Recipe {
     }
 }
 
-/// Quantizes the chosen tensors and carries the others over.
+/// Quantizes the chosen tensors and copies the others unchanged.
 pub const QUANTIZE: Recipe = Recipe { name: "quantize", sql: include_str!("../../sql/quantize.sql") };
 /// Encodes every row as a format for engines stores it.
 pub const EXPORT: Recipe = Recipe { name: "export", sql: include_str!("../../sql/export.sql") };
@@ -28,7 +28,7 @@ pub const MIXED_PRECISION: Recipe =
 pub const GPTQ: Recipe = Recipe { name: "gptq", sql: include_str!("../../sql/gptq.sql") };
 /// Shows what each tensor became.
 pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql/report.sql") };
-/// Measures how far two models lie apart.
+/// Compares two models, tensor by tensor.
 pub const COMPARE: Recipe = Recipe { name: "compare", sql: include_str!("../../sql/compare.sql") };
 
 /// Quantizes activations by groups of timesteps.

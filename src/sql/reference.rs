@@ -118,8 +118,40 @@ pub fn markdown() -> Result<String> {
     Ok(page)
 }
 
-/// The statements, which are no functions.
+/// The tables and statements, which are no functions.
 const STATEMENTS: &str = "
+## Tables
+
+Rows come in no promised order: use `ORDER BY name, channel`.
+
+### The weights table
+
+One row per output channel; `(name, channel)` is its key. Tensors of rank 0 and 1 are one row.
+
+| column | type | meaning |
+|---|---|---|
+| `name` | string | the name of the tensor |
+| `layer` | Int32 | the first number in the name; NULL without one |
+| `module` | string | the name without its prefix up to the layer and without `.weight` |
+| `dtype` | string | the type of the stored elements, such as `BF16` |
+| `shape` | list of Int64 | the shape of the tensor |
+| `channel` | Int64 | the number of the row in its tensor, from 0 |
+| `weights` | list of Float32 | the row, decoded; NULL if the tensor does not hold floats |
+| `data` | binary | the row as stored, byte for byte |
+
+### The tensors table
+
+One row per tensor, without the weights.
+
+| column | type | meaning |
+|---|---|---|
+| `name`, `layer`, `module`, `dtype`, `shape` | | as in the weights table |
+| `parameters` | Int64 | the number of elements |
+| `bytes` | Int64 | the bytes that they take |
+| `rows` | Int64 | the number of rows in the weights table |
+| `row_length` | Int64 | the elements of a row |
+| `file` | string | the name of the file that holds the tensor |
+
 ## Statements
 
 ### `CREATE EXTERNAL TABLE name STORED AS SAFETENSORS LOCATION 'path'`

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The schema of the quantized weights table. `(name, channel)` is its key. `quantized` is
-/// null for a tensor that is carried as stored, `data` for one that is quantized.
+/// null for a tensor that is copied unchanged, `data` for one that is quantized.
 pub fn output_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![

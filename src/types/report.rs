@@ -11,14 +11,14 @@ use super::{
 
 /// `bits_per_weight`: every stored bit of the tensor by its elements; null where it has none.
 pub const BITS_PER_WEIGHT: &str = "bits_per_weight";
-/// `sqnr_db`: signal to quantization noise in dB; null for tensors carried as stored, infinite where nothing was lost.
+/// `sqnr_db`: signal to quantization noise in dB; null for tensors copied unchanged, infinite where nothing was lost.
 pub const SQNR_DB: &str = "sqnr_db";
 /// `cosine`: the cosine similarity to the original; 1 where both are all zero, 0 where one is;
-/// null for tensors carried as stored.
+/// null for tensors copied unchanged.
 pub const COSINE: &str = "cosine";
-/// `mse`: the mean squared error; null for tensors carried as stored.
+/// `mse`: the mean squared error; null for tensors copied unchanged.
 pub const MSE: &str = "mse";
-/// `max_abs_error`: the largest absolute error; null for tensors carried as stored.
+/// `max_abs_error`: the largest absolute error; null for tensors copied unchanged.
 pub const MAX_ABS_ERROR: &str = "max_abs_error";
 /// `bytes_in`: the tensor's bytes in the source.
 pub const BYTES_IN: &str = "bytes_in";
@@ -26,10 +26,10 @@ pub const BYTES_IN: &str = "bytes_in";
 pub const BYTES_OUT: &str = "bytes_out";
 /// `seconds`: time spent on it; null where it was not measured, as for parts that a resumed run found finished.
 pub const SECONDS: &str = "seconds";
-/// `note`: why it is carried, or where its bits come from; null where there is nothing to say.
+/// `note`: the reason why it is copied unchanged, or where its bits come from; null where there is nothing to say.
 pub const NOTE: &str = "note";
 
-/// The schema of the report. `name` is its key; `bits` and `group_size` are null for tensors that are carried, whether
+/// The schema of the report. `name` is its key; `bits` and `group_size` are null for tensors that are copied unchanged, whether
 /// as stored or, where equalization changed them, as F32.
 pub fn report_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -71,7 +71,7 @@ pub const IMPORTANCE: Argument = Argument::new(
     "importance",
     Kind::SharedRow,
     "a number for each input channel, by which the squared error is multiplied in a search, such as the mean square of \
-     what the layer is fed; all alike when left out or NULL",
+     the layer's input; uniform if omitted or NULL",
 );
 
 /// `encoding`.

@@ -30,7 +30,7 @@ use crate::{
 
 const NAME: &str = "hessian";
 const ARGUMENTS: &[Argument] =
-    &[Argument::new("activations", Kind::Row, "a list of numbers: what a layer is fed for one token or pixel")];
+    &[Argument::new("activations", Kind::Row, "a list of numbers: a layer's input for one token or pixel")];
 
 /// The name and the arguments.
 pub const SIGNATURE: (&str, &[Argument]) = (NAME, ARGUMENTS);

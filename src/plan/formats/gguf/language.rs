@@ -1,6 +1,6 @@
 //! A diffusion language model as llama.cpp runs it: where its tensors go, and the keys that stand beside them.
 //!
-//! Told from `architectures` in `config.json`.
+//! Found by `architectures` in `config.json`.
 
 use std::path::PathBuf;
 

@@ -158,7 +158,7 @@ impl Vocabulary {
             let merge = match merge.as_array().map(Vec::as_slice) {
                 // A space in a pair would look like the one between its two parts.
                 Some([Json::String(a), Json::String(b)]) => format!("{} {}", a.replace(' ', "Ġ"), b.replace(' ', "Ġ")),
-                _ => merge.as_str().ok_or("has a merge that is neither a text nor two")?.to_owned(),
+                _ => merge.as_str().ok_or("has an invalid merge: expected a string or a pair of strings")?.to_owned(),
             };
             self.merges.push(merge);
         }
