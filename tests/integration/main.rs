@@ -19,3 +19,4 @@ mod reference;
 mod saved_plan;
 mod slt;
 mod streaming;
+mod words;
