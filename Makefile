@@ -6,7 +6,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
 DEMO := tests/data/digits_dit
 
-.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs fuzz torture clean
+.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs docs-site fuzz torture clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -61,6 +61,21 @@ docs: build python ## Regenerate docs/sql_reference.md and python/arrow_quant/fu
 	$(BINARY) functions --markdown > docs/sql_reference.md
 	$(VENV)/bin/python python/generate_functions.py
 
+SITE := out/site-source
+
+docs-site: $(VENV)-site/.ready ## Build the documentation as pages of HTML in out/site; a broken link is an error
+	rm -rf $(SITE) && mkdir -p out && cp -r docs $(SITE) && rm $(SITE)/mkdocs.yml
+	sed 's|(docs/|(|g; s|(CONTRIBUTING.md)|(contributing.md)|; s|(benches/README.md)|(benches.md)|; s|\[examples\](examples), ||' README.md > $(SITE)/index.md
+	sed 's|(docs/|(|g' CONTRIBUTING.md > $(SITE)/contributing.md
+	sed 's|(../docs/|(|g' benches/README.md > $(SITE)/benches.md
+	sed -i 's|(../benches/README.md|(benches.md|g; s|(../README.md|(index.md|g' $(SITE)/*.md
+	NO_MKDOCS_2_WARNING=1 $(VENV)-site/bin/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+
+$(VENV)-site/.ready:
+	$(PYTHON) -m venv $(VENV)-site
+	$(VENV)-site/bin/python -m pip install --quiet mkdocs-material==9.8.2
+	touch $@
+
 SECONDS_EACH := 600
 
 fuzz: ## Fuzz the readers of GGUF and safetensors, ten minutes each (needs a nightly compiler and cargo-fuzz)
@@ -74,7 +89,7 @@ torture: build $(VENV)/.ready ## Crashes, full disks, kills, races, damaged file
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python tests/torture
 
 clean: ## Remove what the targets made
-	rm -rf target out $(VENV) $(VENV)-engines
+	rm -rf target out $(VENV) $(VENV)-engines $(VENV)-site
 
 test-arm: ## Run the kernel and array tests for 64-bit Arm under qemu (needs root on Debian to install what it needs)
 	tests/arm/install.sh
