@@ -16,7 +16,7 @@ use arrow_schema::{DataType, Field, Schema};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use workloads::NormalTable;
 
-/// `rows` rows of `length` weights.
+/// Returns `rows` rows of `length` weights.
 fn batch(rows: usize, length: usize) -> RecordBatch {
     let values: Vec<f32> = NormalTable::new().draw(rows * length, 1).map(|z| 0.02 * z).collect();
     let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(length, rows));

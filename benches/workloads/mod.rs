@@ -27,7 +27,7 @@ pub struct Workload {
 /// The names that [`workload`] knows.
 pub const NAMES: [&str; 8] = ["100M", "600M", "7B", "dream-7b", "dream-block", "par-100M", "par-600M", "mem-svb"];
 
-/// The workload called `name`.
+/// Returns the workload called `name`.
 pub fn workload(name: &str) -> Option<Workload> {
     let (name, tensors, shards) = match name {
         "100M" => ("100M", llama(50_000, 768, 3072, 12), 1),
@@ -97,7 +97,7 @@ impl Workload {
         self.tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
     }
 
-    /// The folder of the model below `folder`, made when it is not there yet.
+    /// Returns the folder of the model below `folder`, made when it is not there yet.
     pub fn make(&self, folder: &Path) -> std::io::Result<PathBuf> {
         let place = folder.join(self.name);
         if place.join("complete").exists() {
@@ -185,7 +185,7 @@ impl NormalTable {
         Self((0..count).map(|i| quantile((f64::from(i) + 0.5) / f64::from(count)) as f32).collect())
     }
 
-    /// `length` numbers N(0, 1).
+    /// Returns `length` numbers N(0, 1).
     pub fn draw(&self, length: usize, seed: u64) -> impl Iterator<Item = f32> {
         let mut random = SplitMix(seed);
         let mut left = 0;
@@ -224,7 +224,7 @@ impl SplitMix {
     }
 }
 
-/// The quantile function of N(0, 1), by bisection of the distribution function: it runs once per table entry.
+/// Returns the quantile function of N(0, 1), by bisection of the distribution function: it runs once per table entry.
 fn quantile(p: f64) -> f64 {
     let (mut low, mut high) = (-9.0, 9.0);
     for _ in 0..60 {
@@ -234,7 +234,8 @@ fn quantile(p: f64) -> f64 {
     0.5 * (low + high)
 }
 
-/// The distribution function of N(0, 1), by the series of its integral (Marsaglia 2004, doi:10.18637/jss.v011.i04).
+/// Returns the distribution function of N(0, 1), by the series of its integral (Marsaglia 2004,
+/// doi:10.18637/jss.v011.i04).
 fn distribution(x: f64) -> f64 {
     let (mut sum, mut term, mut i) = (x, x, 1.0);
     loop {

@@ -44,8 +44,8 @@ pub struct Column {
 }
 
 impl Column {
-    /// The column for `argument` in values of type `given`. A struct that is not itself what the argument accepts is a
-    /// table, whose column of the argument's name is meant.
+    /// Returns the column for `argument` in values of type `given`. A struct that is not itself what the argument
+    /// accepts is a table, whose column of the argument's name is meant.
     pub fn find(argument: &Argument, given: DataType) -> PyResult<Self> {
         let DataType::Struct(fields) = &given else { return Ok(Self { data_type: given, index: None }) };
         if argument.kind.accepts_type(&given) {
@@ -59,7 +59,7 @@ impl Column {
         Err(Exception::Argument.exception(&message))
     }
 
-    /// The values of the column.
+    /// Returns the values of the column.
     ///
     /// # Errors
     /// Returns an error if a row of the table is null: a table has no null rows, and the values behind the null are
@@ -145,7 +145,7 @@ impl Rows {
         Self { sources, rest, row: 0 }
     }
 
-    /// The next rows, as many of each column, and the number of the first.
+    /// Returns the next rows, as many of each column, and the number of the first.
     pub fn advance(&mut self) -> Result<Option<(usize, Vec<ArrayRef>)>, ArrowError> {
         for (source, rest) in self.sources.iter_mut().zip(&mut self.rest) {
             while rest.as_ref().is_none_or(|rest| rest.is_empty()) {

@@ -64,13 +64,13 @@ impl Array {
         format!("<arrow_quant.Array: {} {rows} of {}>", self.array.len(), name(self.field.data_type()))
     }
 
-    /// The type, as Arrow writes it.
+    /// Returns the type, as Arrow writes it.
     #[getter]
     fn r#type(&self) -> String {
         self.field.data_type().to_string()
     }
 
-    /// Bytes that the array takes.
+    /// Returns the bytes that the array takes.
     #[getter]
     fn nbytes(&self) -> PyResult<usize> {
         let size = self.array.to_data().get_slice_memory_size();
@@ -101,7 +101,7 @@ impl Array {
     }
 }
 
-/// The values as an `Array`; they are not copied.
+/// Returns the values as an `Array`; they are not copied.
 #[pyfunction]
 pub fn as_array(values: &Bound<'_, PyAny>) -> PyResult<Array> {
     let Input::Array(array) = read(values, "values", true)? else {
@@ -115,7 +115,7 @@ pub fn as_array(values: &Bound<'_, PyAny>) -> PyResult<Array> {
     Ok(Array::new(array, field))
 }
 
-/// A type in a few words.
+/// Returns a type in a few words.
 fn name(data_type: &DataType) -> String {
     match data_type {
         DataType::Struct(fields) => {
@@ -174,7 +174,7 @@ impl ArrayStream {
         Self { state: Mutex::new(State::Ready(reader)), field }
     }
 
-    /// A stream of arrays that are there already.
+    /// Returns a stream of arrays that are there already.
     pub fn of(arrays: Vec<ArrayRef>, field: FieldRef) -> Self {
         Self::new(Box::new(ArrayIterator::new(arrays.into_iter().map(Ok), field)))
     }
@@ -198,7 +198,7 @@ impl ArrayStream {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// The next array; `None` at the end.
+    /// Returns the next array; `None` at the end.
     fn advance(&self, py: Python<'_>) -> PyResult<Option<Array>> {
         let mut reader = self.take(State::Reading)?;
         let (reader, next) = py.detach(move || {
@@ -210,7 +210,7 @@ impl ArrayStream {
         Ok(next.map(|array| Array::new(array, self.field.clone())))
     }
 
-    /// All that is left.
+    /// Reads all that is left.
     fn rest(&self, py: Python<'_>) -> PyResult<Self> {
         let mut arrays = Vec::new();
         while let Some(array) = self.advance(py)? {
@@ -252,7 +252,7 @@ impl ArrayStream {
         format!("<arrow_quant.ArrayStream of {}>", name(self.field.data_type()))
     }
 
-    /// The type, as Arrow writes it.
+    /// Returns the type, as Arrow writes it.
     #[getter]
     fn r#type(&self) -> String {
         self.field.data_type().to_string()

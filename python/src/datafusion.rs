@@ -50,7 +50,7 @@ impl Function {
     }
 }
 
-/// Every function, in the order of the list.
+/// Returns every function, in the order of the list.
 #[pyfunction]
 pub fn exported_functions() -> PyResult<Vec<Function>> {
     let scalars = scalar_functions().map_err(|error| of_query(&error))?;

@@ -45,7 +45,7 @@ impl Kind {
         class.is_ok_and(|class| error.is_instance(py, &class))
     }
 
-    /// The exception with a message.
+    /// Returns the exception with a message.
     pub fn exception(self, message: &str) -> PyErr {
         Python::attach(|py| {
             let class = py.import("arrow_quant.exceptions").and_then(|module| module.getattr(self.name()));
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-/// The exception of a call of a function: what the planner refuses is an argument.
+/// Returns the exception of a call of a function: what the planner refuses is an argument.
 pub fn of_call(error: &DataFusionError) -> PyErr {
     let kind = match of_query_kind(error) {
         Kind::Query => Kind::Argument,
@@ -66,7 +66,7 @@ pub fn of_call(error: &DataFusionError) -> PyErr {
     kind.exception(&message(error))
 }
 
-/// The exception of a query.
+/// Returns the exception of a query.
 pub fn of_query(error: &DataFusionError) -> PyErr {
     of_query_kind(error).exception(&message(error))
 }
@@ -118,7 +118,7 @@ pub fn spelled(message: &str) -> String {
     spell(message, |option| format!("{option}=")).into_owned()
 }
 
-/// The exception of a run.
+/// Returns the exception of a run.
 pub fn of_run(error: &JobError) -> PyErr {
     let kind = match error {
         JobError::Io(error) => of_io_kind(error),
@@ -133,7 +133,7 @@ pub fn of_run(error: &JobError) -> PyErr {
     kind.exception(&spelled(&error))
 }
 
-/// The exception of a stream. What Python raised inside of it comes out as it went in.
+/// Returns the exception of a stream. What Python raised inside of it comes out as it went in.
 pub fn of_stream(error: ArrowError) -> PyErr {
     let ArrowError::ExternalError(inner) = error else {
         // PyArrow tells in words what Python raised in a stream of its own.

@@ -25,7 +25,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// The type of the values, where they are a column.
+    /// Returns the type of the values, where they are a column.
     pub fn data_type(&self) -> Option<DataType> {
         match self {
             Self::Array(array) => Some(array.data_type().clone()),
@@ -72,7 +72,7 @@ pub fn read(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<Input
     )))
 }
 
-/// A single value, or `None` where the object is not one.
+/// Returns a single value, or `None` where the object is not one.
 pub fn constant(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<ScalarValue>> {
     let py = object.py();
     let number = if object.hasattr(intern!(py, "__array_interface__"))? {
@@ -99,14 +99,15 @@ pub fn constant(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Scalar
     })
 }
 
-/// An array of `ml_dtypes.bfloat16` as one of `float32`, which is a copy.
+/// Returns an array of `ml_dtypes.bfloat16` as one of `float32`, which is a copy.
 fn widened<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let halves = object.call_method1("view", ("uint16",))?;
     let words = halves.call_method1("astype", ("uint32",))?;
     words.call_method1("__lshift__", (16,))?.call_method1("view", ("float32",))
 }
 
-/// A NumPy array as Arrow's: two dimensions are rows, one is a row or, for an argument that takes no lists, a column.
+/// Returns a NumPy array as Arrow's: two dimensions are rows, one is a row or, for an argument that takes no lists, a
+/// column.
 fn numpy(object: &Bound<'_, PyAny>, name: &str, rows: bool) -> PyResult<ArrayRef> {
     let py = object.py();
     if object.hasattr(intern!(py, "mask"))? && object.hasattr(intern!(py, "fill_value"))? {

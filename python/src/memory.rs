@@ -10,7 +10,7 @@ struct Owner(#[allow(dead_code, reason = "held, not read")] Py<PyAny>);
 
 impl RefUnwindSafe for Owner {}
 
-/// `length` bytes at `address`, which belong to `owner`.
+/// Returns `length` bytes at `address`, which belong to `owner`.
 ///
 /// # Safety
 /// The bytes must be readable for as long as `owner` lives, and must not be written to meanwhile: NumPy's arrays are

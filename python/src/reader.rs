@@ -26,7 +26,7 @@ pub fn table_field(schema: &Schema) -> FieldRef {
 }
 
 impl QueryReader {
-    /// The rows of `stream`, until `cancel` is set.
+    /// Returns the rows of `stream`, until `cancel` is set.
     pub fn new(stream: SendableRecordBatchStream, cancel: Arc<AtomicBool>) -> Self {
         let field = table_field(&stream.schema());
         Self { cancel, stream: Some(stream), field }

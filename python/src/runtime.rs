@@ -28,8 +28,8 @@ struct Threads {
     arrays: ThreadPool,
 }
 
-/// The threads of this process, made when they are first needed. After a fork the child has none of its parent's: it makes
-/// its own, and leaves the others where they are.
+/// Returns the threads of this process, made when they are first needed. After a fork the child has none of its
+/// parent's: it makes its own, and leaves the others where they are.
 ///
 /// # Errors
 /// Returns an error if the system has no threads left.

@@ -135,7 +135,7 @@ fn batch(array: &StructArray, schema: &Arc<Schema>) -> Result<RecordBatch, arrow
     RecordBatch::try_new_with_options(Arc::clone(schema), array.columns().to_vec(), &options)
 }
 
-/// The value of `$name`: a single value, a list of numbers, or an Arrow or NumPy array of one row.
+/// Returns the value of `$name`: a single value, a list of numbers, or an Arrow or NumPy array of one row.
 fn parameter(name: &str, value: &Bound<'_, PyAny>) -> PyResult<ScalarValue> {
     if value.is_none() {
         return Ok(ScalarValue::Null);
@@ -208,7 +208,7 @@ impl Query {
         Ok(to_schema_pycapsule(py, table_field(self.frame.schema().as_arrow()).as_ref())?)
     }
 
-    /// The plans, as text.
+    /// Returns the plans, as text.
     fn explain(&self, py: Python<'_>) -> PyResult<String> {
         let plan = py.detach(|| self.frame.clone().into_optimized_plan()).map_err(|error| of_query(&error))?;
         Ok(plan.display_indent().to_string())

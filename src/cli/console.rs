@@ -60,7 +60,7 @@ async fn fetch(session: Session, statement: Statement, max_rows: usize) -> Resul
     Ok(format!("{table}\n{count}"))
 }
 
-/// The first `limit` rows as text, and whether there are more. The rest of the query is not run.
+/// Returns the first `limit` rows as text, and whether there are more. The rest of the query is not run.
 async fn first_rows(mut stream: SendableRecordBatchStream, limit: usize) -> Result<(Vec<RecordBatch>, bool), CliError> {
     let text = |batch: &RecordBatch| table::as_text(batch, "NULL").map_err(DataFusionError::from);
     let mut shown = vec![text(&RecordBatch::new_empty(stream.schema()))?];
@@ -77,7 +77,7 @@ async fn first_rows(mut stream: SendableRecordBatchStream, limit: usize) -> Resu
     Ok((shown, false))
 }
 
-/// The statements of a script.
+/// Returns the statements of a script.
 fn statements(script: &str) -> Result<VecDeque<Statement>, CliError> {
     Ok(DFParserBuilder::new(script).build()?.parse_statements()?)
 }

@@ -5,7 +5,7 @@ use tokio::runtime::Runtime;
 use super::CliError;
 use crate::sql::threads;
 
-/// The cores this process may use.
+/// Returns the cores this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -18,7 +18,7 @@ pub fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A runtime with as many worker threads as asked for, one per core by default.
+/// Returns a runtime with as many worker threads as asked for, one per core by default.
 pub fn runtime(count: Option<usize>) -> Result<Runtime, CliError> {
     Ok(threads::runtime(count.unwrap_or_else(cores))?)
 }

@@ -31,7 +31,7 @@ pub struct Lines {
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Reporter {
-    /// A bar where stderr is a terminal, lines where it is not.
+    /// Returns a bar where stderr is a terminal, lines where it is not.
     pub fn new(silent: bool) -> Self {
         if silent {
             return Self::Silent;
@@ -92,7 +92,7 @@ impl Lines {
         Self { pass, total, done: 0, started: now, printed: now }
     }
 
-    /// The next line, where it is time for one.
+    /// Returns the next line, where it is time for one.
     fn advance(&mut self, bytes: u64, now: Instant) -> Option<String> {
         self.done += bytes;
         if now.duration_since(self.printed) < LINE_INTERVAL {

@@ -16,7 +16,7 @@ use crate::storage::escape::escaped;
 /// Longest text of a cell that holds a list, a struct or bytes.
 const CELL: usize = 48;
 
-/// Every cell as text, `null` for what is not there; lists, structs and bytes cut to a bounded width.
+/// Returns every cell as text, `null` for what is not there; lists, structs and bytes cut to a bounded width.
 ///
 /// # Errors
 /// Returns an error if a value has no text.
@@ -87,7 +87,7 @@ pub fn width<'a>(title: &str, names: impl Iterator<Item = &'a String>) -> usize 
     widest.min(WIDEST).max(title.len())
 }
 
-/// The batches, already text, as one table.
+/// Returns the batches, already text, as one table.
 ///
 /// # Errors
 /// Returns an error if the batches have different columns.
@@ -95,12 +95,12 @@ pub fn pretty(batches: &[RecordBatch]) -> Result<String, ArrowError> {
     Ok(pretty_format_batches(batches)?.to_string())
 }
 
-/// `12.3 MB`, in powers of ten, as disks are sold.
+/// Returns `12.3 MB`, in powers of ten, as disks are sold.
 pub fn bytes(count: u64) -> String {
     scaled(count, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
 }
 
-/// `7.6 G`, in powers of ten.
+/// Returns `7.6 G`, in powers of ten.
 pub fn quantity(count: u64) -> String {
     scaled(count, &["", "k", "M", "G", "T", "P", "E"])
 }

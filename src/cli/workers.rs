@@ -14,7 +14,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// `threads` threads, one per core by default.
+    /// Returns `threads` threads, one per core by default.
     pub fn new(threads: Option<usize>) -> Result<Self, CliError> {
         let listener = Builder::new_current_thread().enable_all().build().map_err(IoError::Threads)?;
         Ok(Self { queries: Some(options::runtime(threads)?), listener })

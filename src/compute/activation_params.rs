@@ -11,8 +11,8 @@ use arrow_buffer::NullBuffer;
 use super::ComputeError;
 use crate::types::{ActivationBits, activations::activation_params_fields};
 
-/// The uniform quantizer of activations from `lo` to `hi`, row by row: `x = scale * (code - zero_point)` with codes from
-/// 0 to `2^bits - 1`.
+/// Returns the uniform quantizer of activations from `lo` to `hi`, row by row: `x = scale * (code - zero_point)` with
+/// codes from 0 to `2^bits - 1`.
 ///
 /// The range is widened to include zero, which has a code of its own: `scale = (hi - lo) / (2^bits - 1)` and
 /// `zero_point = round(-lo / scale)`, ties to even; symmetric, the zero point is `2^(bits-1)` and the scale the least that

@@ -62,7 +62,7 @@ pub(super) struct RowShape {
 }
 
 impl RowShape {
-    /// The shape of a row of `length` weights under `options`.
+    /// Returns the shape of a row of `length` weights under `options`.
     pub(super) fn new(options: QuantizeOptions, length: usize, codes: bool) -> Self {
         Self {
             bits: codes.then_some(options.bits),
@@ -109,7 +109,7 @@ pub(super) struct QuantizedBuilder {
 }
 
 impl QuantizedBuilder {
-    /// A builder with room for `rows` rows.
+    /// Returns a builder with room for `rows` rows.
     pub(super) fn with_capacity(rows: usize) -> Self {
         Self {
             bits: Vec::with_capacity(rows),
@@ -158,7 +158,7 @@ impl QuantizedBuilder {
         })
     }
 
-    /// The array of quantized values.
+    /// Returns the array of quantized values.
     pub(super) fn finish(mut self) -> Result<ArrayRef, ComputeError> {
         let nulls = self.nulls.finish();
         let bits = Arc::new(UInt8Array::try_new(std::mem::take(&mut self.bits).into(), nulls.clone())?);
@@ -169,7 +169,7 @@ impl QuantizedBuilder {
         Ok(Arc::new(StructArray::try_new(quantized_fields(), columns, nulls)?))
     }
 
-    /// The array of parameters; codes and bits are left out.
+    /// Returns the array of parameters; codes and bits are left out.
     pub(super) fn finish_params(mut self) -> Result<ArrayRef, ComputeError> {
         let nulls = self.nulls.finish();
         let columns = self.params(nulls.clone())?;

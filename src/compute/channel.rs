@@ -57,12 +57,12 @@ pub struct ChannelAccumulator {
 }
 
 impl ChannelAccumulator {
-    /// An accumulator that has seen no row.
+    /// Returns an accumulator that has seen no row.
     pub fn new(statistic: ChannelStatistic) -> Self {
         Self { statistic, state: State::Empty }
     }
 
-    /// The number of channels, once a row was seen.
+    /// Returns the number of channels, once a row was seen.
     pub fn width(&self) -> Option<usize> {
         match &self.state {
             State::Empty => None,
@@ -71,7 +71,7 @@ impl ChannelAccumulator {
         }
     }
 
-    /// Bytes that the state takes.
+    /// Returns the bytes that the state takes.
     pub fn size(&self) -> usize {
         let element = if self.statistic == ChannelStatistic::SumSquares { size_of::<f64>() } else { size_of::<f32>() };
         size_of::<Self>() + self.width().unwrap_or(0) * element
@@ -120,7 +120,7 @@ impl ChannelAccumulator {
         Ok(())
     }
 
-    /// The result: an array of one row, null when no row was seen. `List<Float32>`, for
+    /// Returns the result: an array of one row, null when no row was seen. `List<Float32>`, for
     /// [`ChannelStatistic::SumSquares`] `List<Float64>`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use arrow_array::{Array, ArrayRef, types::UInt8Type};
 use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
 use crate::kernels::pack::unpack;
 
-/// The codes of each quantized value as `List<UInt8>`, one element a weight; null gives null.
+/// Returns the codes of each quantized value as `List<UInt8>`, one element a weight; null gives null.
 ///
 /// # Errors
 /// Returns the errors of [`dequantize`](super::dequantize).

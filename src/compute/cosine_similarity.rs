@@ -5,7 +5,7 @@ use arrow_array::{Array, Float64Array};
 use super::{ComputeError, pair::measure_pairs};
 use crate::kernels::cosine_similarity::cosine_similarity as measure;
 
-/// The cosine similarity of each pair of rows: 1 when both are zeros, 0 when only one is, never NaN.
+/// Returns the cosine similarity of each pair of rows: 1 when both are zeros, 0 when only one is, never NaN.
 ///
 /// Either side is any list array of floats, or an array of quantized values, which is decoded. Null gives null.
 ///

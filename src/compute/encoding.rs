@@ -6,7 +6,7 @@ use crate::{
     types::{Block, Encoding},
 };
 
-/// The kernels' word for a block type.
+/// Returns the kernels' word for a block type.
 pub(super) const fn kernel_type(block: Block) -> BlockType {
     match block {
         Block::Q4_0 => BlockType::Q4_0,
@@ -22,7 +22,7 @@ pub(super) const fn kernel_type(block: Block) -> BlockType {
     }
 }
 
-/// The bytes of a row.
+/// Returns the bytes of a row.
 pub(super) fn row_bytes(encoding: Encoding, length: usize) -> Result<usize, ComputeError> {
     encoding.row_bytes(length).ok_or_else(|| {
         ComputeError::InvalidArgument(format!("a row of {length} weights cannot be stored as {encoding}"))

@@ -11,7 +11,7 @@ use super::{
 /// The least factor, and the least magnitude of weights that is divided by.
 const LEAST: f64 = 1e-5;
 
-/// The factors of `SmoothQuant` (arXiv:2211.10438) for each input channel `j`:
+/// Returns the factors of `SmoothQuant` (arXiv:2211.10438) for each input channel `j`:
 /// `max(a_j^alpha / max(w_j, 1e-5)^(1 - alpha), 1e-5)`. Weights are multiplied by them
 /// ([`equalize`](super::equalize)), activations divided.
 ///

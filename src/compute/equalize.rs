@@ -30,8 +30,8 @@ pub fn equalize(weights: &dyn Array, factors: &dyn Array) -> Result<ArrayRef, Co
     multiply(weights, factors, None, None)
 }
 
-/// As [`equalize`], each row multiplied by a number of its own as well, and then shifted: the weights become
-/// `weight * factor * row_factors[channel] + offset`, one operation after the other in f32.
+/// Does the same as [`equalize`], each row multiplied by a number of its own as well, and then shifted: the weights
+/// become `weight * factor * row_factors[channel] + offset`, one operation after the other in f32.
 ///
 /// `channels` says which row of its tensor each row is; `row_factors` has a number for each row of the tensor, `offsets` one
 /// for each weight. Both are list arrays of floats with one row, for all rows of weights, or one for each. A null on any
@@ -104,7 +104,7 @@ fn multiply(
     builder.finish()
 }
 
-/// An array with one row for all rows of weights, or one for each.
+/// Returns an array with one row for all rows of weights, or one for each.
 fn shared<'a>(array: &'a dyn Array, what: &'static str, weights: usize) -> Result<Rows<'a>, ComputeError> {
     let rows = Rows::try_new(array, what)?;
     check_rows(what, rows.len(), weights)?;
@@ -119,7 +119,7 @@ fn check_rows(what: &str, got: usize, weights: usize) -> Result<(), ComputeError
     Err(ComputeError::InvalidArgument(problem))
 }
 
-/// The factor of a row of weights, of those of its tensor; none where either is null.
+/// Returns the factor of a row of weights, of those of its tensor; none where either is null.
 fn row_factor(channels: &Int64Array, factors: Option<&[f32]>, row: usize) -> Result<Option<f32>, ComputeError> {
     let at = if channels.len() == 1 { 0 } else { row };
     let (Some(factors), true) = (factors, channels.is_valid(at)) else { return Ok(None) };

@@ -81,7 +81,7 @@ pub enum ComputeError {
 }
 
 impl ComputeError {
-    /// The row that is to blame, where there is one: who knows what the row belongs to can name it.
+    /// Returns the row that is to blame, where there is one: who knows what the row belongs to can name it.
     pub fn row(&self) -> Option<usize> {
         match self {
             Self::NonFinite { row, .. }
@@ -93,7 +93,7 @@ impl ComputeError {
         }
     }
 
-    /// The same error, for an array that starts `rows` before the one it came from.
+    /// Returns the same error, for an array that starts `rows` before the one it came from.
     #[must_use]
     pub fn offset(mut self, rows: usize) -> Self {
         if let Self::NonFinite { row, .. }

@@ -8,7 +8,7 @@ use arrow_buffer::NullBuffer;
 use super::{ComputeError, pair::pair_stats};
 use crate::types::error_stats::error_stats_fields;
 
-/// The error statistics of each pair of rows, of the type
+/// Returns the error statistics of each pair of rows, of the type
 /// [`error_stats_type`](crate::types::error_stats::error_stats_type). Summed over the rows of a tensor
 /// (`max_abs` by max), they give the tensor's figures. Arguments, nulls and errors as in
 /// [`cosine_similarity`](super::cosine_similarity).

@@ -45,7 +45,7 @@ pub struct HessianAccumulator {
 }
 
 impl HessianAccumulator {
-    /// Bytes that the state takes.
+    /// Returns the bytes that the state takes.
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.sums.len() * size_of::<f64>()
     }
@@ -95,7 +95,7 @@ impl HessianAccumulator {
         Ok(())
     }
 
-    /// The number of rows, and their sums: a `List<Float64>` of one row, null when there was none.
+    /// Returns the number of rows, and their sums: a `List<Float64>` of one row, null when there was none.
     ///
     /// # Errors
     /// Returns an error if there are more numbers than a list array holds.
@@ -103,7 +103,7 @@ impl HessianAccumulator {
         Ok((self.rows as i64, self.list(1.0)?))
     }
 
-    /// The mean: a `List<Float64>` of one row, the upper triangle row after row; null when there was no row.
+    /// Returns the mean: a `List<Float64>` of one row, the upper triangle row after row; null when there was no row.
     ///
     /// # Errors
     /// Returns an error if there are more numbers than a list array holds.

@@ -31,7 +31,8 @@ struct Factor {
     triangle: Vec<f32>,
 }
 
-/// The upper triangular `U` with `U^T U = (H + damping * mean(diag H))^-1`, for each Hessian `H` (arXiv:2210.17323).
+/// Returns the upper triangular `U` with `U^T U = (H + damping * mean(diag H))^-1`, for each Hessian `H`
+/// (arXiv:2210.17323).
 ///
 /// `hessians` is a `List<Float64>` of upper triangles, as [`HessianAccumulator`](super::HessianAccumulator) gives them,
 /// `damping` a number above 0 for each row. The result is of

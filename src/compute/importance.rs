@@ -23,7 +23,7 @@ impl<'a> Importance<'a> {
         }
     }
 
-    /// The importances for a row of `length` weights; `None` where all weigh alike.
+    /// Returns the importances for a row of `length` weights; `None` where all weigh alike.
     ///
     /// # Errors
     /// Returns an error if they are not `length` finite numbers of at least 0.

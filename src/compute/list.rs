@@ -16,7 +16,7 @@ pub(super) struct ListBuilder<T: ArrowPrimitiveType> {
 }
 
 impl<T: ArrowPrimitiveType> ListBuilder<T> {
-    /// A builder with room for `rows` rows of `elements` elements in all.
+    /// Returns a builder with room for `rows` rows of `elements` elements in all.
     pub(super) fn with_capacity(rows: usize, elements: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);

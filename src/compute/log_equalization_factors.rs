@@ -11,8 +11,8 @@ use super::{
 /// The least factor, as of [`equalization_factors`](super::equalization_factors).
 const LEAST: f64 = 1e-5;
 
-/// The factors of log equalization (arXiv:2308.15987) for each input channel `j`: `max(a_j / log2(2 + a_j), 1e-5)`.
-/// Weights are multiplied by them, activations divided.
+/// Returns the factors of log equalization (arXiv:2308.15987) for each input channel `j`: `max(a_j / log2(2 + a_j),
+/// 1e-5)`. Weights are multiplied by them, activations divided.
 ///
 /// `act_absmax` is a list array of floats, the largest magnitude of each channel; signs are ignored. The result is
 /// `List<Float32>`; null gives null.

@@ -5,7 +5,7 @@ use arrow_array::{Array, Float64Array};
 use super::{ComputeError, pair::pair_stats};
 use crate::kernels::error_stats::ErrorStats;
 
-/// The mean squared error of each pair of rows; 0 for empty rows.
+/// Returns the mean squared error of each pair of rows; 0 for empty rows.
 ///
 /// Either side is any list array of floats, or an array of quantized values, which is decoded. Null gives null.
 ///

@@ -19,7 +19,7 @@ impl From<QuantizeOptions> for RowOptions {
 }
 
 impl RowOptions {
-    /// The options of a row.
+    /// Returns the options of a row.
     pub fn get(&self, row: usize) -> Option<QuantizeOptions> {
         match self {
             Self::Same(options) => Some(*options),

@@ -94,7 +94,7 @@ fn measure_sides<T>(
     Ok(measures)
 }
 
-/// The error statistics of each pair of rows, as [`measure_pairs`] would give them.
+/// Returns the error statistics of each pair of rows, as [`measure_pairs`] would give them.
 ///
 /// # Errors
 /// Returns the errors of [`measure_pairs`].

@@ -15,9 +15,9 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Blocks per thread in a round. Results are gathered after each round, so that no more than a round is held twice.
 const BLOCKS_PER_THREAD: usize = 4;
 
-/// `function` over the rows `0..rows`, in blocks, on rayon's threads. What it gives for a block must depend on the rows
-/// of the block alone. `bytes` says how many a range of rows takes, to choose the size of a block and to tell from the
-/// first one how large the result will be. An error counts rows from row 0.
+/// Runs `function` over the rows `0..rows`, in blocks, on rayon's threads. What it gives for a block must depend on
+/// the rows of the block alone. `bytes` says how many a range of rows takes, to choose the size of a block and to tell
+/// from the first one how large the result will be. An error counts rows from row 0.
 ///
 /// # Errors
 /// Returns the first error of `function` in the order of rows, or an error if the result would pass what one array
@@ -76,7 +76,7 @@ fn threads() -> Result<usize, ComputeError> {
     Ok(rayon::current_num_threads())
 }
 
-/// Bytes that a range of the rows of an array takes; 0 for types that do not tell.
+/// Returns the bytes that a range of the rows of an array takes; 0 for types that do not tell.
 pub fn memory_size(array: &ArrayRef, rows: Range<usize>) -> usize {
     array.slice(rows.start, rows.len()).to_data().get_slice_memory_size().unwrap_or_default()
 }
@@ -94,7 +94,7 @@ struct Column {
 }
 
 impl Column {
-    /// An empty column of the type of `data`, with room for `times` as much, and for `rows` offsets.
+    /// Returns an empty column of the type of `data`, with room for `times` as much, and for `rows` offsets.
     fn like(data: &ArrayData, times: f64, rows: usize) -> Self {
         let offsets = matches!(data.data_type(), DataType::List(_) | DataType::Binary);
         let bytes = data.buffers().last().map_or(0, Buffer::len);

@@ -4,7 +4,7 @@ use arrow_array::{Array, ArrayRef};
 
 use super::{ComputeError, RowOptions, quantize::quantize_rows};
 
-/// The decode parameters that [`quantize`](super::quantize) would choose for each row of `weights`.
+/// Returns the decode parameters that [`quantize`](super::quantize) would choose for each row of `weights`.
 ///
 /// The result has the type [`params_type`](crate::types::quantized::params_type) and is what
 /// [`quantize_with`](super::quantize_with) takes. A null row, and a row without options, gives null.
@@ -29,7 +29,8 @@ pub fn quant_params(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRe
     quantize_rows(weights, None, options, false)
 }
 
-/// As [`quant_params`], with the importance of each input channel: see [`quantize_weighted`](super::quantize_weighted).
+/// Does the same as [`quant_params`], with the importance of each input channel: see
+/// [`quantize_weighted`](super::quantize_weighted).
 ///
 /// # Errors
 /// Returns the errors of [`quantize_weighted`](super::quantize_weighted).

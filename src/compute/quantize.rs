@@ -37,8 +37,8 @@ pub fn quantize(weights: &dyn Array, options: &RowOptions) -> Result<ArrayRef, C
     quantize_rows(weights, None, options, true)
 }
 
-/// As [`quantize`], the squared error of each weight multiplied by the importance of its input channel where
-/// the method is a search: `E[x^2]` of what the layer is fed.
+/// Does the same as [`quantize`], the squared error of each weight multiplied by the importance of its input channel
+/// where the method is a search: `E[x^2]` of the layer's input.
 ///
 /// `importance` is a list array of one row, for all weights, or of one row for each row of `weights`, as long as that.
 /// A null row of it weighs all alike.
@@ -54,7 +54,7 @@ pub fn quantize_weighted(
     quantize_rows(weights, Some(importance), options, true)
 }
 
-/// The quantized values, or without `codes` their parameters alone.
+/// Returns the quantized values, or without `codes` their parameters alone.
 pub(super) fn quantize_rows(
     weights: &dyn Array,
     importance: Option<&dyn Array>,

@@ -102,7 +102,7 @@ impl<'a> ParamsArray<'a> {
         })
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.array.len()
     }
@@ -112,7 +112,7 @@ impl<'a> ParamsArray<'a> {
         self.array.is_empty()
     }
 
-    /// The parameters of a row, or `None` where it is null.
+    /// Returns the parameters of a row, or `None` where it is null.
     ///
     /// # Errors
     /// Returns [`ComputeError::Corrupt`] if the fields do not fit together.
@@ -162,7 +162,7 @@ impl<'a> QuantizedArray<'a> {
         Ok(Self { bits: primitive(params.array, BITS)?, codes: bytes(params.array, CODES)?, params })
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.params.len()
     }
@@ -253,8 +253,8 @@ pub(super) mod tests {
         pub zero_points: Option<Vec<u8>>,
     }
 
-    /// The weights 0, 0.5, 1, 1.5 and -0.25, 0, 0.25, 0.5, at 2 bits in groups of four: scales 0.5 and 0.25, zero points 0
-    /// and 1.
+    /// Returns the weights 0, 0.5, 1, 1.5 and -0.25, 0, 0.25, 0.5, at 2 bits in groups of four: scales 0.5 and 0.25,
+    /// zero points 0 and 1.
     pub(in super::super) fn two_groups() -> Parts {
         Parts {
             bits: Some(2),
@@ -269,7 +269,7 @@ pub(super) mod tests {
 
     pub(in super::super) const TWO_GROUPS: [f32; 8] = [0.0, 0.5, 1.0, 1.5, -0.25, 0.0, 0.25, 0.5];
 
-    /// The weights -2, -1, 0, 1, 0 at 3 bits, symmetric: the scale 0.5 reaches from -2 to 1.5.
+    /// Returns the weights -2, -1, 0, 1, 0 at 3 bits, symmetric: the scale 0.5 reaches from -2 to 1.5.
     pub(in super::super) fn symmetric() -> Parts {
         Parts {
             bits: Some(3),
@@ -285,7 +285,7 @@ pub(super) mod tests {
 
     pub(in super::super) const SYMMETRIC: [f32; 5] = [-2.0, -1.0, 0.0, 1.0, 0.0];
 
-    /// An array of these values, `None` for null.
+    /// Returns an array of these values, `None` for null.
     pub(in super::super) fn array(rows: &[Option<Parts>]) -> ArrayRef {
         let parts = || rows.iter().map(Option::as_ref);
         let bytes = |field: fn(&Parts) -> Option<&[u8]>| -> ArrayRef {
@@ -316,7 +316,7 @@ pub(super) mod tests {
         ("sqnr", |array| Ok(Arc::new(compute::sqnr(array, array)?))),
     ];
 
-    /// `quantize_with`, which reads parameters alone, on rows of as many zeros.
+    /// Runs `quantize_with`, which reads parameters alone, on rows of as many zeros.
     fn encode(array: &dyn Array, lengths: &[usize]) -> Result<ArrayRef, ComputeError> {
         let rows: Vec<Vec<f32>> = lengths.iter().map(|length| vec![0.0; *length]).collect();
         let rows: Vec<Option<&[f32]>> = rows.iter().map(|row| Some(&row[..])).collect();

@@ -83,7 +83,7 @@ impl<'a> Rows<'a> {
         Ok(Self { content: Some((lists, elements, element_nulls)), nulls: array.nulls(), len: array.len() })
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -129,7 +129,7 @@ fn not_accepted(what: &str, got: &DataType) -> ComputeError {
     ComputeError::InvalidArgument(format!("{what} must be a list of Float16, Float32 or Float64, not {got}"))
 }
 
-/// The largest magnitude of a row.
+/// Returns the largest magnitude of a row.
 ///
 /// # Errors
 /// Returns [`ComputeError::NonFinite`] if the row holds an infinity or NaN.
@@ -151,7 +151,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A `List<Float32>` of rows, `None` for null.
+    /// Returns a `List<Float32>` of rows, `None` for null.
     pub(in super::super) fn list(rows: &[Option<&[f32]>]) -> ArrayRef {
         Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(
             rows.iter().map(|row| row.map(|row| row.iter().copied().map(Some).collect::<Vec<_>>())),

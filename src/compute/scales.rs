@@ -5,7 +5,7 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
 use crate::kernels::scale::scale_factor;
 
-/// The scales of each quantized value as `List<Float32>`, one element a group: `row_scale * m(code)`, in units of
+/// Returns the scales of each quantized value as `List<Float32>`, one element a group: `row_scale * m(code)`, in units of
 /// weights. Null gives null.
 ///
 /// # Errors

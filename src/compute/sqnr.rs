@@ -5,8 +5,8 @@ use arrow_array::{Array, Float64Array};
 use super::{ComputeError, pair::pair_stats};
 use crate::kernels::error_stats::ErrorStats;
 
-/// The signal-to-quantization-noise ratio of each row of `b` as a stand-in for that of `a`, in dB: `10 log10(sum a^2 / sum (a-b)^2)`.
-/// Infinite when the rows are equal, minus infinity when only `a` is zeros.
+/// Returns the signal-to-quantization-noise ratio of each row of `b` as a stand-in for that of `a`, in dB:
+/// `10 log10(sum a^2 / sum (a-b)^2)`. Infinite when the rows are equal, minus infinity when only `a` is zeros.
 ///
 /// Either side is any list array of floats, or an array of quantized values, which is decoded. Null gives null.
 ///

@@ -96,7 +96,7 @@ impl TimeEdgesAccumulator {
         }
     }
 
-    /// The state as arrays of one row: timestep, lo and hi of each row one after the other, groups and method.
+    /// Returns the state as arrays of one row: timestep, lo and hi of each row one after the other, groups and method.
     ///
     /// # Errors
     /// Returns an error if there are more rows than a list array holds.
@@ -138,7 +138,7 @@ impl TimeEdgesAccumulator {
         Ok(())
     }
 
-    /// The edges, ascending: a `List<Float64>` of one row, null when no row was seen.
+    /// Returns the edges, ascending: a `List<Float64>` of one row, null when no row was seen.
     ///
     /// # Errors
     /// Returns an error if there are too many timesteps for [`TimeMethod::Optimal`].
@@ -162,7 +162,7 @@ impl TimeEdgesAccumulator {
         builder.finish()
     }
 
-    /// One range per timestep, in the order of time.
+    /// Returns one range per timestep, in the order of time.
     fn by_time(&self) -> Vec<Range> {
         let mut sorted = self.ranges.clone();
         sorted.sort_by(|a, b| a.t.total_cmp(&b.t));
@@ -176,19 +176,19 @@ impl TimeEdgesAccumulator {
         sorted
     }
 
-    /// Bytes that the state takes.
+    /// Returns the bytes that the state takes.
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.ranges.capacity() * size_of::<Range>()
     }
 }
 
-/// Half way, but never at the earlier one: a timestep on an edge is of the later group.
+/// Returns the middle, but never the earlier one: a timestep on an edge is of the later group.
 fn between(earlier: f64, later: f64) -> f64 {
     let middle = earlier.midpoint(later);
     if middle > earlier && middle < later { middle } else { later }
 }
 
-/// The first timestep of every group but the first.
+/// Returns the first timestep of every group but the first.
 fn uniform(ranges: &[Range], groups: usize) -> Vec<usize> {
     let (first, last) = (ranges[0].t, ranges[ranges.len() - 1].t);
     let mut starts: Vec<usize> = (1..groups)
@@ -203,8 +203,8 @@ fn uniform(ranges: &[Range], groups: usize) -> Vec<usize> {
     starts
 }
 
-/// The first timestep of every group but the first, by dynamic programming: `best[j]` is the least cost of the first `j`
-/// timesteps in so many groups.
+/// Returns the first timestep of every group but the first, by dynamic programming: `best[j]` is the least cost of the
+/// first `j` timesteps in so many groups.
 fn optimal(ranges: &[Range], groups: usize) -> Result<Vec<usize>, ComputeError> {
     let count = ranges.len();
     if count > MOST_TIMESTEPS {

@@ -5,7 +5,7 @@ use arrow_array::{Array, Float64Array, Int32Array, ListArray, builder::Int32Buil
 
 use super::ComputeError;
 
-/// The number of the group of each timestep, from 0: how many of `edges` are at most `t`.
+/// Returns the number of the group of each timestep, from 0: how many of `edges` are at most `t`.
 ///
 /// `edges` is `List<Float64>`, ascending, as [`TimeEdgesAccumulator`](super::TimeEdgesAccumulator) gives it, with as many
 /// rows as `t`. Timesteps below the first edge are of the first group, those from the last edge on of the last, however

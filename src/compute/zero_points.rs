@@ -5,8 +5,8 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
 use crate::kernels::params;
 
-/// The zero points of each quantized value as `List<Float32>`, one element a group, in units of codes; where a value
-/// is symmetric, `2^(bits-1)` for every group. Null gives null.
+/// Returns the zero points of each quantized value as `List<Float32>`, one element a group, in units of codes; where a
+/// value is symmetric, `2^(bits-1)` for every group. Null gives null.
 ///
 /// # Errors
 /// Returns the errors of [`dequantize`](super::dequantize).

@@ -6,7 +6,7 @@ use super::{
     lanes::{each_pair, fold},
 };
 
-/// The cosine from the three sums. Two rows of zeros (or none) are equal, so 1; a row of zeros beside
+/// Returns the cosine from the three sums. Two rows of zeros (or none) are equal, so 1; a row of zeros beside
 /// one that is not shares no direction with it, so 0. Never NaN, never outside -1 to 1.
 #[inline(always)]
 fn cosine(dot: f64, a2: f64, b2: f64) -> f64 {
@@ -18,7 +18,7 @@ fn cosine(dot: f64, a2: f64, b2: f64) -> f64 {
 }
 
 impl ErrorStats {
-    /// The cosine similarity; 1 when both rows are zeros, 0 when only one is.
+    /// Returns the cosine similarity; 1 when both rows are zeros, 0 when only one is.
     ///
     /// Rows that are alike have it from their difference, by the law of cosines: `1 - cos` keeps its digits where
     /// `dot` has lost them to rounding.
@@ -33,7 +33,7 @@ impl ErrorStats {
 }
 
 kernel! {
-    /// The cosine similarity of two rows, sums in f64: `sum(a b) / (sqrt(sum(a^2)) sqrt(sum(b^2)))`.
+    /// Returns the cosine similarity of two rows, sums in f64: `sum(a b) / (sqrt(sum(a^2)) sqrt(sum(b^2)))`.
     ///
     /// 1 when both rows are zeros or empty, 0 when only one is zeros.
     ///

@@ -62,7 +62,7 @@ macro_rules! call {
     };
 }
 
-/// Rows of every kind; made without a function of the C library, which differ in the last bit.
+/// Returns rows of every kind; made without a function of the C library, which differ in the last bit.
 fn corpus() -> Vec<Vec<f32>> {
     let mut rows = Vec::new();
     for (i, n) in [0usize, 1, 2, 7, 31, 32, 33, 64, 100, 257, 600, 1024].into_iter().enumerate() {

@@ -61,7 +61,7 @@ impl Target {
     /// The narrowest: what every CPU of this architecture has.
     pub const BASELINE: Self = Self(Level::Baseline);
 
-    /// Every target that this CPU can run, the narrowest first.
+    /// Returns every target that this CPU can run, the narrowest first.
     pub fn available() -> impl Iterator<Item = Self> {
         let best = best_level();
         Level::ALL
@@ -74,12 +74,12 @@ impl Target {
             .rev()
     }
 
-    /// The widest that this CPU can run: what a kernel runs on when it is called by name.
+    /// Returns the widest that this CPU can run: what a kernel runs on when it is called by name.
     pub fn best() -> Self {
         Self(best_level())
     }
 
-    /// The name that benches print: `baseline`, `avx2`, `avx512` or `neon`.
+    /// Returns the name that benches print: `baseline`, `avx2`, `avx512` or `neon`.
     pub fn name(self) -> &'static str {
         self.0.name()
     }
@@ -144,7 +144,7 @@ macro_rules! clones {
                 body $call
             }
 
-            /// The kernel on `target`.
+            /// Returns the kernel on `target`.
             #[allow(clippy::too_many_arguments, reason = "one more than the kernel")]
             #[inline]
             pub fn on(target: Target $($more_args)*) -> $ret {

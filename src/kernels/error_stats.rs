@@ -26,7 +26,7 @@ pub struct ErrorStats {
 }
 
 impl ErrorStats {
-    /// The statistics of both parts together.
+    /// Returns the statistics of both parts together.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self {
@@ -177,7 +177,7 @@ fn is_sound(stats: &ErrorStats) -> bool {
 }
 
 kernel! {
-    /// The statistics of two rows, over the elements that both have.
+    /// Returns the statistics of two rows, over the elements that both have.
     ///
     /// Products are rounded to f32 and 64 of them added up in f32, their sums in f64, so that a sum is off by less than 4e-6
     /// of the sum of its terms' magnitudes and 2^-149 for each, mostly by less than 1e-7. Rows whose squares f32 does not
@@ -201,7 +201,7 @@ fn of_rows<S: Sums>(a: &[f32], b: &[f32]) -> ErrorStats {
 }
 
 kernel! {
-    /// The statistics of a row and what its codes decode to: those of [`error_stats`](fn@error_stats) and
+    /// Returns the statistics of a row and what its codes decode to: those of [`error_stats`](fn@error_stats) and
     /// [`dequantize`](fn@super::dequantize::dequantize), bit for bit, without a row of decoded weights between them.
     ///
     /// ```

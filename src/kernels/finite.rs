@@ -6,7 +6,7 @@ use super::{
 };
 
 kernel! {
-    /// The bits of the largest magnitude in `row`; 0 for an empty one.
+    /// Returns the bits of the largest magnitude in `row`; 0 for an empty one.
     ///
     /// Magnitudes of f32 order as integers, infinities and NaN above all numbers: the row is finite
     /// exactly when the result is below `f32::INFINITY.to_bits()`.
@@ -28,7 +28,7 @@ kernel! {
     }
 }
 
-/// The first element that is an infinity or NaN.
+/// Returns the first element that is an infinity or NaN.
 pub fn first_non_finite(row: &[f32]) -> Option<usize> {
     row.iter().position(|x| !x.is_finite())
 }

@@ -25,8 +25,8 @@ pub struct GptqRows<'a> {
     pub codes: &'a mut [u8],
 }
 
-/// The largest covering scale of a row's groups: [`GptqRows::row_scales`]. The codes go on to 1.9375 of it, for groups that
-/// grow by what they make up for.
+/// Returns the largest covering scale of a row's groups: [`GptqRows::row_scales`]. The codes go on to 1.9375 of it, for
+/// groups that grow by what they make up for.
 #[inline(always)]
 fn largest_scale<const BITS: usize>(weights: &[f32], group_size: usize) -> f32 {
     weights.chunks(group_size.max(1)).fold(0.0, |most, group| {
@@ -36,7 +36,7 @@ fn largest_scale<const BITS: usize>(weights: &[f32], group_size: usize) -> f32 {
 }
 
 kernel! {
-    /// A row's scale for [`gptq`](fn@gptq), from its weights before anything is made up for.
+    /// Returns a row's scale for [`gptq`](fn@gptq), from its weights before anything is made up for.
     pub fn gptq_row_scale(weights: &[f32], bits: u8, group_size: usize) -> f32 {
         for_bits!(bits, BITS => largest_scale::<BITS>(weights, group_size))
     }
@@ -104,7 +104,7 @@ mod tests {
         triangle::triangle_len,
     };
 
-    /// Rows whose neighbouring elements are alike.
+    /// Returns rows whose neighbouring elements are alike.
     fn correlated(rows: usize, n: usize, seed: u64) -> Vec<f32> {
         let noise = samples::normal(rows * n, seed);
         let mut x = noise.clone();

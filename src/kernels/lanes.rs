@@ -19,13 +19,13 @@ pub(super) fn halve<T: Copy, const N: usize, const H: usize>(lanes: &[T; N], f: 
     std::array::from_fn(|i| f(lanes[i], lanes[i + H]))
 }
 
-/// The smaller; `b` unless `a < b`. One instruction, where `f32::min` takes three to treat NaN.
+/// Returns the smaller; `b` unless `a < b`. One instruction, where `f32::min` takes three to treat NaN.
 #[inline(always)]
 pub(super) fn min(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 
-/// The larger; `b` unless `a > b`.
+/// Returns the larger; `b` unless `a > b`.
 #[inline(always)]
 pub(super) fn max(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
@@ -60,7 +60,7 @@ pub(super) fn each_pair<T: Copy, const N: usize>(a: &[T], b: &[T], mut f: impl F
     }
 }
 
-/// All bits where `a` is less than `b`, none elsewhere.
+/// Returns all bits where `a` is less than `b`, none elsewhere.
 #[inline(always)]
 pub(super) fn less<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [u32; N] {
     let mut bits = [0; N];

@@ -3,13 +3,13 @@
 use super::error_stats::{ErrorStats, error_stats};
 
 impl ErrorStats {
-    /// `err2 / n`; 0 for empty rows.
+    /// Returns `err2 / n`; 0 for empty rows.
     pub fn mse(&self) -> f64 {
         if self.n == 0 { 0.0 } else { self.err2 / self.n as f64 }
     }
 }
 
-/// The mean of `(a - b)^2`, summed as [`error_stats`](fn@error_stats) does; 0 for empty rows.
+/// Returns the mean of `(a - b)^2`, summed as [`error_stats`](fn@error_stats) does; 0 for empty rows.
 ///
 /// ```
 /// assert_eq!(arrow_quant::kernels::mse::mse(&[1.0, 2.0], &[1.0, 4.0]), 2.0);

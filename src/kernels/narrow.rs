@@ -21,7 +21,7 @@ kernel! {
     }
 }
 
-/// The bits of the nearest f16, ties to even.
+/// Returns the bits of the nearest f16, ties to even.
 #[inline(always)]
 pub(super) fn half(x: f32) -> u16 {
     let bits = x.to_bits();
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::kernels::{dispatch::Target, samples::Random};
 
-    /// Every half and bfloat16 as f32, what lies just beside and half-way between, and numbers at random.
+    /// Returns every half and bfloat16 as f32, what lies just beside and half-way between, and numbers at random.
     fn samples() -> Vec<f32> {
         let mut samples = Vec::new();
         for bits in 0..=u16::MAX {

@@ -31,7 +31,7 @@ fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
     }
 }
 
-/// The reverse of [`pack_cell`].
+/// Returns the reverse of [`pack_cell`].
 #[inline(always)]
 fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
     match BITS {

@@ -91,36 +91,36 @@ const _: () = assert!(AT_A_TIME.is_multiple_of(32));
 /// Groups that these have at most.
 pub(super) const GROUPS_AT_A_TIME: usize = AT_A_TIME / 32;
 
-/// The zero point of a group, in units of codes: `2^(bits-1)` for symmetric codes.
+/// Returns the zero point of a group, in units of codes: `2^(bits-1)` for symmetric codes.
 pub fn zero_point_of(params: &Params, group: usize) -> f32 {
     for_bits!(params.bits, BITS => params.group::<BITS>(group).1)
 }
 
-/// The largest code, `2^bits - 1`, as f32.
+/// Returns the largest code, `2^bits - 1`, as f32.
 #[inline(always)]
 pub(super) const fn max_code<const BITS: usize>() -> f32 {
     ((1u32 << BITS) - 1) as f32
 }
 
-/// The zero point of symmetric codes, `2^(bits-1)`.
+/// Returns the zero point of symmetric codes, `2^(bits-1)`.
 #[inline(always)]
 pub(super) const fn middle<const BITS: usize>() -> f32 {
     (1u32 << (BITS - 1)) as f32
 }
 
-/// The zero point that a code stands for, in units of weight codes.
+/// Returns the zero point that a code stands for, in units of weight codes.
 #[inline(always)]
 pub(super) fn zero_point<const BITS: usize>(code: u8) -> f32 {
     f32::from(code) * max_code::<BITS>() / 255.0
 }
 
-/// As [`zero_point_code`], the code as f32.
+/// Does the same as [`zero_point_code`], the code as f32.
 #[inline(always)]
 pub(super) fn zero_point_code_f32<const BITS: usize>(z: f32) -> f32 {
     round_clamped_f32(z * (255.0 / max_code::<BITS>()), 255.0)
 }
 
-/// The zero-point code nearest to `z`, ties to even.
+/// Returns the zero-point code nearest to `z`, ties to even.
 #[inline(always)]
 pub(super) fn zero_point_code<const BITS: usize>(z: f32) -> u8 {
     round_clamped(z * (255.0 / max_code::<BITS>()), 255.0)
@@ -129,7 +129,7 @@ pub(super) fn zero_point_code<const BITS: usize>(z: f32) -> u8 {
 /// Added to a number in `0..2^22`, this leaves its nearest integer, ties to even, in the low bits.
 const ROUND: f32 = 8_388_608.0;
 
-/// `x` clamped to `0..=most` and rounded, ties to even; 0 for NaN. `most` is at most 255.
+/// Returns `x` clamped to `0..=most` and rounded, ties to even; 0 for NaN. `most` is at most 255.
 ///
 /// The adding of `2^23` rounds on every CPU, where `round_ties_even` is a function call on the baseline.
 #[inline(always)]
@@ -137,13 +137,13 @@ pub(super) fn round_clamped(x: f32, most: f32) -> u8 {
     (lanes::min(lanes::max(x, 0.0), most) + ROUND).to_bits() as u8
 }
 
-/// As [`round_clamped`], the result as f32.
+/// Does the same as [`round_clamped`], the result as f32.
 #[inline(always)]
 pub(super) fn round_clamped_f32(x: f32, most: f32) -> f32 {
     (lanes::min(lanes::max(x, 0.0), most) + ROUND) - ROUND
 }
 
-/// `1 / scale`, or as near as it comes to it without an infinity, so that a weight of 0 keeps the code `z`.
+/// Returns `1 / scale`, or as near as it comes to it without an infinity, so that a weight of 0 keeps the code `z`.
 #[inline(always)]
 pub(super) fn reciprocal(scale: f32) -> f32 {
     if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { f32::MAX }

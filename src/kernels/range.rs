@@ -6,9 +6,9 @@ use super::{
     params::{max_code, middle},
 };
 
-/// The least of a group and zero, given what [`min`] makes of the group. A group's -0.0 may be the least so far, and the
-/// sum turns it to 0.0. `min(least, 0.0)` would say the same, but LLVM compiles it to fminnm on 64-bit Arm, which takes
-/// -0.0 for the lesser.
+/// Returns the least of a group and zero, given what [`min`] makes of the group. A group's -0.0 may be the least so
+/// far, and the sum turns it to 0.0. `min(least, 0.0)` would say the same, but LLVM compiles it to fminnm on 64-bit
+/// Arm, which takes -0.0 for the lesser.
 #[inline(always)]
 fn least_with_zero(least: f32) -> f32 {
     min(0.0, least) + 0.0
@@ -26,7 +26,8 @@ pub(super) fn group_range(group: &[f32]) -> (f32, f32) {
     (least_with_zero(fold(low, min)), fold(high, max))
 }
 
-/// The least scale at which the codes reach from `low` to `high`, where there is a zero point and where there is none.
+/// Returns the least scale at which the codes reach from `low` to `high`, where there is a zero point and where there
+/// is none.
 #[inline(always)]
 pub(super) fn covering_scale<const BITS: usize>(low: f32, high: f32, symmetric: bool) -> f32 {
     if symmetric {

@@ -42,7 +42,7 @@ pub(crate) fn heavy(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| random.heavy() as f32).collect()
 }
 
-/// Rows of every length from 0 to 300 and a few longer ones, with data that is normal, heavy-tailed,
+/// Returns rows of every length from 0 to 300 and a few longer ones, with data that is normal, heavy-tailed,
 /// zero, constant, of one sign, sparse, denormal, or as large as f32 goes.
 pub(crate) fn rows() -> impl Iterator<Item = Vec<f32>> {
     (0..=300).chain([511, 512, 1000, 1024, 4096]).flat_map(|n| {

@@ -5,7 +5,7 @@
 /// `m(0)` as f32 bits, `2^-15`; a step of the code is `2^19` of these.
 const LEAST: i32 = 112 << 23;
 
-/// `m(c)`, from `2^-15` for 0 over 1 for 240 to 1.9375 for 255.
+/// Returns `m(c)`, from `2^-15` for 0 over 1 for 240 to 1.9375 for 255.
 ///
 /// ```
 /// use arrow_quant::kernels::scale::scale_factor;
@@ -23,25 +23,25 @@ fn code(ratio: f32, round: impl Fn(i32) -> i32) -> u8 {
     round(ratio.to_bits() as i32 - LEAST).clamp(0, 255) as u8
 }
 
-/// The code of the least `m(c) >= ratio`; 255 where there is none.
+/// Returns the code of the least `m(c) >= ratio`; 255 where there is none.
 #[inline(always)]
 pub fn scale_code_up(ratio: f32) -> u8 {
     code(ratio, |x| (x + ((1 << 19) - 1)) >> 19)
 }
 
-/// The code of the largest `m(c) <= ratio`; 0 where there is none.
+/// Returns the code of the largest `m(c) <= ratio`; 0 where there is none.
 #[inline(always)]
 pub fn scale_code_down(ratio: f32) -> u8 {
     code(ratio, |x| x >> 19)
 }
 
-/// The code whose `m(c)` is nearest to `ratio`; the even one of two.
+/// Returns the code whose `m(c)` is nearest to `ratio`; the even one of two.
 #[inline(always)]
 pub fn scale_code_nearest(ratio: f32) -> u8 {
     code(ratio, |x| (x + ((1 << 18) - 1) + (x >> 19 & 1)) >> 19)
 }
 
-/// The factor `steps` codes from that of `factor`, within the codes there are.
+/// Returns the factor `steps` codes from that of `factor`, within the codes there are.
 #[inline(always)]
 pub(super) fn scale_factor_moved(factor: f32, steps: i32) -> f32 {
     let bits = (factor.to_bits() as i32 + (steps << 19)).clamp(LEAST, LEAST + (255 << 19));

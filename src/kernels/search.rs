@@ -126,7 +126,7 @@ fn better_side(
     row_scale
 }
 
-/// The squared error of a group at 8 bits, weight by weight, times the importances.
+/// Returns the squared error of a group at 8 bits, weight by weight, times the importances.
 #[inline(always)]
 fn group_error(group: &[f32], importance: Option<&[f32]>, s: f32, z: f32) -> f32 {
     const LANES: usize = 16;
@@ -142,7 +142,7 @@ fn group_error(group: &[f32], importance: Option<&[f32]>, s: f32, z: f32) -> f32
     fold(sums, |a, b| a + b)
 }
 
-/// The squared error of a row, weight by weight, times the importances.
+/// Returns the squared error of a row, weight by weight, times the importances.
 #[inline(always)]
 fn row_error<const BITS: usize>(
     weights: &[f32],
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// The squared error of a group, naively.
+    /// Returns the squared error of a group, naively.
     fn error(x: &[f32], importance: Option<&[f32]>, bits: u8, s: f32, z: f32) -> f64 {
         let most = f32::from((1u16 << bits) - 1);
         let inverse = 1.0 / s;

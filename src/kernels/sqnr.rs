@@ -3,14 +3,15 @@
 use super::error_stats::{ErrorStats, error_stats};
 
 impl ErrorStats {
-    /// `10 log10(a2 / err2)` in dB. Plus infinity without error, minus infinity when `a` is zeros and `b` is not.
+    /// Returns `10 log10(a2 / err2)` in dB. Plus infinity without error, minus infinity when `a` is zeros and `b` is not.
     pub fn sqnr(&self) -> f64 {
         // 0/0 is the only way to NaN, and is taken by the first arm.
         if self.err2 == 0.0 { f64::INFINITY } else { 10.0 * (self.a2 / self.err2).log10() }
     }
 }
 
-/// The signal-to-quantization-noise ratio of `b` as a stand-in for `a`, in dB; the rules are those of [`ErrorStats::sqnr`].
+/// Returns the signal-to-quantization-noise ratio of `b` as a stand-in for `a`, in dB; the rules are those of
+/// [`ErrorStats::sqnr`].
 ///
 /// ```
 /// use arrow_quant::kernels::sqnr::sqnr;

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-/// The numbers of a triangle of `n` rows; none where they cannot be counted.
+/// Returns the numbers of a triangle of `n` rows; none where they cannot be counted.
 pub fn triangle_len(n: usize) -> Option<usize> {
     n.checked_add(1)?.checked_mul(n).map(|twice| twice / 2)
 }
 
-/// The rows of a triangle of `len` numbers; none where `len` is no triangle's.
+/// Returns the rows of a triangle of `len` numbers; none where `len` is no triangle's.
 pub fn triangle_side(len: usize) -> Option<usize> {
     let n = ((len as f64 * 2.0).sqrt()) as usize;
     (n.saturating_sub(1)..=n + 1).find(|n| triangle_len(*n) == Some(len))

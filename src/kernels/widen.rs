@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    /// The definition of a small float, in f64.
+    /// Returns the definition of a small float, in f64.
     fn naive(byte: u8, mantissa_bits: i32, bias: i32) -> f64 {
         let (magnitude, sign) = (i32::from(byte & 0x7f), if byte > 0x7f { -1.0 } else { 1.0 });
         let (exponent, mantissa) = (magnitude >> mantissa_bits, magnitude & ((1 << mantissa_bits) - 1));

@@ -39,7 +39,7 @@ impl Index {
         Ok(Self { path: path.to_owned(), weight_map: fields.weight_map })
     }
 
-    /// The files that it names, sorted.
+    /// Returns the files that it names, sorted.
     ///
     /// # Errors
     /// Returns an error if it names no file, one that is missing, or one outside the folder.

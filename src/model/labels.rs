@@ -37,7 +37,7 @@ impl Views {
         Self { texts, views }
     }
 
-    /// The strings of the tensors given, each as often as said.
+    /// Returns the strings of the tensors given, each as often as said.
     pub(crate) fn repeated(&self, counts: impl Iterator<Item = (usize, usize)>) -> Result<StringViewArray, ArrowError> {
         let mut views = Vec::new();
         for (tensor, count) in counts {
@@ -65,7 +65,7 @@ impl Labels {
     }
 }
 
-/// The shapes of the tensors given, each as often as said.
+/// Returns the shapes of the tensors given, each as often as said.
 pub(crate) fn shapes<'a>(tensors: impl Iterator<Item = (&'a Tensor, usize)>) -> Result<ListArray, ArrowError> {
     let mut offsets = vec![0i32];
     let mut values = Vec::new();

@@ -28,7 +28,7 @@ pub fn layer_and_module(name: &str) -> (Option<i32>, &str) {
     (None, stem)
 }
 
-/// A part made of digits alone; `+3`, which `parse` takes, is none.
+/// Returns the number of a part made of digits alone; `+3`, which `parse` takes, is no number here.
 fn layer_number(part: &str) -> Option<i32> {
     part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten()
 }

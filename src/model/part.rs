@@ -32,14 +32,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.runs.iter().map(|run| run.rows.len()).sum()
     }
 }
 
 impl Model {
-    /// The part of these rows.
+    /// Returns the part of these rows.
     pub fn part(&self, runs: Vec<Run>) -> Part {
         let row_bytes = |run: &Run| self.tensors().get(run.tensor).map_or(0, |tensor| tensor.row_bytes() as u64);
         let bytes = runs.iter().map(|run| run.rows.len() as u64 * row_bytes(run)).sum();
@@ -56,7 +56,7 @@ impl Model {
         self.parts_of(tensors, target, 1)
     }
 
-    /// As [`Self::parts`], but a cut between rows lies at a multiple of `together` rows of the tensor.
+    /// Does the same as [`Self::parts`], but a cut between rows lies at a multiple of `together` rows of the tensor.
     pub fn parts_of(&self, tensors: Option<&[usize]>, target: u64, together: usize) -> Vec<Part> {
         let together = together.max(1);
         let target = target.max(1);

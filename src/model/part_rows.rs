@@ -57,8 +57,8 @@ impl PartRows {
         Self { model, runs, waiting: Mutex::default(), verified }
     }
 
-    /// Rows of a tensor: columns `quantized` and `data`. `continues`: the rows after them are likely to be asked for next,
-    /// and what reads them waits.
+    /// Returns the rows of a tensor: columns `quantized` and `data`. `continues`: the rows after them are likely to be
+    /// asked for next, and what reads them waits.
     ///
     /// # Errors
     /// Returns an error if a part cannot be read, or is not the one that was written.
@@ -115,7 +115,7 @@ impl PartRows {
         Ok(())
     }
 
-    /// A reader that stands at or before a row: one that waits there, or a new one.
+    /// Returns a reader that stands at or before a row: one that waits there, or a new one.
     fn reader(&self, part: usize, row: usize) -> Result<Waiting, IoError> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = waiting.iter().position(|reader| reader.part == part && reader.next == row) {
@@ -158,7 +158,7 @@ pub fn append_stored(batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), Com
     Ok(())
 }
 
-/// The columns of what [`PartRows::rows`] gives.
+/// Returns the columns of what [`PartRows::rows`] gives.
 pub fn columns(batch: &RecordBatch) -> Result<(&StructArray, &BinaryArray), String> {
     let quantized = batch.column_by_name(QUANTIZED).and_then(|column| column.as_struct_opt());
     let data = batch.column_by_name(DATA).and_then(|column| column.as_binary_opt::<i32>());

@@ -8,7 +8,7 @@ use super::{Model, labels::shapes, tensor::Tensor};
 use crate::{storage::error::IoError, types::tensors::tensors_schema};
 
 impl Model {
-    /// The tensors table: one row per tensor.
+    /// Returns the tensors table: one row per tensor.
     ///
     /// # Errors
     /// Returns an error if there are more than `i32::MAX` dimensions in total, which no model has.
@@ -16,7 +16,7 @@ impl Model {
         self.tensors_batch_of(&(0..self.tensors.len()).collect::<Vec<_>>())
     }
 
-    /// The same of the tensors with these numbers alone.
+    /// Returns the same of the tensors with these numbers alone.
     ///
     /// # Errors
     /// Returns the errors of [`Self::tensors_batch`].

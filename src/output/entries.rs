@@ -209,17 +209,17 @@ impl Names {
     }
 }
 
-/// The name of the file that one is renamed to when it is whole.
+/// Returns the name of the file that one is renamed to when it is whole.
 fn without_tmp(name: &str) -> &str {
     name.strip_suffix(".tmp").unwrap_or(name)
 }
 
-/// The name of an entry; empty where it is not UTF-8, and so is none that a run gives.
+/// Returns the name of an entry; empty where it is not UTF-8, and so is none that a run gives.
 fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// The entries of a folder, sorted by name.
+/// Returns the entries of a folder, sorted by name.
 fn list(folder: &Path) -> Result<Vec<(PathBuf, FileType)>, IoError> {
     let failed = || IoError::system("list", folder);
     let mut entries = Vec::new();

@@ -47,7 +47,7 @@ impl Place {
         Ok((place, left))
     }
 
-    /// The output in the making.
+    /// Returns the output in the making.
     pub(crate) fn output(&self) -> PathBuf {
         self.partial.join(OUTPUT)
     }
@@ -156,7 +156,7 @@ pub(crate) fn check_replaced(target: &Path, existing: Existing) -> Result<(), Io
     }
 }
 
-/// The folder in which an output is made.
+/// Returns the folder in which an output is made.
 ///
 /// # Errors
 /// Returns an error if the path of the output has no name.
@@ -190,7 +190,7 @@ pub(crate) fn exchange(_a: &Path, _b: &Path) -> Result<bool, IoError> {
     Ok(false)
 }
 
-/// The number of a folder, which it keeps when it is renamed.
+/// Returns the number of a folder, which it keeps when it is renamed.
 #[cfg(unix)]
 fn inode(folder: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;

@@ -52,7 +52,7 @@ impl Reads {
         self.sources.iter().try_for_each(|(path, stamp)| same(path, stamp, of(&stamp.name)))
     }
 
-    /// The model's files, to be written down.
+    /// Returns the model's files, to be written down.
     pub(crate) fn stamps(&self) -> Vec<Stamp> {
         self.sources.iter().map(|(_, stamp)| stamp.clone()).collect()
     }

@@ -45,7 +45,7 @@ impl RowGroups {
     }
 }
 
-/// A batch under the output schema itself. Columns are matched by name; nullability and metadata may differ.
+/// Returns a batch under the output schema itself. Columns are matched by name; nullability and metadata may differ.
 pub fn conform(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = output_schema();
     let columns = schema.fields().iter().map(|field| {
@@ -94,7 +94,8 @@ fn without_hidden(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(make_array(shown.freeze()))
 }
 
-/// The bytes that each row stores: codes, scales, zero points and the row's scale of a quantized row, else its data.
+/// Returns the bytes that each row stores: codes, scales, zero points and the row's scale of a quantized row, else its
+/// data.
 pub fn stored_bytes(batch: &RecordBatch) -> Result<Vec<usize>, ArrowError> {
     let missing = |name: &str| ArrowError::SchemaError(format!("the column {name} is missing"));
     let quantized =

@@ -195,7 +195,7 @@ impl RowGatherer {
         Ok(self.rows)
     }
 
-    /// The header, where each tensor begins, and the length of the file; tensors are in the order of their names.
+    /// Returns the header, where each tensor begins, and the length of the file; tensors are in the order of their names.
     fn layout(&self, shapes: Vec<Vec<usize>>) -> Result<(Vec<u8>, Vec<usize>, usize), IoError> {
         let tensors = self.tensors.iter().zip(shapes);
         match &self.container {
@@ -249,7 +249,7 @@ fn pad(out: &mut impl Write, written: &mut usize, to: usize) -> io::Result<()> {
 }
 
 impl Gathered {
-    /// The shape, when every row is there once.
+    /// Returns the shape, when every row is there once.
     fn complete(&mut self) -> Result<Vec<usize>, String> {
         self.rows.sort_unstable();
         for (expected, (channel, _)) in (0..).zip(&self.rows) {
@@ -340,7 +340,7 @@ impl Columns {
     }
 }
 
-/// The type of a name that `data` is of.
+/// Returns the type of a name that `data` is of.
 fn element_of(container: &Container, name: &str) -> Result<Element, String> {
     match container {
         Container::Gguf { .. } => Element::of_name(name),

@@ -8,8 +8,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use super::selection::Choice;
 use crate::{model::Model, storage::error::IoError, types::QuantizeOptions};
 
-/// The columns that say of each tensor how it is quantized: `name`, then `bits`, `group_size`, `method` and `symmetric`,
-/// which may all be null.
+/// Returns the columns that say of each tensor how it is quantized: `name`, then `bits`, `group_size`, `method` and
+/// `symmetric`, which may all be null.
 pub fn option_fields(nullable: bool) -> Vec<Field> {
     vec![
         Field::new("name", DataType::Utf8View, false),
@@ -37,8 +37,8 @@ pub fn option_columns<'a>(rows: impl Iterator<Item = (&'a str, Option<QuantizeOp
     ]
 }
 
-/// The schema of the choices: [`option_fields`], all but the name null for a tensor that is copied unchanged, and `note`, null
-/// where there is nothing to say.
+/// Returns the schema of the choices: [`option_fields`], all but the name null for a tensor that is copied unchanged,
+/// and `note`, null where there is nothing to say.
 pub fn choices_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let mut fields = option_fields(true);
@@ -48,7 +48,7 @@ pub fn choices_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// The choices for a model's tensors, one row each.
+/// Returns the choices for a model's tensors, one row each.
 ///
 /// # Errors
 /// Returns an error if there is not one choice for each tensor.

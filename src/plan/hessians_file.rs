@@ -119,7 +119,7 @@ pub fn read_factors(
     Ok(Factors { digest: digest_of(path)?.1, table })
 }
 
-/// The one row of a batch.
+/// Returns the one row of a batch.
 fn layer(path: &Path, batch: &RecordBatch, row: usize) -> Result<Layer, IoError> {
     let schema = hessians_schema();
     let column = |name| parquet_table::column(path, batch, &schema, name);

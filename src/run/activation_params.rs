@@ -39,7 +39,7 @@ impl PlannedJob {
         Ok(())
     }
 
-    /// The quantized tensors whose input has no activations: their input will have no quantizer.
+    /// Returns the quantized tensors whose input has no activations: their input will have no quantizer.
     pub fn without_activations(&self) -> Vec<&str> {
         let Some(activations) = &self.activations else { return Vec::new() };
         let quantized = self.model.tensors().iter().zip(&self.choices).filter(|(_, choice)| choice.options.is_some());
@@ -51,7 +51,7 @@ impl PlannedJob {
 }
 
 impl CheckedActivations {
-    /// A session with the tables `layers`, `inputs` and `activations`, the latter of the quantized layers alone.
+    /// Returns a session with the tables `layers`, `inputs` and `activations`, the latter of the quantized layers alone.
     pub(super) async fn session(&self, job: &PlannedJob, threads: usize) -> Result<Session, JobError> {
         let session = Session::unlimited(threads)?;
         replace(&session, "choices", choices_batch(&job.model, &job.choices)?)?;
@@ -69,7 +69,7 @@ impl CheckedActivations {
         Ok(session)
     }
 
-    /// `sql/time_groups.sql`, with the factors of these inputs.
+    /// Runs `sql/time_groups.sql`, with the factors of these inputs.
     pub(super) async fn params(
         &self,
         job: &PlannedJob,

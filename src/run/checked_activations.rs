@@ -13,7 +13,7 @@ pub struct CheckedActivations {
 }
 
 impl CheckedActivations {
-    /// The mean square of each input channel over all tokens, by the name of the tensor.
+    /// Returns the mean square of each input channel over all tokens, by the name of the tensor.
     pub const fn mean_squares(&self) -> &BTreeMap<String, Vec<f64>> {
         &self.mean_squares
     }

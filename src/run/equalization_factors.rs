@@ -32,7 +32,7 @@ use crate::{
 type Costs = HashMap<(String, usize), f64>;
 
 impl CheckedActivations {
-    /// `sql/equalization.sql`: the factors for each alpha, in their order.
+    /// Runs `sql/equalization.sql`: the factors for each alpha, in their order.
     pub(super) async fn factors(
         &self,
         job: &PlannedJob,
@@ -99,7 +99,7 @@ impl CheckedActivations {
         Ok(chosen)
     }
 
-    /// The table `candidates` of `sql/equalization_cost.sql`: every layer with the factors of every alpha.
+    /// Returns the table `candidates` of `sql/equalization_cost.sql`: every layer with the factors of every alpha.
     async fn candidates(&self, job: &PlannedJob, tried: &[Factors]) -> Result<RecordBatch, JobError> {
         // One partition: the order of a sum must not depend on the number of threads.
         let session = self.session(job, 1).await?;
@@ -126,7 +126,7 @@ impl CheckedActivations {
         Ok(batch.map_err(DataFusionError::from)?)
     }
 
-    /// The mean over all timesteps of what rounding does to an element of each layer's input, equalized.
+    /// Returns the mean over all timesteps of what rounding does to an element of each layer's input, equalized.
     async fn noise(
         &self,
         job: &PlannedJob,

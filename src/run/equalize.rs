@@ -51,20 +51,20 @@ impl PlannedJob {
 }
 
 impl PlannedJob {
-    /// The input of each layer that is to be equalized, by its name.
+    /// Returns the input of each layer that is to be equalized, by its name.
     pub(super) fn inputs(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
         self.equalized.as_ref().map_or(&NONE, |equalized| &equalized.of_layers)
     }
 
-    /// The same as the table `inputs` of the recipes.
+    /// Returns the same as the table `inputs` of the recipes.
     pub(super) fn inputs_batch(&self) -> Result<RecordBatch, JobError> {
         let columns = [self.inputs().keys().collect::<Vec<_>>(), self.inputs().values().collect()];
         let [names, inputs] = columns.map(|column| Arc::new(StringViewArray::from_iter_values(column)) as _);
         Ok(RecordBatch::try_from_iter([(NAME, names), ("input", inputs)]).map_err(DataFusionError::from)?)
     }
 
-    /// The layers that are to be equalized, by number.
+    /// Returns the layers that are to be equalized, by number.
     pub(super) fn equalized_tensors(&self) -> Vec<usize> {
         let mut tensors: Vec<usize> = self.inputs().keys().filter_map(|name| self.model.number_of(name)).collect();
         tensors.sort_unstable();
@@ -73,7 +73,7 @@ impl PlannedJob {
 }
 
 impl EqualizedInputs {
-    /// The factors of an input as they are used.
+    /// Returns the factors of an input as they are used.
     pub(super) fn used(&self, job: &PlannedJob, input: &str, mut factors: Vec<f32>) -> Vec<f32> {
         if let Some(fold) = job.model.number_of(input).and_then(|number| self.folds.of(number)) {
             foldable(&mut factors, fold.adds_one());

@@ -31,8 +31,9 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The first weight of a tensor's rows that `made` refuses. `made` takes the weights of some rows and the number of the
-    /// first in the tensor; rows in its errors count from that one. `change` is the word for what it does.
+    /// Returns the first weight of a tensor's rows that `made` refuses. `made` takes the weights of some rows and the
+    /// number of the first in the tensor; rows in its errors count from that one. `change` is the word for what it
+    /// does.
     ///
     /// # Errors
     /// Returns an error if the rows cannot be read, or are refused as a whole.

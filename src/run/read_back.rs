@@ -20,7 +20,7 @@ use crate::{
     types::weights::{DATA, WEIGHTS, weights_schema},
 };
 
-/// The error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
+/// Returns the error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
 ///
 /// `meant` says for each tensor of `source` what a run reports of it: one without error sums must have the same bytes.
 /// `written` says where each tensor of `source` is in the output. `None` means that it is left out. `watch` is told of the source bytes

@@ -48,7 +48,7 @@ pub fn merge<'a>(
     model.tensors().iter().map(one).collect()
 }
 
-/// The report: one row per tensor of the model. `seconds` gives the time spent on each tensor where it is known.
+/// Returns the report: one row per tensor of the model. `seconds` gives the time spent on each tensor where it is known.
 ///
 /// # Errors
 /// Returns an error if there is not one choice and one report for each tensor.

@@ -27,7 +27,7 @@ pub fn replace(session: &Session, name: &str, batch: RecordBatch) -> Result<(), 
     Ok(())
 }
 
-/// The rows of a query as one batch of `schema`, its columns by name.
+/// Returns the rows of a query as one batch of `schema`, its columns by name.
 pub async fn collect(frame: DataFrame, schema: &SchemaRef) -> Result<RecordBatch, JobError> {
     let given = Arc::new(frame.schema().as_arrow().clone());
     let batches = frame.collect().await?;

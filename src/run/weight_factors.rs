@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl PlannedJob {
-    /// `sql/weight_equalization.sql` over every part, and `weight_equalization_factors` of the sums over all.
+    /// Runs `sql/weight_equalization.sql` over every part, and `weight_equalization_factors` of the sums over all.
     pub(super) fn factors_by_weights(&self, inputs: &EqualizedInputs, survey: Survey<'_>) -> Result<Factors, JobError> {
         let schema = Arc::new(Schema::new(vec![
             Field::new("input", DataType::Utf8View, true),

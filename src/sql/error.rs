@@ -2,7 +2,7 @@
 
 use datafusion::common::DataFusionError;
 
-/// The error that the layers above have wrapped.
+/// Returns the error that the layers above have wrapped.
 pub fn innermost(error: &DataFusionError) -> &DataFusionError {
     match error {
         DataFusionError::External(inner) => inner.downcast_ref().map_or(error, innermost),
@@ -12,7 +12,7 @@ pub fn innermost(error: &DataFusionError) -> &DataFusionError {
     }
 }
 
-/// The message of the innermost error.
+/// Returns the message of the innermost error.
 pub fn message(error: &DataFusionError) -> String {
     match innermost(error) {
         DataFusionError::External(inner) => inner.to_string(),
@@ -37,7 +37,7 @@ fn of_memory(text: &str) -> String {
     format!("the query ran out of memory: {consumers} of {pool}, a quarter of the memory limit, is reserved; {HINT}")
 }
 
-/// The consumers that have reserved anything, and the size of the pool, of the message of a pool.
+/// Returns the consumers that have reserved anything, and the size of the pool, of the message of a pool.
 fn consumers(text: &str) -> Option<(String, &str)> {
     let (who, rest) =
         text.strip_prefix("Additional allocation failed for ")?.split_once(" with top memory consumers")?;

@@ -54,14 +54,14 @@ impl Entry {
         }
     }
 
-    /// The first sentence of the description.
+    /// Returns the first sentence of the description.
     pub fn summary(&self) -> &str {
         // A colon ends the summary as well: what follows spells out.
         let end = self.description.find(['.', ':']).unwrap_or(self.description.len());
         &self.description[..end]
     }
 
-    /// The entry as text for a terminal.
+    /// Returns the entry as text for a terminal.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n\n{}\n", self.syntax, self.description);
         for (name, meaning) in &self.arguments {
@@ -75,7 +75,7 @@ impl Entry {
     }
 }
 
-/// Every function, in the order of the list.
+/// Returns every function, in the order of the list.
 ///
 /// # Errors
 /// Returns an error if a function has no documentation.
@@ -92,7 +92,7 @@ pub fn entries() -> Result<Vec<Entry>> {
     scalars.chain(aggregates).chain(tables.map(Ok)).collect()
 }
 
-/// The reference page, `docs/sql_reference.md`.
+/// Returns the reference page, `docs/sql_reference.md`.
 ///
 /// # Errors
 /// Returns an error if a function has no documentation.

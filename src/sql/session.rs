@@ -78,8 +78,8 @@ impl Session {
         Ok(Self { context })
     }
 
-    /// The `DataFusion` context, for everything that is not about models. Tables that it makes by itself (`CREATE TABLE`)
-    /// do not count towards the memory limit.
+    /// Returns the `DataFusion` context, for everything that is not about models. Tables that it makes by itself
+    /// (`CREATE TABLE`) do not count towards the memory limit.
     pub const fn context(&self) -> &SessionContext {
         &self.context
     }
@@ -165,7 +165,7 @@ const BATCH_ROWS: usize = 128;
 /// Bytes of a row group of a Parquet file that COPY writes.
 const ROW_GROUP_BYTES: usize = 128 << 20;
 
-/// The settings that protect plans over rows of 4 to 110 KB.
+/// Returns the settings that protect plans over rows of 4 to 110 KB.
 fn config(threads: usize, limit: Option<u64>) -> Result<SessionConfig> {
     let mut config = SessionConfig::new().with_information_schema(true).with_target_partitions(threads.max(1));
     let reservable = limit.map_or(usize::MAX, memory::reservable);

@@ -201,7 +201,7 @@ mod tests {
         names.collect()
     }
 
-    /// A file that has a name from the start, as where the file system knows no other.
+    /// Returns a file that has a name from the start, as where the file system knows no other.
     fn with_name(path: &Path) -> AtomicFile {
         let (file, temporary) = named(path, create_locked).unwrap();
         AtomicFile { path: path.to_owned(), file, temporary: Some(temporary) }

@@ -23,7 +23,7 @@ impl Digest {
         self
     }
 
-    /// The digest of the bytes so far.
+    /// Returns the digest of the bytes so far.
     pub(crate) fn hex(&self) -> String {
         format!("{:032x}", self.0.digest128())
     }
@@ -70,7 +70,7 @@ impl<W: Write> Write for Digesting<W> {
 /// Bytes of a file that are read at once.
 const BLOCK: usize = 64 << 10;
 
-/// The length and the digest of a file.
+/// Returns the length and the digest of a file.
 ///
 /// # Errors
 /// Returns an error if it cannot be read.

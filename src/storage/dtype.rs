@@ -59,7 +59,7 @@ impl Dtype {
         Self::U64,
     ];
 
-    /// The name as files write it.
+    /// Returns the name as files write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Dtype {
         }
     }
 
-    /// Bits of one element: 4, 6, 8, 16, 32 or 64.
+    /// Returns the bits of one element: 4, 6, 8, 16, 32 or 64.
     #[must_use]
     pub const fn bits(self) -> usize {
         match self {
@@ -153,7 +153,7 @@ pub fn float_of(dtype: Dtype) -> Option<Float> {
     }
 }
 
-/// The dtype of a float.
+/// Returns the dtype of a float.
 pub const fn dtype_of(float: Float) -> Dtype {
     match float {
         Float::F16 => Dtype::F16,

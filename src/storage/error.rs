@@ -131,18 +131,18 @@ impl IoError {
         }
     }
 
-    /// A file or folder that is not what is accepted.
+    /// Returns a file or folder that is not what is accepted.
     pub fn file(path: &Path, problem: impl Into<String>) -> Self {
         Self::File { path: path.to_owned(), problem: problem.into() }
     }
 
-    /// A tensor that is not what is accepted.
+    /// Returns a tensor that is not what is accepted.
     pub fn tensor(path: &Path, tensor: &str, problem: impl Into<String>) -> Self {
         Self::Tensor { path: path.to_owned(), tensor: tensor.to_owned(), problem: problem.into() }
     }
 }
 
-/// The tensor and channel of a row of a batch.
+/// Returns the tensor and channel of a row of a batch.
 fn place(batch: &RecordBatch, row: Option<usize>) -> Option<(String, i64)> {
     let row = row.filter(|row| *row < batch.num_rows())?;
     let names = batch.column_by_name(NAME)?.as_string_view_opt()?;
@@ -150,7 +150,7 @@ fn place(batch: &RecordBatch, row: Option<usize>) -> Option<(String, i64)> {
     (names.is_valid(row) && channels.is_valid(row)).then(|| (names.value(row).to_owned(), channels.value(row)))
 }
 
-/// A message without the row of the batch that it begins with: the row of the tensor stands before it.
+/// Returns a message without the row of the batch that it begins with: the row of the tensor stands before it.
 pub(crate) fn without_row(error: &ComputeError) -> String {
     let message = error.to_string();
     let row = error.row().map(|row| format!("row {row}")).unwrap_or_default();

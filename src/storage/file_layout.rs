@@ -25,18 +25,18 @@ pub struct PlannedFile {
 }
 
 impl Layout {
-    /// The bytes that a tensor of `rows` rows takes, but for what is known beforehand.
+    /// Returns the bytes that a tensor of `rows` rows takes, but for what is known beforehand.
     pub fn bytes_of(&self, tensor: usize, rows: usize) -> u64 {
         self.pieces.get(tensor).map_or(0, |pieces| pieces.iter().map(|piece| piece.bytes(rows) as u64).sum())
     }
 
-    /// The names of all files, the small ones included.
+    /// Returns the names of all files, the small ones included.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let texts = self.texts.iter().map(|(name, _)| name.as_str());
         self.files.iter().map(|file| file.name.as_str()).chain(texts)
     }
 
-    /// The bytes of all files.
+    /// Returns the bytes of all files.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }

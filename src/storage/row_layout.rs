@@ -56,7 +56,7 @@ impl Piece {
     /// Rows that a part holds are a multiple of this, but at the end of a tensor: then no two parts write the same byte.
     pub const ROWS_TOGETHER: usize = 32;
 
-    /// The bytes of `rows` rows from the first on.
+    /// Returns the bytes of `rows` rows from the first on.
     pub fn bytes(&self, rows: usize) -> usize {
         match self.order {
             Order::Rows | Order::Interleaved { .. } => rows * self.row_bytes,
@@ -121,7 +121,7 @@ impl Piece {
         }
     }
 
-    /// The word of a column; 0 after the last.
+    /// Returns the word of a column; 0 after the last.
     fn word(&self, words: &[u8], word: usize, column: usize) -> u32 {
         let at = (word * self.row_bytes + column) * 4;
         words.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)

@@ -32,8 +32,8 @@ pub const SCALE: &str = "scale";
 /// `zero_point`: the code of zero.
 pub const ZERO_POINT: &str = "zero_point";
 
-/// The schema of the activations table: one row per layer input and timestep. `name` is the name of the weight tensor
-/// that the input is multiplied with; the lists have one element per input channel.
+/// Returns the schema of the activations table: one row per layer input and timestep. `name` is the name of the weight
+/// tensor that the input is multiplied with; the lists have one element per input channel.
 pub fn activations_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new(NAME, DataType::Utf8View, false),
@@ -45,18 +45,18 @@ pub fn activations_schema() -> SchemaRef {
     ]))
 }
 
-/// The fields of an activation quantizer: `x = scale * (code - zero_point)`, with codes from 0 to `2^bits - 1`.
+/// Returns the fields of an activation quantizer: `x = scale * (code - zero_point)`, with codes from 0 to `2^bits - 1`.
 pub fn activation_params_fields() -> Fields {
     Fields::from(vec![Field::new(SCALE, DataType::Float32, true), Field::new(ZERO_POINT, DataType::Int32, true)])
 }
 
-/// The type of an activation quantizer.
+/// Returns the type of an activation quantizer.
 pub fn activation_params_type() -> DataType {
     DataType::Struct(activation_params_fields())
 }
 
-/// The schema of the table of activation quantizers: `(name, time_group)` is its key. A timestep `t` belongs to the
-/// group with `t_from <= t < t_to`; the groups of a name cover every timestep.
+/// Returns the schema of the table of activation quantizers: `(name, time_group)` is its key. A timestep `t` belongs to
+/// the group with `t_from <= t < t_to`; the groups of a name cover every timestep.
 pub fn activation_params_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new(NAME, DataType::Utf8View, false),
@@ -78,13 +78,13 @@ impl ActivationBits {
     /// Eight bits, the default.
     pub const EIGHT: Self = Self(8);
 
-    /// The width as a number.
+    /// Returns the width as a number.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
     }
 
-    /// The largest code, `2^bits - 1`.
+    /// Returns the largest code, `2^bits - 1`.
     #[must_use]
     pub const fn max_code(self) -> u8 {
         ((1u16 << self.0) - 1) as u8
@@ -140,7 +140,7 @@ impl TimeMethod {
     /// Every method.
     pub const ALL: [Self; 3] = [Self::Uniform, Self::Quantile, Self::Optimal];
 
-    /// The name as SQL and the command line write it.
+    /// Returns the name as SQL and the command line write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -35,7 +35,7 @@ impl Block {
         Self::Q6_K,
     ];
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Block {
         }
     }
 
-    /// Weights of a block: 32 or 256.
+    /// Returns the weights of a block: 32 or 256.
     #[must_use]
     pub const fn weights(self) -> usize {
         match self {
@@ -61,7 +61,7 @@ impl Block {
         }
     }
 
-    /// Bytes of a block.
+    /// Returns the bytes of a block.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -78,7 +78,7 @@ impl Block {
         }
     }
 
-    /// Bits of a code.
+    /// Returns the bits of a code.
     #[must_use]
     pub const fn bits(self) -> u8 {
         match self {
@@ -91,7 +91,7 @@ impl Block {
         }
     }
 
-    /// Weights that share a scale.
+    /// Returns the weights that share a scale.
     #[must_use]
     pub const fn group_size(self) -> u32 {
         match self {
@@ -100,7 +100,7 @@ impl Block {
         }
     }
 
-    /// The type of 32 weights that is next in size, for rows that do not divide into blocks of 256.
+    /// Returns the type of 32 weights that is next in size, for rows that do not divide into blocks of 256.
     #[must_use]
     pub const fn of_32(self) -> Self {
         match self {

@@ -21,7 +21,7 @@ impl Float {
     /// Every float.
     pub const ALL: [Self; 4] = [Self::F16, Self::BF16, Self::F32, Self::F64];
 
-    /// The name, which is that of safetensors.
+    /// Returns the name, which is that of safetensors.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Float {
         }
     }
 
-    /// Bytes of one number.
+    /// Returns the bytes of one number.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -81,7 +81,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// The groups of a row; none where its length is not a multiple of their size.
+    /// Returns the groups of a row; none where its length is not a multiple of their size.
     #[must_use]
     pub fn groups(&self, length: usize) -> Option<usize> {
         match self.group_size {
@@ -90,7 +90,7 @@ impl Packed {
         }
     }
 
-    /// The bytes of the codes of a row, in whole words.
+    /// Returns the bytes of the codes of a row, in whole words.
     #[must_use]
     pub const fn code_bytes(&self, length: usize) -> usize {
         self.bits.packed_len(length).next_multiple_of(4)
@@ -122,7 +122,7 @@ impl Encoding {
          or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
          symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out)";
 
-    /// The type of a tensor that is stored so, as the weights table names it.
+    /// Returns the type of a tensor that is stored so, as the weights table names it.
     #[must_use]
     pub const fn dtype(&self) -> &'static str {
         match self {
@@ -137,7 +137,7 @@ impl Encoding {
         }
     }
 
-    /// The bytes of a row of `length` weights; none where rows of that length cannot be stored so.
+    /// Returns the bytes of a row of `length` weights; none where rows of that length cannot be stored so.
     #[must_use]
     pub fn row_bytes(&self, length: usize) -> Option<usize> {
         match self {

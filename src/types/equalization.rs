@@ -17,7 +17,7 @@ pub const INPUT_SCALE: &str = "input_scale";
 /// `folded_into`: the tensors that carry one over the factors instead, so that nothing is left for run time.
 pub const FOLDED_INTO: &str = "folded_into";
 
-/// The schema of `equalization.parquet`: one row for every tensor that equalization changed; `name` is its key.
+/// Returns the schema of `equalization.parquet`: one row for every tensor that equalization changed; `name` is its key.
 ///
 /// A weight became `weight * factors[its place in the row] * row_factors[its row] + offsets[its place]`. A list that is
 /// null changed nothing. `input_scale` is null where there are no factors and where they were folded; `folded_into` is
@@ -43,9 +43,9 @@ pub const STORED_AS: &str = "stored_as";
 /// `importance`: how much the error of each weight of a changed row counts.
 pub const IMPORTANCE: &str = "importance";
 
-/// The schema of the changes that `sql/equalize.sql` joins: what each tensor is changed by, what brings it back, and how
-/// much the error of each weight counts; null: all alike. The lists are views, so that a join shares them among the rows
-/// of a tensor.
+/// Returns the schema of the changes that `sql/equalize.sql` joins: what each tensor is changed by, what brings it
+/// back, and how much the error of each weight counts; null: all alike. The lists are views, so that a join shares them
+/// among the rows of a tensor.
 pub fn changes_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let view = DataType::ListView(Arc::new(Field::new_list_field(DataType::Float32, true)));

@@ -15,13 +15,13 @@ pub const MAX_ABS: &str = "max_abs";
 /// `n`: the number of elements.
 pub const N: &str = "n";
 
-/// The fields of the error statistics, in order.
+/// Returns the fields of the error statistics, in order.
 pub fn error_stats_fields() -> Fields {
     let sum = |name| Field::new(name, DataType::Float64, true);
     Fields::from(vec![sum(DOT), sum(A2), sum(B2), sum(ERR2), sum(MAX_ABS), Field::new(N, DataType::Int64, true)])
 }
 
-/// The type of the error statistics.
+/// Returns the type of the error statistics.
 pub fn error_stats_type() -> DataType {
     DataType::Struct(error_stats_fields())
 }

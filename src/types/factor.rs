@@ -16,7 +16,7 @@ pub const FACTOR: &str = "factor";
 /// `hessian`: the mean over all tokens of the products of a layer's inputs, the upper triangle row after row.
 pub const HESSIAN: &str = "hessian";
 
-/// The fields of a factor, in order.
+/// Returns the fields of a factor, in order.
 pub fn factor_fields() -> Fields {
     let triangle = DataType::ListView(Arc::new(Field::new_list_field(DataType::Float32, true)));
     Fields::from(vec![
@@ -26,18 +26,18 @@ pub fn factor_fields() -> Fields {
     ])
 }
 
-/// The type of a factor.
+/// Returns the type of a factor.
 pub fn factor_type() -> DataType {
     DataType::Struct(factor_fields())
 }
 
-/// `List<Float64>`: the upper triangle of a Hessian, row after row.
+/// Returns `List<Float64>`: the upper triangle of a Hessian, row after row.
 pub fn hessian_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
 }
 
-/// The schema of the table of Hessians that calibration writes: one row per layer. `name` is that of the weight tensor
-/// that the input is multiplied with, `tokens` the number of inputs that were seen.
+/// Returns the schema of the table of Hessians that calibration writes: one row per layer. `name` is that of the weight
+/// tensor that the input is multiplied with, `tokens` the number of inputs that were seen.
 pub fn hessians_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new(NAME, DataType::Utf8View, false),
@@ -46,7 +46,7 @@ pub fn hessians_schema() -> SchemaRef {
     ]))
 }
 
-/// The schema of the table of factors that `sql/gptq.sql` joins: `name` is its key.
+/// Returns the schema of the table of factors that `sql/gptq.sql` joins: `name` is its key.
 pub fn factors_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new(NAME, DataType::Utf8View, false), Field::new(FACTOR, factor_type(), true)]))
 }

@@ -32,19 +32,19 @@ impl Bits {
     /// Every width, smallest first.
     pub const ALL: [Self; 4] = [Self::Two, Self::Three, Self::Four, Self::Eight];
 
-    /// The width as a number.
+    /// Returns the width as a number.
     #[must_use]
     pub const fn get(self) -> u8 {
         self as u8
     }
 
-    /// The largest code, `2^bits - 1`.
+    /// Returns the largest code, `2^bits - 1`.
     #[must_use]
     pub const fn max_code(self) -> u8 {
         ((1u16 << self.get()) - 1) as u8
     }
 
-    /// Bytes that `length` packed codes take: `ceil(length * bits / 8)`.
+    /// Returns the bytes that `length` packed codes take: `ceil(length * bits / 8)`.
     #[must_use]
     pub const fn packed_len(self, length: usize) -> usize {
         // Split so that no length overflows.
@@ -100,13 +100,13 @@ impl Method {
     /// Every method.
     pub const ALL: [Self; 2] = [Self::Minmax, Self::Search];
 
-    /// The method taken where none is named: [`Method::Search`] up to 4 bits, where clipping pays.
+    /// Returns the method taken where none is named: [`Method::Search`] up to 4 bits, where clipping pays.
     #[must_use]
     pub const fn default_for(bits: Bits) -> Self {
         if bits.get() <= 4 { Self::Search } else { Self::Minmax }
     }
 
-    /// The name as SQL and the command line write it.
+    /// Returns the name as SQL and the command line write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -206,13 +206,13 @@ impl QuantizeOptions {
     /// The group size that stands for the whole row, however long.
     pub const PER_ROW: u32 = u32::MAX;
 
-    /// The defaults for a width: groups of 32, the default method, with zero points.
+    /// Returns the defaults for a width: groups of 32, the default method, with zero points.
     #[must_use]
     pub const fn new(bits: Bits) -> Self {
         Self { bits, group_size: Self::DEFAULT_GROUP_SIZE, method: Method::default_for(bits), symmetric: false }
     }
 
-    /// Weights that share a scale and a zero point; never 0.
+    /// Returns the weights that share a scale and a zero point; never 0.
     #[must_use]
     pub const fn group_size(&self) -> u32 {
         self.group_size
@@ -224,7 +224,7 @@ impl QuantizeOptions {
         self.group_size == Self::PER_ROW
     }
 
-    /// The same options with another group size. A group never crosses a row, so a value of at least
+    /// Returns the same options with another group size. A group never crosses a row, so a value of at least
     /// the row's length gives one group a row.
     ///
     /// # Errors
@@ -244,28 +244,28 @@ impl QuantizeOptions {
         self
     }
 
-    /// The same options with another width; the method stays.
+    /// Returns the same options with another width; the method stays.
     #[must_use]
     pub const fn with_bits(mut self, bits: Bits) -> Self {
         self.bits = bits;
         self
     }
 
-    /// The same options with another method.
+    /// Returns the same options with another method.
     #[must_use]
     pub const fn with_method(mut self, method: Method) -> Self {
         self.method = method;
         self
     }
 
-    /// The same options with or without zero points.
+    /// Returns the same options with or without zero points.
     #[must_use]
     pub const fn with_symmetric(mut self, symmetric: bool) -> Self {
         self.symmetric = symmetric;
         self
     }
 
-    /// Bytes a row of `length` weights takes: codes, scales, zero points and the row's scale.
+    /// Returns the bytes a row of `length` weights takes: codes, scales, zero points and the row's scale.
     #[must_use]
     pub const fn row_bytes(&self, length: usize) -> usize {
         let groups = length.div_ceil(self.group_size as usize);

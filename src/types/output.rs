@@ -9,7 +9,7 @@ use super::{
     weights::{CHANNEL, DATA, DTYPE, MODULE, NAME, SHAPE, shape_type},
 };
 
-/// The schema of the quantized weights table. `(name, channel)` is its key. `quantized` is
+/// Returns the schema of the quantized weights table. `(name, channel)` is its key. `quantized` is
 /// null for a tensor that is copied unchanged, `data` for one that is quantized.
 pub fn output_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -24,7 +24,7 @@ pub const SCALES: &str = "scales";
 /// `zero_points`: one u8 per group; null: symmetric.
 pub const ZERO_POINTS: &str = "zero_points";
 
-/// The fields of a quantized value, in order.
+/// Returns the fields of a quantized value, in order.
 pub fn quantized_fields() -> Fields {
     Fields::from(vec![
         Field::new(BITS, DataType::UInt8, true),
@@ -37,23 +37,23 @@ pub fn quantized_fields() -> Fields {
     ])
 }
 
-/// The type of a quantized value.
+/// Returns the type of a quantized value.
 pub fn quantized_type() -> DataType {
     DataType::Struct(quantized_fields())
 }
 
-/// The fields of the parameters alone, as `quant_params` gives and `quantize_with` takes them:
+/// Returns the fields of the parameters alone, as `quant_params` gives and `quantize_with` takes them:
 /// a quantized value without `bits` and `codes`.
 pub fn params_fields() -> Fields {
     quantized_fields().into_iter().filter(|field| ![BITS, CODES].contains(&field.name().as_str())).cloned().collect()
 }
 
-/// The type of the parameters alone.
+/// Returns the type of the parameters alone.
 pub fn params_type() -> DataType {
     DataType::Struct(params_fields())
 }
 
-/// `List<UInt8>`, the type of unpacked codes.
+/// Returns `List<UInt8>`, the type of unpacked codes.
 pub fn codes_type() -> DataType {
     DataType::List(std::sync::Arc::new(Field::new_list_field(DataType::UInt8, true)))
 }

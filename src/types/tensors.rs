@@ -17,7 +17,7 @@ pub const ROW_LENGTH: &str = "row_length";
 /// `file`: the file that holds the tensor, relative to the model.
 pub const FILE: &str = "file";
 
-/// The schema of the tensors table. `name` is its key.
+/// Returns the schema of the tensors table. `name` is its key.
 pub fn tensors_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![

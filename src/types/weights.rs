@@ -21,17 +21,17 @@ pub const WEIGHTS: &str = "weights";
 /// `data`: the same row as stored, byte for byte.
 pub const DATA: &str = "data";
 
-/// `List<Float32>`, the type of a row of weights.
+/// Returns `List<Float32>`, the type of a row of weights.
 pub fn weights_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true)))
 }
 
-/// `List<Int64>`, the type of a shape.
+/// Returns `List<Int64>`, the type of a shape.
 pub fn shape_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)))
 }
 
-/// The schema of the weights table. `(name, channel)` is its key.
+/// Returns the schema of the weights table. `(name, channel)` is its key.
 pub fn weights_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![

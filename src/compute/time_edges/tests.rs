@@ -26,7 +26,7 @@ fn cost(rows: &[(f64, f64, f64)], edges: &[f64]) -> f64 {
     rows.iter().map(|row| width(group(row.0))).sum()
 }
 
-/// The least cost over every way to cut.
+/// Returns the least cost over every way to cut.
 fn least(rows: &[(f64, f64, f64)], groups: usize, cuts: &mut Vec<f64>, from: usize) -> f64 {
     let here = cost(rows, cuts);
     if cuts.len() + 1 == groups {

@@ -65,8 +65,8 @@ fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     }
 }
 
-/// A number for each element of two sub-blocks of 16. Their codes are shifted alike; decoded by themselves, the compiler
-/// takes one element of all sub-blocks at a time, and scatters.
+/// Returns a number for each element of two sub-blocks of 16. Their codes are shifted alike; decoded by themselves, the
+/// compiler takes one element of all sub-blocks at a time, and scatters.
 #[inline(always)]
 fn both([first, second]: [f32; 2]) -> [f32; 32] {
     let mut lanes = [first; 32];

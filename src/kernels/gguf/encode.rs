@@ -26,9 +26,9 @@ trait Scheme {
     const SUB: usize;
     type Step;
     type Found<const L: usize>;
-    /// The best parameters of a tile of sub-blocks.
+    /// Returns the best parameters of a tile of sub-blocks.
     fn search<const L: usize>(tile: &Tile<L>, steps: &[Self::Step]) -> Self::Found<L>;
-    /// The super-block whose sub-blocks begin at `lane`.
+    /// Returns the super-block whose sub-blocks begin at `lane`.
     fn block<const L: usize>(found: &Self::Found<L>, lane: usize, weights: &[f32; 256]) -> SuperBlock;
 }
 

@@ -65,7 +65,7 @@ impl BlockType {
         }
     }
 
-    /// Bytes of a block.
+    /// Returns the bytes of a block.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {

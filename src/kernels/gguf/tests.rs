@@ -6,7 +6,7 @@ use crate::kernels::{
     samples::{self, Random},
 };
 
-/// Bytes from hexadecimal.
+/// Reads bytes from hexadecimal.
 fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
@@ -29,7 +29,7 @@ fn sqnr(weights: &[f32], back: &[f32]) -> f64 {
     10.0 * (power / noise).log10()
 }
 
-/// Rows of whole blocks of 256, of every kind that an f16 can scale.
+/// Returns rows of whole blocks of 256, of every kind that an f16 can scale.
 fn rows() -> Vec<Vec<f32>> {
     let mut rows = Vec::new();
     for seed in 0..6 {

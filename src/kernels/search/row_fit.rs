@@ -38,7 +38,7 @@ impl RowFit {
         self.signal * (1.0 - f64::from(CANCELS)) < self.cross * (self.cross / self.square)
     }
 
-    /// The row scale of least error for the codes; `row_scale` where there is none.
+    /// Returns the row scale of least error for the codes; `row_scale` where there is none.
     #[inline(always)]
     pub(super) fn row_scale(&self, row_scale: f32) -> f32 {
         let fit = (self.cross / self.square) as f32;

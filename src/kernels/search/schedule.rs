@@ -15,7 +15,7 @@ pub(super) enum Step {
     Move(i32, f32),
 }
 
-/// The candidates at each width, with zero points and without.
+/// Returns the candidates at each width, with zero points and without.
 ///
 /// Found by a random walk that changed, moved and replaced single steps and kept what lowered the error of normal, Laplace
 /// and Student-t rows, of rows with factors for channels or of one sign, and of rows of all-MiniLM-L6-v2 and of the digits

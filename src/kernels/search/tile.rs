@@ -55,7 +55,7 @@ pub(in crate::kernels) struct Tile<'t, const L: usize> {
 }
 
 impl<'t, const L: usize> Tile<'t, L> {
-    /// The first `L` groups of `weights`, transposed. `group_size` is at most [`DEPTH`].
+    /// Returns the first `L` groups of `weights`, transposed. `group_size` is at most [`DEPTH`].
     #[inline(always)]
     pub(in crate::kernels) fn of_groups(
         weights: &[f32],

@@ -27,13 +27,13 @@ pub struct Width {
 }
 
 impl Width {
-    /// The signal-to-noise ratio in dB; infinite where nothing is lost.
+    /// Returns the signal-to-noise ratio in dB; infinite where nothing is lost.
     pub fn sqnr(&self) -> f64 {
         if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.stats().sqnr() }
     }
 }
 
-/// The candidates of every tensor, one row each: what `sql/mixed_precision.sql` joins the weights with.
+/// Returns the candidates of every tensor, one row each: what `sql/mixed_precision.sql` joins the weights with.
 ///
 /// # Errors
 /// Returns an error if Arrow refuses to build the batch.
@@ -44,8 +44,9 @@ pub fn candidates_batch(model: &Model, candidates: &[Vec<QuantizeOptions>]) -> R
         .map_err(IoError::arrow(model.folder()))
 }
 
-/// The schema of the widths: `name`, `bits`, `group_size`, `method`, `symmetric`, then `bytes` and `bits_per_weight` with
-/// every stored bit counted, `sqnr_db` (infinite where nothing is lost), `err2` (the sum of squared errors), and `chosen`.
+/// Returns the schema of the widths: `name`, `bits`, `group_size`, `method`, `symmetric`, then `bytes` and
+/// `bits_per_weight` with every stored bit counted, `sqnr_db` (infinite where nothing is lost), `err2` (the sum of
+/// squared errors), and `chosen`.
 pub fn widths_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let mut fields = option_fields(false);
@@ -61,7 +62,7 @@ pub fn widths_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// The widths of every tensor of a model, one row each, and which of them were chosen.
+/// Returns the widths of every tensor of a model, one row each, and which of them were chosen.
 ///
 /// # Errors
 /// Returns an error if Arrow refuses to build the batch.

@@ -40,7 +40,7 @@ impl Change {
         }
     }
 
-    /// The three lists without gaps, and those that bring the weights back.
+    /// Returns the three lists without gaps, and those that bring the weights back.
     pub(super) fn filled(&self, rows: usize, length: usize) -> Result<[Vec<f32>; 6], String> {
         let filled = |list: &Option<Vec<f32>>, length: usize, value: f32| match list {
             None => Ok(vec![value; length]),

@@ -61,22 +61,22 @@ impl Equalization {
         all
     }
 
-    /// The change of a tensor, if there is one.
+    /// Returns the change of a tensor, if there is one.
     pub fn of(&self, name: &str) -> Option<&Change> {
         self.changes.get(name)
     }
 
-    /// The layers whose factors were folded.
+    /// Returns the layers whose factors were folded.
     pub fn folded(&self) -> usize {
         self.changes.values().filter(|change| !change.folded_into.is_empty()).count()
     }
 
-    /// The layers whose input is to be scaled at run time.
+    /// Returns the layers whose input is to be scaled at run time.
     pub fn scaled(&self) -> usize {
         self.changes.values().filter(|change| change.input_scale.is_some()).count()
     }
 
-    /// A digest of what becomes of every tensor: another one is that of other factors.
+    /// Returns a digest of what becomes of every tensor: another one is that of other factors.
     pub fn digest(&self) -> String {
         let mut digest = Digest::default();
         for (name, change) in &self.changes {
@@ -91,7 +91,7 @@ impl Equalization {
         digest.hex()
     }
 
-    /// The same by other names, where `name` gives one.
+    /// Returns the same by other names, where `name` gives one.
     ///
     /// # Errors
     /// Returns the errors of `name`.
@@ -100,8 +100,8 @@ impl Equalization {
         Ok(Self { changes: self.changes.into_iter().map(one).collect::<Result<_, IoError>>()?, ..self })
     }
 
-    /// The table of [`changes_schema`], one row for each tensor of the model that is changed; `stored_as` says what one is
-    /// stored as that is not quantized, be it changed or not.
+    /// Returns the table of [`changes_schema`], one row for each tensor of the model that is changed; `stored_as` says
+    /// what one is stored as that is not quantized, be it changed or not.
     ///
     /// # Errors
     /// Returns an error if a list has another length than the tensor of its name.

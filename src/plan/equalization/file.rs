@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Equalization {
-    /// The table of [`equalization_schema`].
+    /// Returns the table of [`equalization_schema`].
     ///
     /// # Errors
     /// Returns an error if Arrow refuses to build the batch.

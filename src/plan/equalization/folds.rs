@@ -102,7 +102,7 @@ impl Folds {
         Ok(plan)
     }
 
-    /// The fold that a tensor takes its input from.
+    /// Returns the fold that a tensor takes its input from.
     pub fn of(&self, tensor: usize) -> Option<&Fold> {
         self.of.get(&tensor).map(|fold| &self.all[*fold])
     }
@@ -113,7 +113,7 @@ impl Folds {
     }
 }
 
-/// The rules for a model, or why there are none.
+/// Returns the rules for a model, or why there are none.
 fn rules(model: &Model) -> Result<Result<&'static [Rule], String>, IoError> {
     let path = model.folder().join("config.json");
     let text = match std::fs::read(&path) {
@@ -140,7 +140,7 @@ fn rules(model: &Model) -> Result<Result<&'static [Rule], String>, IoError> {
     }))
 }
 
-/// The block of a tensor that takes its input by this rule: its name up to a number, and then that of a consumer.
+/// Returns the block of a tensor that takes its input by this rule: its name up to a number, and then that of a consumer.
 fn block_of<'a>(name: &'a str, rule: &Rule) -> Option<&'a str> {
     let module = name.strip_suffix(".weight")?;
     let of = |consumer: &&str| module.strip_suffix(*consumer)?.strip_suffix('.');

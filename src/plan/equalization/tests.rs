@@ -35,7 +35,7 @@ fn no_architecture_and_no_layer_is_there_twice() {
     }
 }
 
-/// A block of the digits transformer, but for what is given instead.
+/// Returns a block of the digits transformer, but for what is given instead.
 fn model(folder: &Path, config: &str, other: &[(&str, Dtype, Vec<usize>)]) -> Model {
     let mut tensors: Vec<(&str, Dtype, Vec<usize>)> = vec![
         ("blocks.0.adaLN_modulation.1.weight", Dtype::F32, vec![24, 4]),

@@ -97,7 +97,7 @@ pub fn lay_out(model: &Model, tensors: &[NewTensor], shard_bytes: u64) -> Result
     Ok(layout)
 }
 
-/// The tensors of each file, by number: in order, cut where the next tensor of the model would pass the size.
+/// Returns the tensors of each file, by number: in order, cut where the next tensor of the model would pass the size.
 fn shards(model: &Model, tensors: &[NewTensor], shard_bytes: u64) -> Vec<Vec<usize>> {
     let mut shards: Vec<Vec<usize>> = vec![Vec::new()];
     let mut filled = 0;
@@ -119,7 +119,7 @@ fn shards(model: &Model, tensors: &[NewTensor], shard_bytes: u64) -> Vec<Vec<usi
     shards
 }
 
-/// One file, and where each of its members begins in it.
+/// Returns one file, and where each of its members begins in it.
 fn file(
     model: &Model,
     tensors: &[NewTensor],

@@ -28,19 +28,19 @@ pub struct Argument {
 }
 
 impl Argument {
-    /// An argument that must be given.
+    /// Returns an argument that must be given.
     pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
         Self { name, kind, description, optional: false, with_next: false }
     }
 
-    /// The argument, which may be left out.
+    /// Returns the argument, which may be left out.
     #[must_use]
     pub const fn optional(mut self) -> Self {
         self.optional = true;
         self
     }
 
-    /// The argument, which may be left out together with the next.
+    /// Returns the argument, which may be left out together with the next.
     #[must_use]
     pub const fn optional_with_next(mut self) -> Self {
         self.with_next = true;
@@ -161,7 +161,7 @@ impl Kind {
         }
     }
 
-    /// The type that an argument of type `given` is cast to, or `None` where it is not accepted.
+    /// Returns the type that an argument of type `given` is cast to, or `None` where it is not accepted.
     fn target(self, given: &DataType) -> Option<DataType> {
         match self {
             Self::Row => row_type(given),
@@ -220,7 +220,7 @@ impl Kind {
     }
 }
 
-/// The type of a [`Kind::WideRow`].
+/// Returns the type of a [`Kind::WideRow`].
 pub fn wide_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
 }
@@ -244,14 +244,15 @@ fn row_type(given: &DataType) -> Option<DataType> {
     }
 }
 
-/// A view of a list is taken as it is: cast, what a join shares among the rows of a tensor would be copied for each.
+/// Takes a view of a list unchanged: cast, what a join shares among the rows of a tensor would be copied for
+/// each.
 fn shared_row_type(given: &DataType) -> Option<DataType> {
     let (DataType::ListView(field) | DataType::LargeListView(field)) = given else { return None };
     let taken = matches!(field.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64);
     taken.then(|| given.clone())
 }
 
-/// A struct with the fields of `target`, by name, is cast to it: a file may have widened a `Binary` to a view.
+/// Casts a struct with the fields of `target`, by name: a file may have widened a `Binary` to a view.
 fn struct_type(given: &DataType, target: DataType) -> Option<DataType> {
     match (given, &target) {
         (DataType::Null, _) => Some(target),
@@ -263,7 +264,7 @@ fn struct_type(given: &DataType, target: DataType) -> Option<DataType> {
     }
 }
 
-/// The types that the arguments of `function` are cast to.
+/// Returns the types that the arguments of `function` are cast to.
 ///
 /// # Errors
 /// Returns an error if an argument is missing, too many or of a type that is not accepted.

@@ -83,7 +83,7 @@ impl Call {
         Ok(Self { function, arguments })
     }
 
-    /// The field of the result.
+    /// Returns the field of the result.
     pub fn field(&self) -> FieldRef {
         Field::new(self.function.name, (self.function.returns)(), true).into()
     }

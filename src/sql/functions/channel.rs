@@ -68,12 +68,12 @@ pub const SECTION: DocSection = DocSection { include: true, label: "Aggregate fu
 /// The arguments of every aggregate over channels.
 const ARGUMENTS: &[Argument] = &[WEIGHTS];
 
-/// The name and the arguments of each.
+/// Returns the name and the arguments of each.
 pub fn signatures() -> impl Iterator<Item = (&'static str, &'static [Argument])> {
     FUNCTIONS.iter().map(|function| (function.name, ARGUMENTS))
 }
 
-/// The function as `DataFusion` calls it.
+/// Returns the function as `DataFusion` calls it.
 pub fn udaf(function: &'static ChannelFunction) -> AggregateUDF {
     let documentation = documentation(SECTION, function.name, function.description, ARGUMENTS, function.example);
     AggregateUDF::new_from_impl(Adapter {
@@ -112,7 +112,7 @@ impl Hash for Adapter {
 }
 
 impl Adapter {
-    /// The type of the result and of the state.
+    /// Returns the type of the result and of the state.
     fn list(&self) -> DataType {
         let element = match self.function.statistic {
             Statistic::SumSquares => DataType::Float64,

@@ -66,7 +66,7 @@ const SCALARS: &[scalar::ScalarFunction] = &[
     gptq::FUNCTION,
 ];
 
-/// Every scalar function.
+/// Returns every scalar function.
 ///
 /// # Errors
 /// Returns an error if a function names two arguments alike.
@@ -74,12 +74,12 @@ pub fn scalar_functions() -> Result<Vec<ScalarUDF>> {
     SCALARS.iter().map(|function| function.udf()).collect()
 }
 
-/// Every aggregate function. Its larger states are reserved from `pool`, where there is one.
+/// Returns every aggregate function. Its larger states are reserved from `pool`, where there is one.
 pub fn aggregate_functions(pool: Option<&Arc<dyn MemoryPool>>) -> Vec<AggregateUDF> {
     channel::FUNCTIONS.iter().map(channel::udaf).chain([time_edges::udaf(), hessian::udaf(pool)]).collect()
 }
 
-/// The name and the arguments of every function, scalars first, in the order of the list.
+/// Returns the name and the arguments of every function, scalars first, in the order of the list.
 pub fn signatures() -> Vec<(&'static str, &'static [Argument])> {
     let scalars = SCALARS.iter().map(|function| (function.name, function.arguments));
     scalars.chain(channel::signatures()).chain([time_edges::SIGNATURE, hessian::SIGNATURE]).collect()

@@ -44,7 +44,7 @@ impl ScalarFunction {
 
 const SECTION: DocSection = DocSection { include: true, label: "Scalar functions", description: None };
 
-/// The documentation of a function, as `DataFusion` and the reference page show it.
+/// Returns the documentation of a function, as `DataFusion` and the reference page show it.
 pub fn documentation(
     section: DocSection,
     name: &str,

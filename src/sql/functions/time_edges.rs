@@ -46,7 +46,7 @@ const DESCRIPTION: &str = "The timesteps at which one group of timesteps ends an
                            groups - 1 of them. Rows come in any order; rows of the same timestep are one, with the \
                            range that holds both. Rows with a NULL are skipped; NULL over no rows.";
 
-/// The function as `DataFusion` calls it.
+/// Returns the function as `DataFusion` calls it.
 pub fn udaf() -> AggregateUDF {
     let example = "SELECT time_edges(t, lo, hi, 2) AS edges \
                    FROM (VALUES (0, -1.0, 9.0), (10, -1.0, 2.0), (20, -1.0, 1.0)) AS ranges(t, lo, hi)";

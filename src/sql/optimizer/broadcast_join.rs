@@ -220,7 +220,7 @@ impl Lookup {
         Ok(Self { rows, converter, places, _reservation: reservation })
     }
 
-    /// A batch of the right side with what it finds here.
+    /// Returns a batch of the right side with what it finds here.
     fn join(&self, join: &HashJoinExec, batch: &RecordBatch) -> Result<RecordBatch> {
         let keys = evaluate(join.on().iter().map(|(_, right)| right), batch)?;
         let outer = *join.join_type() == JoinType::Right;
@@ -261,7 +261,7 @@ impl Lookup {
     }
 }
 
-/// The rows as a range, where they follow each other.
+/// Returns the rows as a range, where they follow each other.
 fn run(rows: &UInt32Array) -> Option<Range<usize>> {
     let follow = rows.null_count() == 0 && rows.values().windows(2).all(|pair| pair[0] + 1 == pair[1]);
     let first = rows.values().first().map_or(0, |first| *first as usize);

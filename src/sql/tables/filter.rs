@@ -23,7 +23,7 @@ pub fn support(filter: &Expr) -> TableProviderFilterPushDown {
     }
 }
 
-/// The positions of the tensors that pass every filter; `tensors` has a row for each tensor.
+/// Returns the positions of the tensors that pass every filter; `tensors` has a row for each tensor.
 ///
 /// # Errors
 /// Returns an error if a filter cannot be evaluated.

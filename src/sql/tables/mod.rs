@@ -18,7 +18,7 @@ pub use scan::Digests;
 pub use tensors::tensors_table;
 pub use weights::WeightsTable;
 
-/// An error of the layer below, unchanged, as `DataFusion` carries it.
+/// Returns an error of the layer below, unchanged, as an error of `DataFusion`.
 pub(crate) fn external(error: crate::storage::error::IoError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }

@@ -10,7 +10,7 @@ use datafusion::{
 use super::external;
 use crate::model::Model;
 
-/// One row per tensor of `model`, in its order.
+/// Returns one row per tensor of `model`, in its order.
 ///
 /// # Errors
 /// Returns an error if a size is larger than the table can say.

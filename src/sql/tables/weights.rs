@@ -29,19 +29,20 @@ pub struct WeightsTable {
 }
 
 impl WeightsTable {
-    /// The table of a model. A scan of it has one partition per thread: a contiguous run of rows.
+    /// Returns the table of a model. A scan of it has one partition per thread: a contiguous run of rows.
     pub const fn new(model: Arc<Model>) -> Self {
         Self { model, parts: None, digests: None }
     }
 
-    /// The table of these rows alone: a scan of it has exactly these partitions, less what no filter lets through.
+    /// Returns the table of these rows alone: a scan of it has exactly these partitions, less what no filter lets
+    /// through.
     #[must_use]
     pub fn with_partitions(mut self, parts: Vec<Part>) -> Self {
         self.parts = Some(parts);
         self
     }
 
-    /// The same table, whose scan notes the digest of the rows of each partition when all of them are read.
+    /// Returns the same table, whose scan notes the digest of the rows of each partition when all of them are read.
     #[must_use]
     pub fn with_digests(mut self, digests: Digests) -> Self {
         self.digests = Some(digests);

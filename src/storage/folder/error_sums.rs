@@ -45,13 +45,13 @@ impl From<ErrorSums> for ErrorStats {
 }
 
 impl ErrorSums {
-    /// The sums of both together.
+    /// Returns the sums of both together.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         ErrorStats::from(self).merge(other.into()).into()
     }
 
-    /// The sums and those of some rows of an array of `error_stats`, one after the other.
+    /// Returns the sums and those of some rows of an array of `error_stats`, one after the other.
     ///
     /// # Errors
     /// Returns an error if it is no such array.
@@ -76,7 +76,7 @@ impl ErrorSums {
         bits(self) == bits(other) && self.n == other.n
     }
 
-    /// The measures of the sums: see [`ErrorStats`].
+    /// Returns the measures of the sums: see [`ErrorStats`].
     pub fn stats(&self) -> ErrorStats {
         (*self).into()
     }

@@ -51,7 +51,7 @@ impl Contents {
         self.finished.extend(self.open.take().map(|(name, content)| (name, content.digest())));
     }
 
-    /// The name and digest of each tensor, in the order in which they came.
+    /// Returns the name and digest of each tensor, in the order in which they came.
     pub fn finish(mut self) -> Vec<(String, String)> {
         self.close();
         self.finished
@@ -95,7 +95,7 @@ impl Content {
     }
 }
 
-/// A value of a column that may lie in a struct.
+/// Returns a value of a column that may lie in a struct.
 fn value<'a>(array: &'a BinaryArray, within: Option<&StructArray>, row: usize) -> Option<&'a [u8]> {
     (array.is_valid(row) && within.is_none_or(|outer| outer.is_valid(row))).then(|| array.value(row))
 }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(digests(&[whole.slice(0, 41), whole.slice(41, whole.num_rows() - 41)]), expected);
     }
 
-    /// The batch with one value of a column replaced.
+    /// Returns the batch with one value of a column replaced.
     fn with(batch: &RecordBatch, name: &str, change: impl Fn(&ArrayRef) -> ArrayRef) -> RecordBatch {
         let mut columns = batch.columns().to_vec();
         if let Ok(index) = batch.schema().index_of(name) {

@@ -26,7 +26,7 @@ impl TensorReport {
         Self { name, rows: 1, bytes_out: bytes as u64, errors: None, content: String::new() }
     }
 
-    /// Rows that take no bytes yet.
+    /// Returns a report of rows that take no bytes yet.
     pub(crate) fn empty(name: String, rows: usize) -> Self {
         Self { name, rows: rows as u64, bytes_out: 0, errors: None, content: String::new() }
     }

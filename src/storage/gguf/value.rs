@@ -37,19 +37,19 @@ pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
 impl Value {
-    /// The values of strings.
+    /// Returns the values of strings.
     pub fn strings<'a>(strings: impl ExactSizeIterator<Item = &'a str>) -> Self {
         let (count, mut bytes) = (strings.len() as u64, Vec::new());
         strings.for_each(|string| write_string(string, &mut bytes));
         Self::Array(STRING, count, bytes)
     }
 
-    /// The values of 32-bit integers.
+    /// Returns the values of 32-bit integers.
     pub fn i32s(numbers: &[i32]) -> Self {
         Self::Array(5, numbers.len() as u64, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
     }
 
-    /// A number that is not negative, of any integer type.
+    /// Returns a number that is not negative, of any integer type.
     pub fn as_u64(&self) -> Option<u64> {
         match *self {
             Self::U8(x) => Some(x.into()),
@@ -64,7 +64,7 @@ impl Value {
         }
     }
 
-    /// The value as text; of an array, how many elements it has.
+    /// Returns the value as text; of an array, how many elements it has.
     pub fn to_text(&self) -> String {
         match self {
             Self::U8(x) => x.to_string(),

@@ -20,8 +20,9 @@ pub struct HeadEntry<'a> {
     pub bytes: usize,
 }
 
-/// The length and the header of a file, and where each tensor begins in the file. As the reference implementation writes
-/// it: wide types first, then by name, so that every tensor is aligned; filled up with spaces to 8 bytes.
+/// Returns the length and the header of a file, and where each tensor begins in the file. As the reference
+/// implementation writes it: wide types first, then by name, so that every tensor is aligned; filled up with spaces to
+/// 8 bytes.
 ///
 /// # Errors
 /// Returns an error if a tensor has the name that the format reserves, or the header would be longer than the format

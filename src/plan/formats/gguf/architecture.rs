@@ -46,7 +46,7 @@ const KNOWN: &[(&str, &[&[&str]])] = &[
 /// The prefixes that single files may have before every name.
 const PREFIXES: [&str; 2] = ["", "model.diffusion_model."];
 
-/// The architecture of a model, where it is known.
+/// Returns the architecture of a model, where it is known.
 pub fn of(model: &Model) -> Option<&'static str> {
     let has = |prefix: &str, name: &str| model.tensor(&format!("{prefix}{name}")).is_some();
     let fits = |names: &&[&str]| PREFIXES.iter().any(|prefix| names.iter().all(|name| has(prefix, name)));

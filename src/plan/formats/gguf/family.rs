@@ -103,12 +103,12 @@ const FAMILIES: [Family; 2] = [
 ];
 
 impl Family {
-    /// That of a class in `architectures` of `config.json`.
+    /// Returns the family of a class in `architectures` of `config.json`.
     pub fn of_class(class: &str) -> Option<&'static Self> {
         FAMILIES.iter().find(|family| family.class == class)
     }
 
-    /// That of a `general.architecture`.
+    /// Returns the family of a `general.architecture`.
     pub fn of_architecture(architecture: &str) -> Option<&'static Self> {
         FAMILIES.iter().find(|family| family.architecture == architecture)
     }
@@ -137,7 +137,7 @@ impl Family {
     }
 }
 
-/// The order of rows that are dealt within so many heads.
+/// Returns the order of rows that are interleaved within so many heads.
 ///
 /// # Errors
 /// Returns an error if the shape is not that of so many heads.

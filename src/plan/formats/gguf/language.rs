@@ -51,7 +51,7 @@ impl Language {
         Ok(family.map(|family| Self { family, path, config }))
     }
 
-    /// The name of a tensor in GGUF, and how its rows follow each other.
+    /// Returns the name of a tensor in GGUF, and how its rows follow each other.
     ///
     /// # Errors
     /// Returns an error if the family has no such tensor.
@@ -69,7 +69,7 @@ impl Language {
         Ok((found, order))
     }
 
-    /// The pairs that llama.cpp needs, `general.architecture` first.
+    /// Returns the pairs that llama.cpp needs, `general.architecture` first.
     ///
     /// # Errors
     /// Returns an error if the configuration or the tokenizer lacks something; the message says what.
@@ -116,7 +116,8 @@ impl Language {
         Ok(pairs)
     }
 
-    /// A size, by its place in [`SIZES`]. Without a number of their own, there are as many heads of keys as of queries.
+    /// Returns a size, by its place in [`SIZES`]. Without a number of their own, there are as many heads of keys as of
+    /// queries.
     fn size(&self, number: usize) -> Result<u32, IoError> {
         let key = self.family.sizes[number];
         if number == KEY_HEADS && self.config.get(key).is_none_or(Json::is_null) {

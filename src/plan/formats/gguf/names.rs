@@ -31,7 +31,7 @@ impl<'m> EngineNames<'m> {
         Family::of_architecture(architecture).map(|family| Self { family, file: model, pairs })
     }
 
-    /// The `general.architecture` of the file.
+    /// Returns the `general.architecture` of the file.
     pub fn architecture(&self) -> &'static str {
         self.family.architecture
     }

@@ -52,7 +52,8 @@ struct Vocabulary {
     merges: Vec<String>,
 }
 
-/// The pairs of the tokenizer in `folder`. `config` is the model's, which may name special tokens by their numbers.
+/// Returns the pairs of the tokenizer in `folder`. `config` is the model's, which may name special tokens by their
+/// numbers.
 ///
 /// # Errors
 /// Returns an error if there is no tokenizer, or one that is not byte-level BPE, splits text in a way that is not
@@ -120,7 +121,7 @@ pub(super) fn pairs(folder: &Path, config: &Map<String, Json>, asked: &Asked) ->
     Ok(pairs)
 }
 
-/// A JSON file of the folder; none where it is not there.
+/// Reads a JSON file of the folder; `None` if it is not there.
 fn read(folder: &Path, name: &str) -> Result<Option<Json>, IoError> {
     let path = folder.join(name);
     if !path.is_file() {
@@ -130,7 +131,7 @@ fn read(folder: &Path, name: &str) -> Result<Option<Json>, IoError> {
     serde_json::from_slice(&text).map(Some).map_err(|error| IoError::file(&path, format!("is not JSON: {error}")))
 }
 
-/// The name of the pattern that text is split by.
+/// Returns the name of the pattern that text is split by.
 fn split(pre_tokenizer: &Json) -> Result<String, String> {
     let steps = match pre_tokenizer["pretokenizers"].as_array() {
         Some(steps) => steps.iter().collect(),
@@ -170,7 +171,7 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// `vocab.json` and `merges.txt`.
+    /// Reads `vocab.json` and `merges.txt`.
     fn of_lists(&mut self, folder: &Path) -> Result<(), IoError> {
         let (names, path) = (read(folder, "vocab.json")?, folder.join("merges.txt"));
         let Some(names) = names.filter(|_| path.is_file()) else {

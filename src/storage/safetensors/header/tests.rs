@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A file of a header and `data` bytes of data.
+/// Returns a file of a header and `data` bytes of data.
 fn file(header: &str, data: usize) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
