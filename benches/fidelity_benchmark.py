@@ -1,4 +1,4 @@
-"""How well each method keeps the weights of a model, at what size and at what speed.
+"""Measures how well each method keeps the weights of a model, at what size and at what speed.
 
     arrow-quant must be built:  cargo build --release
     pip install numpy pyarrow ml_dtypes safetensors matplotlib gguf      (hqq, optimum-quanto, torchao: where wanted)

@@ -1,4 +1,4 @@
-"""What the benchmark programs share: workloads, cases in fresh processes, reports."""
+"""The parts that the benchmark programs share: workloads, cases in fresh processes, reports."""
 
 from .cases import Case, Result
 from .report import Report, Target, add_common_options

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: a text report, a JSON file, charts, and a line per target."""
+"""The output of a benchmark: a text report, a JSON file, charts, and a line per target."""
 
 import argparse
 import datetime
@@ -32,7 +32,7 @@ class Target:
 
 
 def machine() -> dict:
-    """What a reader must know to compare."""
+    """Returns the facts that a reader needs to compare."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -32,7 +32,7 @@ def stream_to_pyarrow(stream: ArrowStream) -> Any:
 
 
 def array_to_pylist(array: ArrowArray) -> list[Any]:
-    """The values as Python objects."""
+    """Returns the values as Python objects."""
     values = array_to_pyarrow(array).to_pylist()
     assert isinstance(values, list)
     return values
@@ -44,7 +44,7 @@ def array_to_numpy(array: ArrowArray) -> NDArray[Any]:
 
 
 def chunks_to_numpy(chunks: Any) -> NDArray[Any]:
-    """As `array_to_numpy`; the chunks are put together."""
+    """Does the same as `array_to_numpy`; the chunks are put together."""
     return _to_numpy(chunks.combine_chunks())
 
 

@@ -1,4 +1,4 @@
-"""What the functions take, as protocols: no library is named, and none is needed."""
+"""The arguments of the functions, as protocols: no library is named, and none is needed."""
 
 from __future__ import annotations
 

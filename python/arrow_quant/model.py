@@ -28,7 +28,7 @@ Patterns: TypeAlias = "str | Sequence[str]"
 if TYPE_CHECKING:
 
     class Options(TypedDict, total=False):
-        """What may be asked for beside the paths; `quantize_model` says what each is."""
+        """The options beside the paths; `quantize_model` describes each."""
 
         bits: int | None
         group_size: int | str | None
@@ -242,13 +242,13 @@ def _patterns(patterns: Patterns) -> list[str]:
 
 
 def _rules(rules: Patterns | Mapping[str, object]) -> list[str]:
-    """The rules as `PATTERN=VALUE`."""
+    """Returns the rules as `PATTERN=VALUE`."""
     return [f"{pattern}={value}" for pattern, value in rules.items()] if isinstance(rules, Mapping) else _patterns(rules)
 
 
 @contextmanager
 def _progress(progress: Progress) -> Iterator[Callable[[int, int, str], object] | None]:
-    """The callable that reports the progress of each pass."""
+    """Returns the callable that reports the progress of each pass."""
     if callable(progress):
         yield lambda done, total, _: progress(done, total)
         return

@@ -1,4 +1,4 @@
-"""What a run did and what it cost: one row per tensor, as a table, as HTML, as a chart."""
+"""The report of a run and of its errors: one row per tensor, as a table, as HTML, as a chart."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _bytes(count: float) -> str:
 
 
 class Plan(_Tensors):
-    """What `quantize_model(..., dry_run=True)` would do: the choice for each tensor and its bytes before and after."""
+    """The plan of `quantize_model(..., dry_run=True)`: the choice for each tensor and its bytes before and after."""
 
     def _summary(self) -> str:
         rows = self.to_pylist()
@@ -86,7 +86,7 @@ class Plan(_Tensors):
 
 
 class Report(_Tensors):
-    """What a run made: one row per tensor (name, shape, dtype, bits, group_size, bits_per_weight, sqnr_db, cosine, mse,
+    """The report of a run: one row per tensor (name, shape, dtype, bits, group_size, bits_per_weight, sqnr_db, cosine, mse,
     max_abs_error, bytes_in, bytes_out, seconds, note), and the figures over all in `summary`.
     """
 

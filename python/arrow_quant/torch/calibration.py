@@ -156,7 +156,7 @@ class Calibration:
         partial.rename(self._hessians)
 
     def _flush(self):
-        """The statistics of the timestep that has ended become rows."""
+        """Makes rows of the statistics of the timestep that has ended."""
         for name, sums in self._sums.items():
             tokens, width = sums[0], len(sums[1])
             if tokens == 0:

@@ -81,7 +81,7 @@ class Folder:
             raise ValueError(f"{self.path}: rows of {next(iter(pending))} are missing")
 
     def _rows(self, path):
-        """The rows of a part, as tables of one tensor each, in order."""
+        """Yields the rows of a part, as tables of one tensor each, in order."""
         columns = ["name", "quantized", "data"]
         if path.suffix == ".parquet":
             table = pq.read_table(path, columns=columns)
@@ -104,7 +104,7 @@ class Folder:
 
 
 def decode(quantized):
-    """The rows of a quantized tensor (a struct array; all of one width) as float32 [rows, length]."""
+    """Returns the rows of a quantized tensor (a struct array; all of one width) as float32 [rows, length]."""
     if isinstance(quantized, pa.ChunkedArray):
         quantized = pa.concat_arrays(quantized.chunks)
 

@@ -28,7 +28,7 @@ class ActivationQuantizer:
         self.scales, self.zero_points = list(scales), list(zero_points)
 
     def group(self):
-        """The group of the clock's timestep."""
+        """Returns the group of the clock's timestep."""
         if not self.edges:
             return 0
         if self.clock.timestep is None:
@@ -43,7 +43,7 @@ class ActivationQuantizer:
 
 
 class _Quantized(nn.Module):
-    """What both layers share: the weights as decoded, and what is done to the input."""
+    """The base of both layers: the weights as decoded, and what is done to the input."""
 
     def __init__(self, layer, weight, quantizer=None, input_scale=None):
         super().__init__()
@@ -55,7 +55,7 @@ class _Quantized(nn.Module):
         self.quantizer = quantizer
 
     def prepare(self, x):
-        """The input as the codes of the quantizer stand for it."""
+        """Returns the input as the quantizer decodes it."""
         if self.input_scale is not None:
             x = x * self.input_scale
         return x if self.quantizer is None else self.quantizer(x)

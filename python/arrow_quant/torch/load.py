@@ -9,7 +9,7 @@ from .timestep import Timestep
 
 
 def state_dict(folder, dtype=torch.float32):
-    """The weights of a folder that `arrow-quant quantize` wrote, decoded: `{name: tensor}`.
+    """Returns the weights of a folder that `arrow-quant quantize` wrote, decoded: `{name: tensor}`.
 
     Quantized tensors are of `dtype`, the others as stored. The weights fit the original model, with nothing to be done to
     its activations: of an equalized folder, scales of inputs are multiplied into the weights, and factors that are folded
@@ -73,7 +73,7 @@ def load(folder, model, *, timestep=None, mask_token_id=None, activations=True):
 
 
 def _module(model, name):
-    """The module that a weight belongs to, or None."""
+    """Returns the module that a weight belongs to, or None."""
     if not name.endswith(".weight"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""How the timestep of a denoiser's call is learned."""
+"""The timestep of a denoiser's call, found in its arguments."""
 
 import inspect
 import math
@@ -37,7 +37,7 @@ class Timestep:
         self.mask_token_id = mask_token_id
 
     def __call__(self, args, kwargs):
-        """The timestep of a call, as a float.
+        """Returns the timestep of a call, as a float.
 
         Raises ValueError where there is none, where it is not finite, or where the samples of a batch have several.
         """
