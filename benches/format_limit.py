@@ -1,4 +1,4 @@
-"""What 2.5 bits per weight can reach: every pair of codes that the stored form has, tried on each group.
+"""The limit of 2.5 bits per weight: every pair of codes that the stored form has, tried on each group.
 
     pip install numpy safetensors ml_dtypes
     cargo build --release

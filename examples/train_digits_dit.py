@@ -131,7 +131,7 @@ def nearest_distance(images, reference):
 
 
 def measure(model, digits, held_out, per_digit):
-    """What the model is worth, as `metrics.json` tells it."""
+    """Measures the model, for `metrics.json`."""
     judge = train_judge(*digits)
     labels, drawn = draw_each_digit(model, per_digit, seed=0)
     correct = (judge(drawn) == labels).double()

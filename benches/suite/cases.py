@@ -14,7 +14,7 @@ CHILD = Path(__file__).with_name("child.py")
 
 @dataclass(frozen=True)
 class Case:
-    """What to run. `engine` is arrow-quant or numpy; `batch` loads the whole model first."""
+    """A case to run. `engine` is arrow-quant or numpy; `batch` loads the whole model first."""
 
     model: str
     engine: str = "arrow-quant"
@@ -36,7 +36,7 @@ class CaseError(Exception):
 
 @dataclass
 class Result:
-    """What it took: seconds of each run, and of the median run the memory and the quality."""
+    """The cost of a case: seconds of each run, and of the median run the memory and the quality."""
 
     case: Case
     seconds: list[float]

@@ -168,7 +168,7 @@ PEERS = [
 
 
 def installed(package):
-    """Whether what an entry of PEERS needs is there; an algorithm that stands in for a package is left out beside it."""
+    """Returns True if the packages that an entry of PEERS needs are there; an algorithm that stands in for a package is left out beside it."""
     if package is None:
         return True
     if package.startswith("no "):
@@ -180,7 +180,7 @@ def installed(package):
 
 
 def measure_peers(model: Path, bits: int) -> Iterator[dict]:
-    """What each quantizer, this library among them, makes of one matrix of the model."""
+    """Measures each quantizer, this library among them, on one matrix of the model."""
     import arrow_quant
 
     name, file, shape, begin, length = next(entry for entry in tensors(str(model)) if MATRIX in entry[0])

@@ -1,4 +1,4 @@
-"""What the runners do: the Rust benchmark, the Python benchmark, or both."""
+"""The runners: the Rust benchmark, the Python benchmark, or both."""
 
 import argparse
 import subprocess

@@ -22,7 +22,7 @@ SIZES = {
 
 
 def too_large(name: str, batch: bool = False) -> str | None:
-    """Why the model called `name` cannot be made and quantized here, or None. `batch` holds it in memory."""
+    """Returns the reason why the model called `name` cannot be made and quantized here, or None. `batch` holds it in memory."""
     if batch:
         wanted, available = int(3.2 * SIZES[name]), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
         if wanted > available:
