@@ -168,7 +168,7 @@ PEERS = [
 
 
 def installed(package):
-    """Returns True if the packages that an entry of PEERS needs are there; an algorithm that stands in for a package is left out beside it."""
+    """Returns True if an entry of PEERS has its packages; an algorithm that stands in for a package is left out beside it."""
     if package is None:
         return True
     if package.startswith("no "):

@@ -49,7 +49,7 @@ pub struct RowParams<'a> {
 }
 
 impl<'a> RowParams<'a> {
-    /// As the kernels take it.
+    /// Returns the parameters as the kernels take them.
     pub fn with_bits(&self, bits: Bits) -> Params<'a> {
         Params {
             bits: bits.get(),
@@ -172,7 +172,7 @@ impl<'a> QuantizedArray<'a> {
         self.params.is_empty()
     }
 
-    /// Row `row`, or `None` where it is null.
+    /// Returns row `row`, or `None` where it is null.
     ///
     /// # Errors
     /// Returns [`ComputeError::Corrupt`] if the fields do not fit together.

@@ -93,7 +93,7 @@ impl<'a> Rows<'a> {
         self.len == 0
     }
 
-    /// Row `row`, or `None` where it is null. What is not f32 is widened (f64 is rounded) into `scratch`.
+    /// Returns row `row`, or `None` where it is null. What is not f32 is widened (f64 is rounded) into `scratch`.
     ///
     /// # Errors
     /// Returns [`ComputeError::NullElement`] if the row holds a null.

@@ -40,7 +40,7 @@ fn scale_code<const BITS: usize>(ratio: f32, n: f32, clip: bool) -> u8 {
     if clip && nearest_is_better { nearest } else { up }
 }
 
-/// The largest of the scales that just cover the groups, and the groups' ranges, in the two halves of `scratch`.
+/// Finds the largest of the scales that just cover the groups, and the groups' ranges, in the two halves of `scratch`.
 #[inline(always)]
 pub(super) fn covering_row_scale<'s, const BITS: usize>(
     weights: &[f32],

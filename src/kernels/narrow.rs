@@ -3,7 +3,7 @@
 use super::dispatch::kernel;
 
 kernel! {
-    /// bfloat16. Infinities stay, NaN stays NaN, and what is too large becomes infinite.
+    /// Narrows to bfloat16. Infinities stay, NaN stays NaN, and what is too large becomes infinite.
     ///
     /// ```
     /// let mut out = [0; 4];
@@ -37,7 +37,7 @@ pub(super) fn half(x: f32) -> u16 {
 }
 
 kernel! {
-    /// IEEE half precision. Infinities stay, NaN stays NaN, and what rounds to more than 65504 becomes infinite.
+    /// Narrows to IEEE half precision. Infinities stay, NaN stays NaN, and what rounds to more than 65504 becomes infinite.
     ///
     /// ```
     /// let mut out = [0; 4];

@@ -43,7 +43,7 @@ pub struct Params<'a> {
 }
 
 impl Params<'_> {
-    /// Scale and zero point of a group; a scale of 0 where the parameters end early.
+    /// Returns scale and zero point of a group; a scale of 0 where the parameters end early.
     #[inline(always)]
     pub(super) fn group<const BITS: usize>(&self, group: usize) -> (f32, f32) {
         let scale = self.scales.get(group).map_or(0.0, |code| self.row_scale * scale_factor(*code));
@@ -54,7 +54,7 @@ impl Params<'_> {
         (scale, zero_point)
     }
 
-    /// As [`Self::group`] for the groups from `first` on, which all exist, `zeros.len()` at a time: a division for each
+    /// Does the same as [`Self::group`] for the groups from `first` on, which all exist, `zeros.len()` at a time: a division for each
     /// group, one by one, takes as long as decoding its 32 weights.
     #[inline(always)]
     pub(super) fn groups<const BITS: usize>(&self, first: usize, scales: &mut [f32], zeros: &mut [f32]) {

@@ -23,7 +23,7 @@ pub(super) fn encode<const BITS: usize>(weights: &[f32], inverse: f32, zero_poin
     }
 }
 
-/// Whole groups, many at a time.
+/// Quantizes whole groups, many at a time.
 #[inline(always)]
 fn quantize_groups<const BITS: usize>(weights: &[f32], power: f32, params: &Params, packed: &mut [u8]) {
     let size = params.group_size;

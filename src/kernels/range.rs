@@ -14,7 +14,7 @@ fn least_with_zero(least: f32) -> f32 {
     min(0.0, least) + 0.0
 }
 
-/// The least and the largest of a group and zero.
+/// Returns the least and the largest of a group and zero.
 #[inline(always)]
 pub(super) fn group_range(group: &[f32]) -> (f32, f32) {
     const LANES: usize = 32;
@@ -43,7 +43,7 @@ const BATCH: usize = 64;
 /// Lanes that a group is folded to by itself: below four, folding would need shuffles in registers.
 const PARTS: usize = 4;
 
-/// The least and the largest of each of [`PARTS`] parts of a group; `rest` is the end of a group that does not fill all
+/// Returns the least and the largest of each of [`PARTS`] parts of a group; `rest` is the end of a group that does not fill all
 /// lanes.
 #[inline(always)]
 fn partial_range(group: &[[f32; 32]], rest: &[f32]) -> ([f32; PARTS], [f32; PARTS]) {

@@ -4,7 +4,7 @@
 
 use super::dispatch::kernel;
 
-/// Sign, exponent and mantissa of a small float, moved to where f32 has them.
+/// Returns sign, exponent and mantissa of a small float, moved to where f32 has them.
 ///
 /// `magnitude` is already shifted so that the exponent ends at bit 23; `bias` is how much f32's exponent bias
 /// exceeds the format's. A denormal is read as if it had the least exponent, then the hidden one is subtracted:
@@ -31,7 +31,7 @@ fn fp8(byte: u8, shift: u32, bias: u32, nan: impl Fn(u8) -> bool) -> f32 {
 }
 
 kernel! {
-    /// bfloat16: the upper half of an f32.
+    /// Widens bfloat16: the upper half of an f32.
     ///
     /// ```
     /// let mut out = [0.0; 2];
@@ -46,7 +46,7 @@ kernel! {
 }
 
 kernel! {
-    /// IEEE half precision, with its infinities and NaN.
+    /// Widens IEEE half precision, with its infinities and NaN.
     ///
     /// ```
     /// let mut out = [0.0; 2];
@@ -61,7 +61,7 @@ kernel! {
 }
 
 kernel! {
-    /// fp8 with 4 exponent bits (`F8_E4M3`, "fn"): no infinity, largest 448, NaN 0x7f and 0xff.
+    /// Widens fp8 with 4 exponent bits (`F8_E4M3`, "fn"): no infinity, largest 448, NaN 0x7f and 0xff.
     pub fn widen_f8_e4m3(bytes: &[u8], out: &mut [f32]) {
         for (&x, out) in bytes.iter().zip(out) {
             *out = fp8(x, 20, 120, |x| x & 0x7f == 0x7f);
@@ -70,7 +70,7 @@ kernel! {
 }
 
 kernel! {
-    /// fp8 with 5 exponent bits (`F8_E5M2`): the upper half of an f16, with its infinities and NaN.
+    /// Widens fp8 with 5 exponent bits (`F8_E5M2`): the upper half of an f16, with its infinities and NaN.
     pub fn widen_f8_e5m2(bytes: &[u8], out: &mut [f32]) {
         for (&x, out) in bytes.iter().zip(out) {
             *out = half(u16::from(x) << 8);
@@ -79,7 +79,7 @@ kernel! {
 }
 
 kernel! {
-    /// fp8 with 4 exponent bits and bias 8 (`F8_E4M3FNUZ`): no infinity, no negative zero, NaN 0x80.
+    /// Widens fp8 with 4 exponent bits and bias 8 (`F8_E4M3FNUZ`): no infinity, no negative zero, NaN 0x80.
     pub fn widen_f8_e4m3fnuz(bytes: &[u8], out: &mut [f32]) {
         for (&x, out) in bytes.iter().zip(out) {
             *out = fp8(x, 20, 119, |x| x == 0x80);
@@ -88,7 +88,7 @@ kernel! {
 }
 
 kernel! {
-    /// fp8 with 5 exponent bits and bias 16 (`F8_E5M2FNUZ`): no infinity, no negative zero, NaN 0x80.
+    /// Widens fp8 with 5 exponent bits and bias 16 (`F8_E5M2FNUZ`): no infinity, no negative zero, NaN 0x80.
     pub fn widen_f8_e5m2fnuz(bytes: &[u8], out: &mut [f32]) {
         for (&x, out) in bytes.iter().zip(out) {
             *out = fp8(x, 21, 111, |x| x == 0x80);
@@ -97,7 +97,7 @@ kernel! {
 }
 
 kernel! {
-    /// f64 to the nearest f32, ties to even; an infinity beyond f32's range.
+    /// Rounds f64 to the nearest f32, ties to even; an infinity beyond f32's range.
     pub fn narrow_f64(bytes: &[u8], out: &mut [f32]) {
         for (x, out) in bytes.as_chunks().0.iter().zip(out) {
             *out = f64::from_le_bytes(*x) as f32;

@@ -1,6 +1,6 @@
 //! A tensor's name to its layer number and module.
 
-/// The layer and the module that a tensor name says.
+/// Returns the layer and the module of a tensor name.
 ///
 /// The layer is the first part of the name that is an integer; null where there is none. The module is what
 /// follows it, or the whole name where there is none, without a closing `.weight`. A name that ends in its integer

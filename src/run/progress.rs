@@ -32,10 +32,10 @@ impl fmt::Display for Pass {
 /// Is told how far a run is, in bytes of the source, from any thread. A run makes one pass or several, one after the other,
 /// and each counts its own bytes: from 0 to those that it began with, unless it fails.
 pub trait Progress: Sync {
-    /// A pass begins, and the bytes that it has to do. Nothing of it is done.
+    /// Begins a pass of so many bytes. Nothing of it is done.
     fn start(&self, pass: Pass, total: u64);
-    /// More bytes of the pass are done.
+    /// Adds bytes that are done.
     fn advance(&self, bytes: u64);
-    /// The pass has ended. Another may begin.
+    /// Ends the pass. Another may begin.
     fn finish(&self);
 }

@@ -48,7 +48,7 @@ impl<W: Write> Digesting<W> {
         Self { inner, digest: Digest::default(), bytes: 0 }
     }
 
-    /// The writer, the bytes that it took and their digest.
+    /// Returns the writer, the bytes that it took and their digest.
     pub(crate) fn into_parts(self) -> (W, u64, String) {
         (self.inner, self.bytes, self.digest.hex())
     }

@@ -97,7 +97,7 @@ impl Piece {
         gathered
     }
 
-    /// The reverse of [`Self::gather`]: puts the shares of some rows into whole rows. `shares` are the bytes of
+    /// Reverses [`Self::gather`]: puts the shares of some rows into whole rows. `shares` are the bytes of
     /// [`Self::range`].
     pub fn scatter(&self, shares: &[u8], rows: &Range<usize>, whole: &mut [u8], stride: usize, offset: usize) {
         let whole = whole.chunks_exact_mut(stride.max(1)).map(|row| &mut row[offset..offset + self.row_bytes]);
@@ -136,7 +136,7 @@ impl Piece {
     }
 }
 
-/// The word and the bit in it where a row's number begins, counted from a row that begins a word.
+/// Returns the word and the bit in it where a row's number begins, counted from a row that begins a word.
 const fn place(row: usize, bits: Bits) -> (usize, usize) {
     let bit = row * bits.get() as usize;
     (bit / 32, bit % 32)

@@ -13,7 +13,7 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     half(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
-/// Codes of 4 bits: the low nibbles are the first half of the elements, the high ones the second.
+/// Unpacks codes of 4 bits: the low nibbles are the first half of the elements, the high ones the second.
 #[inline(always)]
 fn nibbles(packed: &[u8], out: &mut [f32; 32], decode: impl Fn(usize, u8) -> f32) {
     let mut codes = [0; 32];
@@ -88,7 +88,7 @@ fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     }
 }
 
-/// Scale code `sub` of a `Q3_K` block, -32 to 31.
+/// Returns scale code `sub` of a `Q3_K` block, -32 to 31.
 #[inline(always)]
 fn q3_k_scale(packed: &[u8], sub: usize) -> i8 {
     let low = (packed[sub % 8] >> (sub / 8 * 4)) & 15;
@@ -109,7 +109,7 @@ fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     }
 }
 
-/// Scale and minimum code `sub` of a `Q4_K` or `Q5_K` block, 0 to 63.
+/// Returns scale and minimum code `sub` of a `Q4_K` or `Q5_K` block, 0 to 63.
 #[inline(always)]
 fn six_bit_pair(packed: &[u8], sub: usize) -> (u8, u8) {
     if sub < 4 {

@@ -14,7 +14,7 @@ pub(super) struct SuperBlock {
     pub codes: [u8; 256],
 }
 
-/// Two bits of each code: of 128 elements, four that are 32 apart share a byte.
+/// Packs two bits of each code: of 128 elements, four that are 32 apart share a byte.
 #[inline(always)]
 fn pairs(codes: &[u8; 256], shift: u32, out: &mut [u8]) {
     for half in 0..2 {
@@ -25,7 +25,7 @@ fn pairs(codes: &[u8; 256], shift: u32, out: &mut [u8]) {
     }
 }
 
-/// The low four bits of each code: of 64 elements, two that are 32 apart share a byte.
+/// Packs the low four bits of each code: of 64 elements, two that are 32 apart share a byte.
 #[inline(always)]
 fn nibbles(codes: &[u8; 256], out: &mut [u8]) {
     for chunk in 0..4 {
@@ -35,7 +35,7 @@ fn nibbles(codes: &[u8; 256], out: &mut [u8]) {
     }
 }
 
-/// One bit of each code: of all elements, eight that are 32 apart share a byte.
+/// Packs one bit of each code: of all elements, eight that are 32 apart share a byte.
 #[inline(always)]
 fn single_bits(codes: &[u8; 256], shift: u32, out: &mut [u8]) {
     for j in 0..32 {
@@ -47,7 +47,7 @@ fn single_bits(codes: &[u8; 256], shift: u32, out: &mut [u8]) {
     }
 }
 
-/// Eight pairs of codes of six bits in twelve bytes.
+/// Packs eight pairs of codes of six bits in twelve bytes.
 #[inline(always)]
 fn six_bit_pairs(scales: &[u8; 16], mins: &[u8; 16], out: &mut [u8]) {
     for j in 0..4 {

@@ -12,7 +12,7 @@ use crate::types::weights::{DTYPE, LAYER, MODULE, NAME, SHAPE};
 
 const TENSOR_COLUMNS: [&str; 5] = [NAME, LAYER, MODULE, DTYPE, SHAPE];
 
-/// Exact for a filter that whole tensors pass or fail, else unsupported.
+/// Returns `Exact` for a filter that whole tensors pass or fail, else `Unsupported`.
 pub fn support(filter: &Expr) -> TableProviderFilterPushDown {
     let mut columns = std::collections::HashSet::new();
     let known = expr_to_columns(filter, &mut columns).is_ok();
