@@ -192,7 +192,10 @@ mod tests {
         let error = |a: &dyn Array, b: &dyn Array| mse(a, b).unwrap_err().to_string();
         let weights = list(&[Some(&TWO_GROUPS), Some(&TWO_GROUPS[..3])]);
         assert_eq!(error(&quantized, &weights), "row 1: the second argument has 3 elements where 8 are expected");
-        assert!(error(&quantized, &weights.slice(0, 1)).contains("the first argument has 2 rows, the second 1"));
+        assert!(
+            error(&quantized, &weights.slice(0, 1))
+                .contains("arguments must have the same number of rows, got 2 and 1")
+        );
         let nan = list(&[Some(&[f32::NAN; 8]), None]);
         assert!(error(&nan, &quantized).contains("row 0, element 0 is NaN"));
         assert!(error(&quantized, &nan).contains("row 0, element 0 is NaN"));
