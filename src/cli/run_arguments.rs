@@ -11,7 +11,12 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 use super::{CliError, activations, interrupt::until_interrupted, options, progress::Reporter, table};
 use crate::{
     output::existing::Existing,
-    run::{JobError, RunSettings, plan::PlannedJob, summary::Summary},
+    run::{
+        JobError, RunSettings,
+        plan::PlannedJob,
+        report::{LITTLE_LEFT_DB, little_left},
+        summary::Summary,
+    },
     sql::{Session, recipes},
     storage::{escape::escaped, folder::manifest::REPORT},
 };
@@ -127,7 +132,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     };
     format!(
         "{} of {} tensors quantized: {} weights{quality}\n\
-         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}{}",
+         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}{}{}",
         totals.quantized_tensors,
         totals.tensors,
         table::quantity(totals.weights),
@@ -136,7 +141,35 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
         summary.seconds,
         table::quantity((totals.weights as f64 / summary.seconds) as u64),
         summary.peak_memory.map_or_else(|| "unknown".into(), table::bytes),
+        lost(&little_left(&summary.report)),
         escaped(&output.display()),
         if summary.checked { ": verified" } else { ": not verified" },
     )
+}
+
+/// One line on the tensors of which little is left, the worst by name; empty where there are none.
+fn lost(tensors: &[(&str, f64)]) -> String {
+    const NAMED: usize = 3;
+    if tensors.is_empty() {
+        return String::new();
+    }
+    let named = tensors.iter().take(NAMED).map(|(name, db)| format!("{} {db:.2} dB", escaped(name)));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = tensors.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("below {LITTLE_LEFT_DB} dB SQNR: {named}{more}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_tensors_are_named_and_the_others_counted() {
+        assert_eq!(lost(&[]), "");
+        assert_eq!(lost(&[("a", -0.5), ("b", 1.0)]), "below 3 dB SQNR: a -0.50 dB, b 1.00 dB\n");
+        let many = [("a", 0.0), ("b\u{1b}", 0.0), ("c", 1.0), ("d", 2.0), ("e", 2.5)];
+        let line = lost(&many);
+        assert!(line.ends_with("c 1.00 dB and 2 more\n") && !line.contains('\u{1b}'), "{line}");
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     kernels::{
-        affine::{Scale, affine, affine_encode, affine_extreme},
+        affine::{GroupParams, Scale, affine, affine_better, affine_encode, affine_extreme},
         extreme,
         gguf::encode_blocks,
         narrow::{narrow_bf16, narrow_f16},
@@ -91,6 +91,8 @@ fn encode_rows(
 pub struct Encoder {
     rescaled: Vec<f32>,
     scales: Vec<f32>,
+    /// What the search found for a row near the ends of its float.
+    searched: (Vec<f32>, Vec<u8>),
 }
 
 impl Encoder {
@@ -136,24 +138,44 @@ impl Encoder {
             Float::BF16 => f32::from_bits(0x7f7f_0000),
             Float::F32 | Float::F64 => f32::MAX,
         };
+        if absmax > limit
+            && let Some(element) = weights.iter().position(|weight| weight.abs() > limit)
+        {
+            let value = weights[element];
+            return Err(ComputeError::TooLarge { row, element, value, float: packed.scale.name() });
+        }
+        let search = packed.method == Method::Search;
+        let scale = match packed.scale {
+            Float::F16 => Scale::F16,
+            Float::BF16 => Scale::BF16,
+            Float::F32 | Float::F64 => Scale::F32,
+        };
         let mut prepared = weights;
         if power == 1.0 && absmax < 0.5 * limit {
-            let search = packed.method == Method::Search;
-            let scale = match packed.scale {
-                Float::F16 => Scale::F16,
-                Float::BF16 => Scale::BF16,
-                Float::F32 | Float::F64 => Scale::F32,
-            };
             let zero_points = zero_points.as_deref_mut();
             affine(weights, importance, bits, group_size, (scale, search), &mut self.scales, zero_points);
         } else {
             self.rescaled.resize(weights.len(), 0.0);
             extreme::rescale(weights, power, &mut self.rescaled);
             prepared = &self.rescaled;
-            // At the ends of f32 the range is taken, which knows of no importance.
             let beside = |x, up| beside(packed.scale, x, up);
-            let zero_points = zero_points.as_deref_mut();
-            affine_extreme(weights, bits, group_size, limit, beside, &mut self.scales, zero_points);
+            affine_extreme(weights, bits, group_size, limit, beside, &mut self.scales, zero_points.as_deref_mut());
+            if search {
+                // The search knows nothing of the ends: what it found at a moderate size is kept where it loses less.
+                let (scales, zeros) = &mut self.searched;
+                scales.resize(groups, 0.0);
+                zeros.resize(groups, 0);
+                let mut codes = (!packed.symmetric).then_some(&mut zeros[..]);
+                affine(prepared, importance, bits, group_size, (scale, true), scales, codes.as_deref_mut());
+                for scale in scales.iter_mut() {
+                    *scale = (*scale / power).min(limit);
+                }
+                floats(packed.scale, scales, row, stored)?;
+                decode_row(Encoding::Float(packed.scale), stored, scales);
+                let mut params = GroupParams { scales: &mut self.scales, zero_points: zero_points.as_deref_mut() };
+                let others = GroupParams { scales, zero_points: codes };
+                affine_better(weights, importance, bits, group_size, limit, &mut params, &others);
+            }
         }
         floats(packed.scale, &self.scales, row, stored)?;
         decode_row(Encoding::Float(packed.scale), stored, &mut self.scales);
@@ -341,6 +363,58 @@ mod tests {
                     // Bfloat16 has nothing between 0 and 9e-41.
                     assert!(y.is_finite() && (x - y).abs() <= 0.51 * most + 1e-40, "{text} {row:?} {back:?}");
                 }
+            }
+        }
+    }
+
+    /// What a row loses in dB, and the largest magnitude that comes back.
+    fn loss(row: &[f32], text: &str) -> (f64, f32) {
+        let encoding = [Some(text.parse().unwrap())];
+        let stored = encode_as(&list(&[Some(row)]), &encoding).unwrap();
+        let back = decode_as(&stored, &encoding, &[Some(row.len())]).unwrap();
+        let back = back.as_list::<i32>().value(0);
+        let back = back.as_primitive::<Float32Type>().values();
+        let noise: f64 = row.iter().zip(back).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+        let power: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+        (10.0 * (power / noise).log10(), back.iter().fold(0.0, |most, y| most.max(y.abs())))
+    }
+
+    #[test]
+    fn weights_beyond_the_float_of_the_scale_are_errors_and_those_up_to_it_come_back() {
+        for text in ["int2:g4:symmetric:F16", "int4:g4:asymmetric:F16:minmax", "int8:channel:symmetric:F16"] {
+            let error =
+                encode_as(&list(&[Some(&[0.0; 4]), Some(&[1.0, -1e6, 2.0, 3.0])]), &[Some(text.parse().unwrap())]);
+            let error = error.unwrap_err();
+            assert_eq!(error.row(), Some(1));
+            assert_eq!(error.to_string(), "row 1, element 1 is -1000000, which is beyond what F16 holds");
+        }
+        assert!(encode_as(&list(&[Some(&[f32::MAX; 4])]), &[Some("int4:g4:symmetric:BF16".parse().unwrap())]).is_err());
+        for bits in [2, 3, 4, 8] {
+            for kind in ["symmetric", "asymmetric"] {
+                for most in [30_000.0, 33_000.0, 60_000.0, 65_504.0] {
+                    for method in ["search", "minmax"] {
+                        for row in [[most, 1.0, 2.0, 3.0], [-most, 1.0, 2.0, 3.0], [-most, 0.0, 0.0, most]] {
+                            let text = format!("int{bits}:g4:{kind}:F16:{method}");
+                            let (db, largest) = loss(&row, &text);
+                            // Of two ends as far from 0, two bits have but one code for each.
+                            let least = if bits == 2 { 6.0 } else { 15.0 };
+                            assert!(db > least && largest <= 65_504.0, "{text} {row:?}: {db} dB, {largest}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_tiny_or_huge_are_searched() {
+        let normal = crate::kernels::samples::normal(512, 4);
+        for text in ["int3:g32:asymmetric:F32", "int4:g64:symmetric:BF16"] {
+            let (usual, _) = loss(&normal, &format!("{text}:search"));
+            for factor in [1e-33, 1e-20, 1e-10, 1e12, 3e37] {
+                let row: Vec<f32> = normal.iter().map(|x| x * factor).collect();
+                let [search, range] = ["search", "minmax"].map(|method| loss(&row, &format!("{text}:{method}")).0);
+                assert!(search > range && search > usual - 0.1, "{text}, {factor:e}: {search} {range} {usual}");
             }
         }
     }

@@ -56,7 +56,7 @@ impl Prepared<'_> {
         let Self { weights, power } = *self;
         let (bits, group_size) = (options.bits.get(), options.group_size() as usize);
         if extreme::is_tiny(power) {
-            return extreme::tiny_params(weights, power, bits, group_size, scales, zero_points);
+            return self.tiny(importance, options, scratch, scales, zero_points);
         }
         scratch.0.resize(2 * scales.len(), 0.0);
         let codes = zero_points.as_deref_mut();
@@ -68,6 +68,41 @@ impl Prepared<'_> {
             return row_scale;
         }
         extreme::settle(weights, power, bits, group_size, row_scale, scales, zero_points.as_deref())
+    }
+
+    /// As [`Self::estimate`], for a row whose scales may be rounded to the few values that f32 has at its end: what the search
+    /// finds at a moderate size is kept where it loses less than the range, as both are decoded.
+    fn tiny(
+        &self,
+        importance: Option<&[f32]>,
+        options: QuantizeOptions,
+        scratch: &mut Scratch,
+        scales: &mut [u8],
+        mut zero_points: Option<&mut [u8]>,
+    ) -> f32 {
+        let Self { weights, power } = *self;
+        let (bits, group_size) = (options.bits.get(), options.group_size() as usize);
+        let range = extreme::tiny_params(weights, power, bits, group_size, scales, zero_points.as_deref_mut());
+        if options.method == Method::Minmax {
+            return range;
+        }
+        // Such rows are rare: the buffers of their own are of no account.
+        let (mut others, mut zeros) = (vec![0; scales.len()], vec![0; scales.len()]);
+        scratch.0.resize(2 * scales.len(), 0.0);
+        let codes = zero_points.is_some().then_some(&mut zeros[..]);
+        let searched = search(weights, importance, bits, group_size, scratch.0, &mut others, codes) / power;
+        let codes = zero_points.is_some().then_some(&zeros[..]);
+        let others = Params { bits, group_size, row_scale: searched, scales: &others, zero_points: codes };
+        let params = Params { bits, group_size, row_scale: range, scales, zero_points: zero_points.as_deref() };
+        let error = |params: &Params| extreme::error(weights, power, importance, params);
+        if error(&others) >= error(&params) {
+            return range;
+        }
+        scales.copy_from_slice(others.scales);
+        if let Some(place) = zero_points {
+            place.copy_from_slice(&zeros);
+        }
+        searched
     }
 
     /// Whether the row is of a moderate size as it is.
@@ -170,6 +205,26 @@ mod tests {
                             (f64::from(out) - f64::from(value)).abs() <= f64::from(value.abs()) * 4e-6 + unit * 255.0;
                         assert!(near, "{options:?}: {value:e} gave {out:e}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_below_1e_31_keeps_the_search() {
+        for options in every_option().filter(|options| options.bits != Bits::Eight) {
+            let weights = samples::heavy(512, 5);
+            let error = |weights: &[f32], method| -> f64 {
+                let out = roundtrip(weights, options.with_method(method));
+                weights.iter().zip(&out).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+            };
+            for factor in [1e-31, 1e-35, 1e-38, 1e-40, 1e-43] {
+                let scaled: Vec<f32> = weights.iter().map(|w| w * factor).collect();
+                let [search, range] = [Method::Search, Method::Minmax].map(|method| error(&scaled, method));
+                assert!(search <= range, "{options:?}, {factor:e}: {search:e} {range:e}");
+                if factor > 1e-39 {
+                    let wanted = error(&weights, Method::Search) * f64::from(factor).powi(2);
+                    assert!(search < wanted * 1.01, "{options:?}, {factor:e}: {search:e} {wanted:e}");
                 }
             }
         }

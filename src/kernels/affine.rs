@@ -209,9 +209,61 @@ pub fn affine_extreme(
             *code = round_clamped(z as f32, most as f32);
             zero_point = f64::from(*code);
         }
-        let furthest = zero_point.max(most - zero_point);
-        if f64::from(*scale) * furthest > f64::from(limit) {
-            *scale = beside(f64::from(limit) / furthest, false);
+        // Only codes that are used must not pass the limit; a smaller scale may use more of them, up to the last.
+        let used = |scale: f32| {
+            let from_zero =
+                |x: f64| (x / f64::from(scale) + zero_point).round_ties_even().clamp(0.0, most) - zero_point;
+            from_zero(low).abs().max(from_zero(high).abs())
+        };
+        for furthest in [used(*scale), zero_point.max(most - zero_point)] {
+            if f64::from(*scale) * used(*scale) > f64::from(limit) {
+                *scale = beside(f64::from(limit) / furthest, false);
+            }
+        }
+    }
+}
+
+/// Scales and zero points of a row.
+#[derive(Debug)]
+pub struct GroupParams<'a> {
+    /// A scale for each group.
+    pub scales: &'a mut [f32],
+    /// A zero point for each group; `None`: symmetric.
+    pub zero_points: Option<&'a mut [u8]>,
+}
+
+/// Replaces the parameters of every group by `others` where these lose less, weight by weight, times the importances. What
+/// would decode to more than `limit` loses without end.
+pub fn affine_better(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    bits: u8,
+    group_size: usize,
+    limit: f32,
+    params: &mut GroupParams,
+    others: &GroupParams,
+) {
+    let (most, half) = (f64::from((1u32 << bits.min(8)) - 1), f64::from(1u32 << (bits.min(8) - 1)));
+    let group_size = group_size.max(1).min(weights.len().max(1));
+    let error = |g: usize, group: &[f32], params: &GroupParams| -> f64 {
+        let zero_point = |codes: &&mut [u8]| codes.get(g).map_or(0.0, |code| f64::from(*code));
+        let z = params.zero_points.as_ref().map_or(half, zero_point);
+        let s = params.scales.get(g).map_or(0.0, |scale| f64::from(*scale));
+        let square = |x: f32| {
+            let q = if s > 0.0 { (f64::from(x) / s + z).round_ties_even().clamp(0.0, most) } else { z };
+            let decoded = s * (q - z);
+            if decoded.abs() > f64::from(limit) { f64::INFINITY } else { (f64::from(x) - decoded).powi(2) }
+        };
+        let weight =
+            |i: usize| importance.and_then(|weights| weights.get(g * group_size + i)).map_or(1.0, |w| f64::from(*w));
+        group.iter().enumerate().map(|(i, x)| square(*x) * weight(i)).sum()
+    };
+    for (g, group) in weights.chunks(group_size).enumerate() {
+        if error(g, group, others) < error(g, group, params) {
+            params.scales[g] = others.scales[g];
+            if let (Some(codes), Some(others)) = (&mut params.zero_points, &others.zero_points) {
+                codes[g] = others[g];
+            }
         }
     }
 }

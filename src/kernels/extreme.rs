@@ -5,7 +5,7 @@
 
 use super::{
     minmax::{centred, zero},
-    params::{for_bits, max_code, reciprocal, round_clamped_f32},
+    params::{Params, for_bits, max_code, reciprocal, round_clamped_f32},
     range::{covering_scale, group_range},
     scale::{scale_code_up, scale_factor},
 };
@@ -77,6 +77,20 @@ pub fn tiny_params(
             }
         }
         row_scale
+    })
+}
+
+/// The squared error of a row that was multiplied by `power`, at its true size, weight by weight, times the importances.
+pub fn error(rescaled: &[f32], power: f32, importance: Option<&[f32]>, params: &Params) -> f64 {
+    for_bits!(params.bits, BITS => {
+        let mut error = 0.0;
+        for (i, x) in rescaled.iter().enumerate() {
+            let (scale, z) = params.group::<BITS>(i / params.group_size.max(1));
+            let decoded = scale * (round_clamped_f32(x * reciprocal(scale * power) + z, max_code::<BITS>()) - z);
+            let weight = importance.and_then(|importance| importance.get(i)).map_or(1.0, |weight| f64::from(*weight));
+            error += weight * (f64::from(*x) / f64::from(power) - f64::from(decoded)).powi(2);
+        }
+        error
     })
 }
 

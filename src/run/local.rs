@@ -28,7 +28,7 @@ use super::{
     plan::PlannedJob,
     progress::{Pass, Progress},
     read_back_pass::Written,
-    report::{merge, report_batch, totals, write_report},
+    report::{merge, note_little_left, report_batch, totals, write_report},
     summary::Summary,
     workers::{take_parts, threads_within},
 };
@@ -151,7 +151,8 @@ impl PlannedJob {
         }
         let reports = merge(&self.model, folder.reports())?;
         let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
-        let choices = self.noted(&prepared);
+        let mut choices = self.noted(&prepared);
+        note_little_left(&mut choices, &reports);
         let report = report_batch(&self.model, &choices, &reports, &seconds)?;
         write_report(folder.path(), &report)?;
         if let Some(widths) = self.widths_batch()? {

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Float64Type,
+};
 
 use crate::{
     model::{Model, labels::shapes, tensor::Tensor},
@@ -12,13 +14,17 @@ use crate::{
         folder::{error_sums::ErrorSums, manifest::REPORT, tensor_report::TensorReport},
         parquet_table::write_table,
     },
-    types::{Block, QuantizeOptions, report::report_schema},
+    types::{
+        Block, QuantizeOptions,
+        report::{SQNR_DB, report_schema},
+        weights::NAME,
+    },
 };
 
 /// Adds up the reports of all parts, given in the order of the parts, into one for each tensor of the model in its order.
 ///
 /// # Errors
-/// Returns an error if a tensor's rows are not all there.
+/// A tensor's rows are not all there.
 pub fn merge<'a>(
     model: &Model,
     parts: impl IntoIterator<Item = &'a TensorReport>,
@@ -48,10 +54,10 @@ pub fn merge<'a>(
     model.tensors().iter().map(one).collect()
 }
 
-/// Returns the report: one row per tensor of the model. `seconds` gives the time spent on each tensor where it is known.
+/// The report: one row per tensor of the model. `seconds` gives the time spent on each tensor where it is known.
 ///
 /// # Errors
-/// Returns an error if there is not one choice and one report for each tensor.
+/// There is not one choice and one report for each tensor.
 pub fn report_batch(
     model: &Model,
     choices: &[Choice],
@@ -103,7 +109,7 @@ fn bits_per_weight(elements: usize, bytes: u64) -> Option<f64> {
 pub struct Totals {
     /// All tensors.
     pub tensors: usize,
-    /// The number of quantized tensors.
+    /// Those that are quantized.
     pub quantized_tensors: usize,
     /// The weights of the quantized tensors.
     pub weights: u64,
@@ -136,17 +142,43 @@ pub fn totals(model: &Model, choices: &[Choice], reports: &[TensorReport]) -> To
     }
 }
 
+/// The SQNR in dB below which little is left of a tensor: half of its power is noise.
+pub const LITTLE_LEFT_DB: f64 = 3.0;
+
+/// Says in the notes which tensors have an SQNR below [`LITTLE_LEFT_DB`].
+pub fn note_little_left(choices: &mut [Choice], reports: &[TensorReport]) {
+    for (choice, report) in choices.iter_mut().zip(reports) {
+        let Some(db) = report.errors.map(|errors| errors.stats().sqnr()).filter(|db| *db < LITTLE_LEFT_DB) else {
+            continue;
+        };
+        let note = format!("little is left of it: {db:.2} dB SQNR");
+        choice.note = if choice.note.is_empty() { note } else { format!("{}; {note}", choice.note) };
+    }
+}
+
+/// The tensors of a report with an SQNR below [`LITTLE_LEFT_DB`], with it in dB, the least first.
+pub fn little_left(report: &RecordBatch) -> Vec<(&str, f64)> {
+    let (Some(names), Some(sqnr)) = (report.column_by_name(NAME), report.column_by_name(SQNR_DB)) else {
+        return Vec::new();
+    };
+    let (names, sqnr) = (names.as_string_view(), sqnr.as_primitive::<Float64Type>());
+    let measured = (0..report.num_rows()).filter(|row| sqnr.is_valid(*row));
+    let mut found: Vec<_> = measured.map(|row| (names.value(row), sqnr.value(row))).collect();
+    found.retain(|(_, db)| *db < LITTLE_LEFT_DB);
+    found.sort_by(|a, b| a.1.total_cmp(&b.1));
+    found
+}
+
 /// Writes the report to a folder.
 ///
 /// # Errors
-/// Returns an error if it cannot be written.
+/// It cannot be written.
 pub fn write_report(folder: &Path, report: &RecordBatch) -> Result<(), IoError> {
     write_table(folder, REPORT, report)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Array, cast::AsArray, types::Float64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
@@ -197,6 +229,24 @@ mod tests {
         assert_eq!(read, batch);
         let sqnr = batch.column(6).as_primitive::<Float64Type>();
         assert_eq!((sqnr.value(0), sqnr.value(1), sqnr.is_null(2)), (10.0, f64::INFINITY, true));
+    }
+
+    #[test]
+    fn tensors_of_which_little_is_left_are_noted_and_found() {
+        let (model, _folder) = model();
+        let mut choices = Selection(&Spec::default()).choose(&model).unwrap();
+        let reports = [
+            report("a.weight", 2, 16, Some(9.0)),
+            report("b.weight", 2, 16, Some(10.0)),
+            report("norm.weight", 1, 16, None),
+        ];
+        note_little_left(&mut choices, &reports);
+        assert!(choices[0].note.ends_with("little is left of it: 0.46 dB SQNR"), "{}", choices[0].note);
+        let batch = report_batch(&model, &choices, &reports, &[None, None, None]).unwrap();
+        let found = little_left(&batch);
+        assert_eq!(found.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["b.weight", "a.weight"]);
+        let good = [report("a.weight", 2, 16, Some(0.1)), report("b.weight", 2, 16, Some(4.9)), reports[2].clone()];
+        assert!(little_left(&report_batch(&model, &choices, &good, &[None, None, None]).unwrap()).is_empty());
     }
 
     #[test]
