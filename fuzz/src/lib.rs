@@ -16,7 +16,7 @@ const BATCH_BYTES: usize = 128;
 pub fn read_all(bytes: &[u8], extension: &str) {
     let path = file(extension);
     std::fs::write(&path, bytes).expect("the temporary folder can be written to");
-    // Loaded, not mapped: the next input overwrites the file.
+    // Loaded, not open: the next input overwrites the file.
     let Ok(model) = Model::load(&path) else { return };
     let model = Arc::new(model);
     assert_eq!(model.tensors_batch().expect("few tensors").num_rows(), model.tensors().len());

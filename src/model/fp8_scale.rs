@@ -43,6 +43,8 @@ fn fit(weight: &Tensor, companion: usize, scale: &Tensor) -> Scale {
     let widens = scale.dtype.is_float() && !scale.dtype.is_fp8();
     if widens && scale.elements() == 1 {
         Scale::Tensor { companion }
+    } else if weight.is_cut() {
+        Scale::Unknown("its rows are too long for a scale of each".to_owned())
     } else if widens && trimmed(&scale.shape) == trimmed(rows) {
         Scale::Row { companion }
     } else if widens && scale.name.ends_with("_scale_inv") && blocks(&weight.shape).is_some_and(|of| of == scale.shape)

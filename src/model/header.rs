@@ -5,6 +5,7 @@ use std::path::Path;
 use super::tensor::Tensor;
 use crate::{
     storage::{
+        contents::Contents,
         dtype::Dtype,
         error::IoError,
         gguf::{self, header::Element, value::Pair},
@@ -32,14 +33,17 @@ impl Header {
     ///
     /// # Errors
     /// It is neither safetensors nor GGUF.
-    pub fn parse(bytes: &[u8], path: &Path, file: usize) -> Result<Self, IoError> {
-        if bytes.starts_with(&gguf::MAGIC) || path.extension().is_some_and(|extension| extension == "gguf") {
-            let header = gguf::header::Header::parse(bytes, path)?;
+    pub fn read(contents: &Contents, path: &Path, file: usize) -> Result<Self, IoError> {
+        let start = contents.head(safetensors::header::LENGTH_BYTES)?;
+        let length = contents.length();
+        if start.starts_with(&gguf::MAGIC) || path.extension().is_some_and(|extension| extension == "gguf") {
+            let header = gguf::header::Header::read(|most| contents.head(most), length, path)?;
             let metadata = header.pairs.iter().map(|pair| (pair.key.clone(), pair.value.to_text())).collect();
             let tensors = header.entries.into_iter().map(|entry| of_gguf(entry, file)).collect();
             return Ok(Self { metadata, pairs: header.pairs, tensors, data_start: header.data_start });
         }
-        let header = safetensors::header::Header::parse(bytes, path)?;
+        let head = contents.head(safetensors::header::end(&start))?;
+        let header = safetensors::header::Header::of(&head, length, path)?;
         let tensors = header.entries.into_iter().map(|entry| Tensor::new(entry, file)).collect();
         Ok(Self { metadata: header.metadata, pairs: Vec::new(), tensors, data_start: header.data_start })
     }

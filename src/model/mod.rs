@@ -24,12 +24,12 @@ use arrow_buffer::Buffer;
 
 use crate::{
     storage::{
+        contents::Contents,
         digest::Digest,
         dtype::{dtype_of, float_of},
         error::IoError,
         folder::manifest::{MANIFEST, Manifest},
         gguf::value::Pair,
-        mmap::Contents,
         stamp::Stamp,
     },
     types::Float,
@@ -39,6 +39,7 @@ use header::Header;
 use labels::Labels;
 use output_folder::QuantizedModel;
 use part_rows::PartRows;
+use scan::buffer_pool::Pool;
 use tensor::{Storage, Tensor};
 
 /// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors
@@ -81,7 +82,7 @@ pub struct ModelFile {
 }
 
 impl Model {
-    /// Opens a model and maps its files, which must not change while it is open (see [`crate::storage::mmap`]).
+    /// Opens a model and the headers of its files, which must not change while it is open.
     ///
     /// `path` is a safetensors or a GGUF file, the `*.safetensors.index.json` of a folder of shards, such a folder with or
     /// without index, a folder with one GGUF file, a diffusers folder, of which `transformer/` or `unet/` is taken, or a
@@ -91,7 +92,7 @@ impl Model {
     /// There is no model at `path` (the message says what was looked for) or more than one (it lists them); a file is
     /// neither safetensors nor GGUF; an index and its shards disagree; a tensor is there twice.
     pub fn open(path: &Path) -> Result<Self, IoError> {
-        Self::with(path, Contents::map)
+        Self::with(path, Contents::open)
     }
 
     /// Like [`Self::open`], with all files read to memory first.
@@ -134,7 +135,7 @@ impl Model {
             let path = found.folder.join(&name);
             let stamp = Some(Stamp::read(&path)?);
             let contents = contents(&path)?;
-            let header = Header::parse(contents.bytes(), &path, files.len())?;
+            let header = Header::read(&contents, &path, files.len())?;
             for tensor in header.tensors {
                 if let Some(other) = by_name.insert(tensor.name.clone(), tensors.len()) {
                     let other: &ModelFile = &files[tensors[other].file()];
@@ -149,9 +150,8 @@ impl Model {
                 }
                 tensors.push(tensor);
             }
-            let source_digest = source_digest(&contents, header.data_start);
-            contents.release();
-            let bytes = contents.bytes().len();
+            let source_digest = source_digest(&contents, header.data_start)?;
+            let bytes = contents.length();
             let Header { metadata, pairs, .. } = header;
             let contents = Some(contents);
             files.push(ModelFile { path, name, bytes, source_digest, metadata, pairs, stamp, contents });
@@ -295,26 +295,30 @@ impl Model {
         &self.labels
     }
 
-    /// A range of bytes of a file, without a copy.
-    pub(crate) fn buffer(&self, file: usize, range: Range<usize>) -> Result<Buffer, IoError> {
-        let file = &self.files[file];
-        let outside = || IoError::file(&file.path, format!("has no bytes {} to {}", range.start, range.end));
-        file.contents.as_ref().and_then(|contents| contents.buffer(range.clone())).ok_or_else(outside)
+    /// Reads bytes of a file from `start` on.
+    pub(crate) fn read(&self, file: usize, start: usize, out: &mut [u8]) -> Result<(), IoError> {
+        self.contents(file)?.read(start, out)
     }
 
-    /// As [`Self::buffer`], for one of the buffers of a pass: [`Contents::buffer_of_pass`].
-    pub(crate) fn buffer_of_pass(&self, file: usize, range: Range<usize>, continues: bool) -> Result<Buffer, IoError> {
-        let file = &self.files[file];
-        let outside = || IoError::file(&file.path, format!("has no bytes {} to {}", range.start, range.end));
-        let buffer = file.contents.as_ref().and_then(|contents| contents.buffer_of_pass(range.clone(), continues));
-        buffer.ok_or_else(outside)
+    /// A range of bytes of a file, in a buffer of the pool; without a copy where the file is in memory.
+    fn buffer(&self, file: usize, range: Range<usize>, pool: &Pool<u8>) -> Result<Buffer, IoError> {
+        let contents = self.contents(file)?;
+        match contents.loaded(&range) {
+            Some(buffer) => Ok(buffer),
+            None => pool.buffer(range.len(), |out| contents.read(range.start, out)),
+        }
     }
 
     /// Asks for a range of a file to be read ahead.
-    pub(crate) fn prefetch(&self, file: usize, range: Range<usize>) {
+    pub(crate) fn prefetch(&self, file: usize, range: &Range<usize>) {
         if let Some(contents) = &self.files[file].contents {
             contents.prefetch(range);
         }
+    }
+
+    fn contents(&self, file: usize) -> Result<&Contents, IoError> {
+        let file = &self.files[file];
+        file.contents.as_ref().ok_or_else(|| IoError::file(&file.path, "is a part, and has no bytes of a tensor"))
     }
 }
 
@@ -331,8 +335,11 @@ fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<
     let read = |tensor: &Tensor| {
         let file = &files[tensor.file()];
         let range = tensor.rows_range(&(0..tensor.rows));
-        let bytes = file.contents.as_ref().and_then(|contents| contents.bytes().get(range));
-        bytes.map(<[u8]>::to_vec).ok_or_else(|| IoError::tensor(&file.path, &tensor.name, "lies outside its file"))
+        let mut bytes = vec![0; range.len()];
+        match &file.contents {
+            Some(contents) => contents.read(range.start, &mut bytes).map(|()| bytes),
+            None => Err(IoError::tensor(&file.path, &tensor.name, "lies outside its file")),
+        }
     };
     packed_modules::unpack(tensors, read, |tensor| &files[tensor.file()].path, &widths)
 }
@@ -343,15 +350,18 @@ const SAMPLE_BYTES: usize = 4096;
 
 /// The digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
 /// quantizing it.
-fn source_digest(contents: &Contents, data_start: usize) -> String {
+fn source_digest(contents: &Contents, data_start: usize) -> Result<String, IoError> {
     let mut digest = Digest::default();
-    let (bytes, length) = (contents.bytes(), contents.bytes().len());
-    digest.update(bytes.get(..data_start).unwrap_or_default());
+    let length = contents.length();
+    digest.update(&contents.head(data_start)?);
     let step = ((length - data_start) / SAMPLES).max(SAMPLE_BYTES);
+    let mut sample = [0; SAMPLE_BYTES];
     for start in (data_start..length).step_by(step) {
-        digest.update(&bytes[start..length.min(start + SAMPLE_BYTES)]);
+        let sample = &mut sample[..SAMPLE_BYTES.min(length - start)];
+        contents.read(start, sample)?;
+        digest.update(sample);
     }
-    digest.hex()
+    Ok(digest.hex())
 }
 
 #[cfg(test)]

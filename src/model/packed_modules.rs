@@ -135,7 +135,12 @@ impl Parts<'_> {
             }
             pieces.push(place);
         }
-        Ok(Tensor::encoded(name.to_owned(), scale.dtype, vec![rows, length], Encoding::Packed(packed), pieces))
+        let tensor =
+            Tensor::encoded(name.to_owned(), scale.dtype, vec![rows, length], Encoding::Packed(packed), pieces);
+        if tensor.is_cut() {
+            return Err(format!("has rows of {length} codes, which are too long"));
+        }
+        Ok(tensor)
     }
 }
 

@@ -134,6 +134,11 @@ impl Tensor {
         }
     }
 
+    /// Whether its rows are pieces of longer ones, which are its channels: see [`MOST_ROW`].
+    pub fn is_cut(&self) -> bool {
+        self.elements() > 0 && self.rows > channels(&self.shape)
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> usize {
         match &self.storage {
@@ -172,24 +177,49 @@ impl Tensor {
     }
 }
 
+/// Elements of a row at most, where a longer one can be cut.
+const MOST_ROW: usize = 1 << 20;
+
+/// What the rows that a longer one is cut into are a multiple of, and the least that they have: they end at a byte and at a
+/// block, and are not so many that what stands beside them counts.
+const CUT: std::ops::RangeInclusive<usize> = 8..=256;
+const LEAST_CUT: usize = 1 << 12;
+
+/// The elements of the rows that one of `length` is cut into, all alike. Gives `length` where it is not longer than
+/// [`MOST_ROW`], or has no divisor that would do.
+fn cut_length(length: usize) -> usize {
+    let unit = 1 << length.trailing_zeros().min(CUT.end().trailing_zeros());
+    if length <= MOST_ROW || !CUT.contains(&unit) {
+        return length;
+    }
+    let cuts = (LEAST_CUT / unit..=MOST_ROW / unit).rev().find(|times| (length / unit).is_multiple_of(*times));
+    cuts.map_or(length, |times| times * unit)
+}
+
 /// Rank 0 and 1 are one row. The rows of rank 2 and 3 are indexed by all dimensions but the last, those of higher ranks
 /// (convolutions) by the first.
 ///
 /// Two kinds of tensor are one row whatever their rank: one without elements, so that every tensor has a row that
 /// carries it on (and a shape such as `[2^60, 0]` does not have 2^60 of them), and one of packed elements whose rows
-/// would end inside a byte.
+/// would end inside a byte. A row longer than [`MOST_ROW`] is cut into several; such a tensor is never quantized.
 fn rows_and_length(dtype: Dtype, shape: &[usize]) -> (usize, usize) {
     let elements: usize = shape.iter().product();
-    let rows: usize = match shape {
-        [] | [_] => 1,
-        [leading @ .., _] if shape.len() <= 3 => leading.iter().product(),
-        [first, ..] => *first,
-    };
     if elements == 0 {
         return (1, 0);
     }
-    let length = elements / rows;
-    if (length * dtype.bits()).is_multiple_of(8) { (rows, length) } else { (1, elements) }
+    let length = elements / channels(shape);
+    let length = if (length * dtype.bits()).is_multiple_of(8) { length } else { elements };
+    let cut = cut_length(length);
+    (elements / cut, cut)
+}
+
+/// The channels of a shape.
+fn channels(shape: &[usize]) -> usize {
+    match shape {
+        [] | [_] => 1,
+        [leading @ .., _] if shape.len() <= 3 => leading.iter().product(),
+        [first, ..] => *first,
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +241,24 @@ mod tests {
             (&[1 << 60, 0], (1, 0)),
         ] {
             assert_eq!(rows_and_length(Dtype::F32, shape), expected, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn long_rows_are_cut_alike_where_they_have_a_divisor() {
+        for (shape, expected) in [
+            (&[1 << 20][..], (1, 1 << 20)),
+            (&[1 << 28], (256, 1 << 20)),
+            (&[250_000_000], (625, 400_000)),
+            (&[1, 3 << 20], (3, 1 << 20)),
+            (&[2, 3 << 20], (6, 1 << 20)),
+            // No divisor that is a multiple of 8 and as long as is asked for.
+            (&[(1 << 20) + 1], (1, (1 << 20) + 1)),
+            (&[8 * 1_000_003], (1, 8 * 1_000_003)),
+        ] {
+            assert_eq!(rows_and_length(Dtype::BF16, shape), expected, "{shape:?}");
+            let entry = Entry { name: "a".into(), dtype: Dtype::BF16, shape: shape.to_vec(), range: 0..0 };
+            assert_eq!(Tensor::new(entry, 0).is_cut(), expected.0 > channels(shape), "{shape:?}");
         }
     }
 

@@ -133,6 +133,8 @@ pub(super) fn unquantizable(tensor: &Tensor) -> Option<String> {
         Some(format!("rank {}", tensor.shape.len()))
     } else if tensor.elements() == 0 {
         Some("no elements".to_owned())
+    } else if tensor.is_cut() {
+        Some(format!("rows of {} elements", tensor.shape.iter().skip(1).product::<usize>()))
     } else {
         None
     }

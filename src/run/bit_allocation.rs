@@ -52,7 +52,7 @@ impl PlannedJob {
         let method = self.spec.method;
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
         let measured: Vec<usize> = (0..candidates.len()).filter(|tensor| !candidates[*tensor].is_empty()).collect();
-        let threads = threads_within(settings, self.loaded)?;
+        let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
         let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
         let tables = [("candidates", candidates_batch(&self.model, &candidates)?)];

@@ -97,7 +97,7 @@ impl PlannedJob {
         cancel: &Cancel,
     ) -> Result<Summary, JobError> {
         let started = Instant::now();
-        let threads = threads_within(settings, self.loaded)?;
+        let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
         let session = Session::unlimited(threads)?;
         let prepared = match &self.prepared {

@@ -54,6 +54,8 @@ impl RunSettings {
     const BASE_MEMORY: u64 = 128 << 20;
     /// Resident bytes of a thread: the window of the source, its widened rows, the row group being written.
     const THREAD_MEMORY: u64 = 96 << 20;
+    /// How often a thread holds its longest row, as it is read, widened and written.
+    const ROW_COPIES: u64 = 6;
 }
 
 impl Default for RunSettings {

@@ -1,6 +1,6 @@
 //! How much memory this process has needed.
 
-/// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
+/// The peak of this process's resident memory in bytes, where the system tells.
 pub fn peak_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

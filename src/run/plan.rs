@@ -207,6 +207,11 @@ impl PlannedJob {
         self.export.is_none() && self.equalized.as_ref().is_some_and(divided)
     }
 
+    /// The bytes of the longest row.
+    pub(super) fn longest_row(&self) -> u64 {
+        self.model.tensors().iter().map(|tensor| tensor.row_cost() as u64).max().unwrap_or(0)
+    }
+
     /// The source bytes of all parts: what a pass over the model counts.
     pub(super) fn part_bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()

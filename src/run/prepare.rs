@@ -49,7 +49,7 @@ impl PlannedJob {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Self, JobError> {
-        let threads = threads_within(settings, self.loaded)?;
+        let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
         self.prepared = Some(self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel })?);
         Ok(self)

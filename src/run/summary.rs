@@ -22,7 +22,7 @@ pub struct Summary {
     pub resumed_parts: usize,
     /// Whether every tensor was read back and compared with what was meant.
     pub checked: bool,
-    /// The peak of this process's resident memory in bytes, mapped pages included, where the system tells.
+    /// The peak of this process's resident memory in bytes, where the system tells.
     pub peak_memory: Option<u64>,
     /// The activation quantizers and factors that were written.
     pub prepared: Prepared,

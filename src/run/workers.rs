@@ -11,18 +11,19 @@ use std::{
 use super::{JobError, RunSettings};
 use crate::storage::error::IoError;
 
-/// The threads that may take parts of a model of which `loaded` bytes are in memory already, below a limit of resident
-/// bytes.
+/// The threads that may take parts of a model of which `loaded` bytes are in memory already and whose longest row has
+/// `longest`, below a limit of resident bytes.
 ///
 /// # Errors
 /// When the limit is too small for one thread.
-pub fn threads_within(settings: &RunSettings, loaded: u64) -> Result<usize, JobError> {
+pub fn threads_within(settings: &RunSettings, loaded: u64, longest: u64) -> Result<usize, JobError> {
     let threads = settings.threads;
     let Some(limit) = settings.memory_limit else { return Ok(threads.max(1)) };
     let base = RunSettings::BASE_MEMORY + loaded;
-    let within = limit.saturating_sub(base) / RunSettings::THREAD_MEMORY;
+    let each = RunSettings::THREAD_MEMORY.max(longest.saturating_mul(RunSettings::ROW_COPIES));
+    let within = limit.saturating_sub(base) / each;
     if within == 0 {
-        return Err(JobError::MemoryLimit { limit, least: base + RunSettings::THREAD_MEMORY });
+        return Err(JobError::MemoryLimit { limit, least: base.saturating_add(each) });
     }
     Ok(threads.clamp(1, usize::try_from(within).unwrap_or(usize::MAX)))
 }

@@ -1,6 +1,7 @@
 //! Containers on disk: safetensors, GGUF, the files of an output folder; where rows lie in a file.
 
 pub(crate) mod atomic_file;
+pub mod contents;
 pub(crate) mod digest;
 pub mod dtype;
 pub mod error;
@@ -9,7 +10,6 @@ pub mod file_layout;
 pub mod folder;
 pub mod gguf;
 pub(crate) mod guard;
-pub mod mmap;
 pub mod parquet_table;
 pub mod row_layout;
 pub mod safetensors;

@@ -87,6 +87,33 @@ fn the_peak_of_gigabytes_is_small_and_does_not_grow() {
 }
 
 #[test]
+fn a_row_of_a_gigabyte_is_copied_in_pieces() {
+    let place = Place::new();
+    let (model, out) = (place.text("model.safetensors"), place.text("out"));
+    fs::write(place.path("config.json"), "{}").unwrap();
+    let vector = |elements: u64| {
+        let mut header =
+            format!(r#"{{"v":{{"dtype":"F32","shape":[{elements}],"data_offsets":[0,{}]}}}}"#, 4 * elements);
+        header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+        let mut file = File::create(place.path("model.safetensors")).unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(header.as_bytes()).unwrap();
+        file.set_len(8 + header.len() as u64 + 4 * elements).unwrap();
+    };
+    let run =
+        ["quantize", &model, "--output", &out, "--overwrite", "--threads", "1", "--memory-limit", "250MB", "--json"];
+    vector(250_000_000);
+    for format in ["parquet", "arrow", "safetensors", "gguf"] {
+        let peak = peak_memory(&succeed(&[run.as_slice(), &["--format", format]].concat()));
+        assert!(peak < 200_000_000, "{format}: {peak}");
+    }
+    // A number that has no divisors: it takes more than is allowed, and that is said.
+    vector(250_000_003);
+    let error = fail(1, &run);
+    assert!(error.contains("memory limit of 250000000 bytes is too small"), "{error}");
+}
+
+#[test]
 fn streaming_peaks_below_half_of_batch() {
     let place = Place::new();
     let (model, out) = (place.text("model.safetensors"), place.text("out"));
@@ -265,14 +292,14 @@ fn a_source_that_was_edited_after_a_kill_is_not_resumed() {
     assert!(summary["resumed_parts"].as_u64().unwrap() >= 1);
 }
 
-/// Edits the model when the run is through the first part.
-struct Editor<'a>(&'a Path, std::sync::Once);
+/// Does something to the model when the run is through the first rows.
+struct Editor<'a>(&'a Path, fn(&Path), std::sync::Once);
 
 impl arrow_quant::run::progress::Progress for Editor<'_> {
     fn start(&self, _: arrow_quant::run::progress::Pass, _: u64) {}
 
     fn advance(&self, _: u64) {
-        self.1.call_once(|| edit(self.0, 600 << 20));
+        self.2.call_once(|| self.1(self.0));
     }
 
     fn finish(&self) {}
@@ -285,12 +312,18 @@ fn a_source_that_is_edited_while_it_is_read_is_an_error_that_names_it() {
     let path = place.path("model.safetensors");
     five_parts(&path);
     let out = place.path("out");
-    for format in ["parquet", "safetensors"] {
+    let cut = |path: &Path| File::options().write(true).open(path).unwrap().set_len(1 << 20).unwrap();
+    let edits: [(&str, fn(&Path), &str); 3] = [
+        ("parquet", |path| edit(path, 600 << 20), "has changed since the run began"),
+        ("safetensors", |path| edit(path, 600 << 20), "has changed since the run began"),
+        ("parquet", cut, "was cut from 671089"),
+    ];
+    for (format, edit, expected) in edits {
         let options = [path.as_os_str(), "--output".as_ref(), out.as_os_str(), "--format".as_ref(), format.as_ref()];
         let options: Vec<_> = options.into_iter().chain(["--overwrite".as_ref()]).map(ToOwned::to_owned).collect();
-        let editor = Editor(&path, std::sync::Once::new());
+        let editor = Editor(&path, edit, std::sync::Once::new());
         let error = arrow_quant::cli::quantize(&options, &editor, &arrow_quant::run::Cancel::new(false)).unwrap_err();
-        assert!(error.to_string().contains("model.safetensors: has changed since the run began"), "{error}");
+        assert!(error.to_string().contains(&format!("model.safetensors: {expected}")), "{error}");
         assert!(!out.exists());
     }
 }

@@ -3,14 +3,14 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions, cast::AsArray,
-    types::Float32Type,
+    Array, ArrayRef, BinaryArray, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
+    cast::AsArray, types::Float32Type,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
 use super::{
-    buffer_pool::Pool,
+    buffer_pool::{Pool, Pools},
     stored::{copy_parts, copy_rows, stored_row_bytes},
     widen,
 };
@@ -31,40 +31,34 @@ pub fn reads_data(projection: &[usize]) -> bool {
 }
 
 /// Adds some rows, as they are stored, to a digest; those of parts have one of their own.
-pub fn add_stored(
-    model: &Model,
-    runs: &[Run],
-    next: Option<(usize, usize)>,
-    digest: &mut Digest,
-) -> Result<(), IoError> {
-    if let Stored::Bytes { buffer, .. } = Stored::of(model, runs, next)? {
+pub fn add_stored(model: &Model, runs: &[Run], pool: &Pool<u8>, digest: &mut Digest) -> Result<(), IoError> {
+    if let Stored::Bytes { buffer, .. } = Stored::of(model, runs, true, pool)? {
         digest.update(&buffer);
     }
     Ok(())
 }
 
-/// The batch of some rows of one file, which are added to a digest. `next` is where a batch after it is likely to begin: a
-/// file and a position.
+/// The batch of some rows of one file, which are added to a digest. `continues`: the rows after them are likely to be asked for next.
 pub fn batch(
     model: &Model,
     runs: &[Run],
-    next: Option<(usize, usize)>,
+    continues: bool,
     projection: &[usize],
     schema: &SchemaRef,
-    pool: &Pool,
+    pools: &Pools,
     digest: Option<&mut Digest>,
 ) -> Result<RecordBatch, IoError> {
     let Some(first) = runs.first() else { return Ok(RecordBatch::new_empty(Arc::clone(schema))) };
     let path = &model.file_of(&model.tensors()[first.tensor]).path;
     let every = weights_schema();
     let reads = |name: &str| projection.iter().any(|column| every.field(*column).name() == name);
-    let stored = if reads_data(projection) { Some(Stored::of(model, runs, next)?) } else { None };
+    let stored = if reads_data(projection) { Some(Stored::of(model, runs, continues, &pools.stored)?) } else { None };
     if let (Some(digest), Some(Stored::Bytes { buffer, .. })) = (digest, &stored) {
         digest.update(buffer);
     }
     let decodes = reads(DATA) && runs.iter().any(|run| model.decoded_float(&model.tensors()[run.tensor]).is_some());
     let widened = match &stored {
-        Some(stored) if reads(WEIGHTS) || decodes => Some(weights(model, runs, stored, pool)?),
+        Some(stored) if reads(WEIGHTS) || decodes => Some(weights(model, runs, stored, &pools.widened)?),
         _ => None,
     };
     let mut columns = Vec::with_capacity(projection.len());
@@ -109,9 +103,9 @@ enum Stored {
 }
 
 impl Stored {
-    fn of(model: &Model, runs: &[Run], next: Option<(usize, usize)>) -> Result<Self, IoError> {
+    fn of(model: &Model, runs: &[Run], continues: bool, pool: &Pool<u8>) -> Result<Self, IoError> {
         if let Some(parts) = model.part_rows() {
-            let continues = |number| next.is_some() || number + 1 < runs.len();
+            let continues = |number| continues || number + 1 < runs.len();
             let rows = |(number, run): (usize, &Run)| parts.rows(run.tensor, &run.rows, continues(number));
             return Ok(Self::Parts(runs.iter().enumerate().map(rows).collect::<Result<_, _>>()?));
         }
@@ -133,10 +127,7 @@ impl Stored {
             .filter(|places| places.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1.end == pair[1].1.start));
         let buffer = match adjacent.as_deref() {
             Some([]) => Buffer::default(),
-            Some([(file, first), ..]) => {
-                let end = first.start + end;
-                model.buffer_of_pass(*file, first.start..end, next == Some((*file, end)))?
-            }
+            Some([(file, first), ..]) => model.buffer(*file, first.start..first.start + end, pool)?,
             None => {
                 let mut bytes = Vec::with_capacity(end);
                 for run in runs {
@@ -199,10 +190,11 @@ fn is_carried(stored: &Stored, number: usize) -> bool {
 }
 
 /// The rows widened to f32; null where the dtype is not a float.
-fn weights(model: &Model, runs: &[Run], stored: &Stored, pool: &Pool) -> Result<ListArray, IoError> {
+fn weights(model: &Model, runs: &[Run], stored: &Stored, pool: &Pool<f32>) -> Result<ListArray, IoError> {
     let length = |tensor: &Tensor| if tensor.dtype.is_float() { tensor.row_length } else { 0 };
     let offsets = offsets(model, runs, length, "elements")?;
-    let values = pool.array(offsets.last().map_or(0, |last| *last as usize), |mut rest| {
+    let length = offsets.last().map_or(0, |last| *last as usize);
+    let values = pool.buffer(length, |mut rest| {
         for (number, run) in runs.iter().enumerate() {
             let tensor = &model.tensors()[run.tensor];
             if tensor.dtype.is_float() {
@@ -221,6 +213,7 @@ fn weights(model: &Model, runs: &[Run], stored: &Stored, pool: &Pool) -> Result<
         .any(|(float, _)| !float)
         .then(|| floats().flat_map(|(float, count)| std::iter::repeat_n(float, count)).collect::<NullBuffer>());
     let field = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let values = Float32Array::new(ScalarBuffer::new(values, 0, length), None);
     Ok(ListArray::new(field, offsets, Arc::new(values), nulls))
 }
 

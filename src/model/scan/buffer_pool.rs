@@ -1,54 +1,62 @@
-//! Buffers for widened rows, used again once a batch is done with.
+//! Buffers for rows, used again once a batch is done with.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::Float32Array;
-use arrow_buffer::{Buffer, ScalarBuffer, ToByteSlice};
+use arrow_buffer::{ArrowNativeType, Buffer, ToByteSlice};
 
 /// The buffers that a pass over rows has made and that no array holds any more.
 ///
 /// A batch needs a few MiB. Asked of the system each time, they are cleared and mapped page by page, which takes longer
-/// than widening the rows, and what the allocator keeps of them grows with the model.
+/// than reading or widening the rows, and what the allocator keeps of them grows with the model.
 #[derive(Debug, Default, Clone)]
-pub struct Pool(Arc<Mutex<Vec<Vec<f32>>>>);
+pub struct Pool<T>(Arc<Mutex<Vec<Vec<T>>>>);
+
+/// The buffers of a pass.
+#[derive(Debug, Default)]
+pub struct Pools {
+    /// Rows as they are stored.
+    pub stored: Pool<u8>,
+    /// Rows widened to f32.
+    pub widened: Pool<f32>,
+}
 
 /// Buffers kept at most: the batch in work and those that a consumer still holds come from here.
 const KEPT: usize = 4;
 
 /// A buffer that goes back to its pool with the last array that uses it.
-struct Lent {
-    values: Vec<f32>,
-    pool: Pool,
+struct Lent<T: ArrowNativeType> {
+    values: Vec<T>,
+    pool: Pool<T>,
 }
 
-impl Pool {
-    /// An array of `length` elements, which `fill` sets; they hold any values before.
+impl<T: ArrowNativeType> Pool<T> {
+    /// A buffer of `length` elements, which `fill` sets; they hold any values before.
     ///
     /// # Errors
     /// What `fill` gives.
-    pub fn array<E>(&self, length: usize, fill: impl FnOnce(&mut [f32]) -> Result<(), E>) -> Result<Float32Array, E> {
+    pub fn buffer<E>(&self, length: usize, fill: impl FnOnce(&mut [T]) -> Result<(), E>) -> Result<Buffer, E> {
         let mut values = self.buffers().pop().unwrap_or_default();
         if values.len() < length {
             // Not resized: the old values would be copied.
-            values = vec![0.0; length];
+            values = vec![T::default(); length];
         }
         fill(&mut values[..length])?;
         let lent = bytes::Bytes::from_owner(Lent { values, pool: self.clone() });
-        Ok(Float32Array::new(ScalarBuffer::new(Buffer::from(lent), 0, length), None))
+        Ok(Buffer::from(lent).slice_with_length(0, length * size_of::<T>()))
     }
 
-    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl AsRef<[u8]> for Lent {
+impl<T: ArrowNativeType> AsRef<[u8]> for Lent<T> {
     fn as_ref(&self) -> &[u8] {
         self.values.to_byte_slice()
     }
 }
 
-impl Drop for Lent {
+impl<T: ArrowNativeType> Drop for Lent<T> {
     fn drop(&mut self) {
         let mut buffers = self.pool.buffers();
         if buffers.len() < KEPT {
@@ -61,14 +69,18 @@ impl Drop for Lent {
 mod tests {
     use std::convert::Infallible;
 
+    use arrow_array::Float32Array;
+    use arrow_buffer::ScalarBuffer;
+
     use super::*;
 
-    fn array(pool: &Pool, length: usize, value: f32) -> Float32Array {
+    fn array(pool: &Pool<f32>, length: usize, value: f32) -> Float32Array {
         let fill = |values: &mut [f32]| -> Result<(), Infallible> {
             values.fill(value);
             Ok(())
         };
-        pool.array(length, fill).unwrap_or_else(|never| match never {})
+        let buffer = pool.buffer(length, fill).unwrap_or_else(|never| match never {});
+        Float32Array::new(ScalarBuffer::new(buffer, 0, length), None)
     }
 
     #[test]

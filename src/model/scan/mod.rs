@@ -1,7 +1,7 @@
 //! A pass over rows of a model, as batches of the weights table.
 
 mod batch;
-mod buffer_pool;
+pub(crate) mod buffer_pool;
 mod stored;
 mod widen;
 
@@ -18,7 +18,7 @@ use crate::{
     storage::{digest::Digest, error::IoError},
     types::weights::weights_schema,
 };
-use buffer_pool::Pool;
+use buffer_pool::Pools;
 
 /// Source bytes of a batch where nothing else is asked for: small enough for the second-level cache of a core together
 /// with what is made of it (bf16 widens to twice as much), large enough that the cost per batch vanishes.
@@ -35,8 +35,8 @@ const COPY_BYTES: usize = 1 << 16;
 
 /// The batches of a part, in the order of the rows.
 ///
-/// Only the columns asked for are made: unless `weights` or `data` is among them, no byte of data is touched. `data` is
-/// not copied where the rows of a batch follow each other in their file. The batches are the same in every pass with
+/// Only the columns asked for are made: unless `weights` or `data` is among them, no byte of data is touched. Rows that
+/// follow each other in their file are read at once, into the buffer that `data` then is. The batches are the same in every pass with
 /// the same part and batch size.
 #[derive(Debug)]
 pub struct Scan {
@@ -47,7 +47,7 @@ pub struct Scan {
     batch_bytes: usize,
     /// The run and the row in it that come next.
     next: (usize, usize),
-    pool: Pool,
+    pools: Pools,
     /// The digest of the rows so far as they are stored, where it is asked for.
     digest: Option<Digest>,
 }
@@ -72,7 +72,16 @@ impl Scan {
         }
         let start = part.runs.first().map_or(0, |run| run.rows.start);
         let batch_bytes = batch_bytes.clamp(1, MOST_BATCH_BYTES);
-        Ok(Self { model, part, projection, schema, batch_bytes, next: (0, start), pool: Pool::default(), digest: None })
+        Ok(Self {
+            model,
+            part,
+            projection,
+            schema,
+            batch_bytes,
+            next: (0, start),
+            pools: Pools::default(),
+            digest: None,
+        })
     }
 
     /// The same pass, which digests the rows as they are stored, each whole, in their order.
@@ -127,13 +136,13 @@ impl Scan {
         runs
     }
 
-    /// Asks for the bytes that the next batch is likely to be made of; gives the file and where they begin.
-    fn prepare(&self) -> Option<(usize, usize)> {
-        let run = self.part.runs.get(self.next.0)?;
+    /// Asks for the bytes that the next batch is likely to be made of. Gives false where there is none.
+    fn prepare(&self) -> bool {
+        let Some(run) = self.part.runs.get(self.next.0) else { return false };
         let tensor = &self.model.tensors()[run.tensor];
         let start = tensor.rows_range(&(self.next.1..run.rows.end)).start;
-        self.model.prefetch(tensor.file(), start..start + self.batch_bytes);
-        Some((tensor.file(), start))
+        self.model.prefetch(tensor.file(), &(start..start + self.batch_bytes));
+        true
     }
 }
 
@@ -150,7 +159,10 @@ pub fn digest_of_rows(model: &Arc<Model>, part: &Part, goes_on: impl Fn() -> boo
         match (runs.is_empty(), goes_on()) {
             (true, _) => return Ok(Some(digest.hex())),
             (false, false) => return Ok(None),
-            (false, true) => batch::add_stored(model, &runs, scan.prepare(), &mut digest)?,
+            (false, true) => {
+                scan.prepare();
+                batch::add_stored(model, &runs, &scan.pools.stored, &mut digest)?;
+            }
         }
     }
 }
@@ -166,8 +178,8 @@ pub fn rows_of(model: &Model, run: Run, projection: &[usize]) -> Result<RecordBa
         return Err(IoError::Request("the rows asked for are not those of the model".to_owned()));
     }
     // Who asks for rows of an output folder is likely to ask for those after them: their reader waits.
-    let next = model.part_rows().map(|_| (model.tensors()[run.tensor].file(), 0));
-    batch::batch(model, &[run], next, projection, &Arc::new(schema), &Pool::default(), None)
+    let continues = model.part_rows().is_some();
+    batch::batch(model, &[run], continues, projection, &Arc::new(schema), &Pools::default(), None)
 }
 
 impl Iterator for Scan {
@@ -178,9 +190,9 @@ impl Iterator for Scan {
         if runs.is_empty() {
             return None;
         }
-        let next = if batch::reads_data(&self.projection) { self.prepare() } else { None };
+        let continues = batch::reads_data(&self.projection) && self.prepare();
         let digest = self.digest.as_mut();
-        let batch = batch::batch(&self.model, &runs, next, &self.projection, &self.schema, &self.pool, digest);
+        let batch = batch::batch(&self.model, &runs, continues, &self.projection, &self.schema, &self.pools, digest);
         if batch.is_err() {
             self.next.0 = self.part.runs.len();
         }

@@ -42,13 +42,19 @@ pub(super) fn copy_rows(model: &Model, run: &Run, bytes: &mut Vec<u8>) -> Result
             bytes.resize(start + stride * run.rows.len(), 0);
             let mut offset = 0;
             for piece in pieces {
-                let shares = model.buffer(piece.file, piece.range(&run.rows))?;
+                let range = piece.range(&run.rows);
+                let mut shares = vec![0; range.len()];
+                model.read(piece.file, range.start, &mut shares)?;
                 piece.scatter(&shares, &run.rows, &mut bytes[start..], stride, offset);
                 offset += piece.row_bytes;
             }
         }
         (_, Some(parts)) => copy_parts(model, run, &parts.rows(run.tensor, &run.rows, false)?, bytes)?,
-        (_, None) => bytes.extend_from_slice(&model.buffer(tensor.file(), tensor.rows_range(&run.rows))?),
+        (_, None) => {
+            let (start, range) = (bytes.len(), tensor.rows_range(&run.rows));
+            bytes.resize(start + range.len(), 0);
+            model.read(tensor.file(), range.start, &mut bytes[start..])?;
+        }
     }
     Ok(())
 }

@@ -70,7 +70,8 @@ fn scales(model: &Model, companion: usize, elements: std::ops::Range<usize>) -> 
         return Ok(scales);
     }
     let start = tensor.rows_range(&(0..0)).start;
-    let bytes = model.buffer(tensor.file(), start + elements.start * size..start + elements.end * size)?;
+    let mut bytes = vec![0; elements.len() * size];
+    model.read(tensor.file(), start + elements.start * size, &mut bytes)?;
     let mut scales = vec![0.0; elements.len()];
     widen(tensor.dtype, &bytes, &mut scales);
     Ok(scales)

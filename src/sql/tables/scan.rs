@@ -1,4 +1,4 @@
-//! The scan of a weights table: mapped rows to batches, one contiguous run of rows per partition.
+//! The scan of a weights table: rows of a model to batches, one contiguous run of rows per partition.
 
 use std::{
     fmt,

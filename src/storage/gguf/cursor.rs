@@ -1,14 +1,27 @@
 //! Reading a header front to back without passing its end.
 
-/// A place in the bytes of a file.
+/// A place in the first bytes of a file.
 pub struct Cursor<'a> {
     bytes: &'a [u8],
+    /// The length of the file.
+    length: usize,
     at: usize,
+    lacking: Option<usize>,
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+    pub fn new(bytes: &'a [u8], length: usize) -> Self {
+        Self { bytes, length, at: 0, lacking: None }
+    }
+
+    /// The length of the file.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Where the bytes end that the file has and that were asked for in vain.
+    pub fn lacking(&self) -> Option<usize> {
+        self.lacking
     }
 
     /// Where it is.
@@ -24,7 +37,8 @@ impl<'a> Cursor<'a> {
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len());
         let Some(end) = end else {
-            let left = self.bytes.len() - self.at;
+            self.lacking = self.at.checked_add(count).filter(|end| *end <= self.length);
+            let left = self.length - self.at;
             return Err(format!("is cut off: {count} bytes are needed at byte {}, and {left} are left", self.at));
         };
         let taken = &self.bytes[self.at..end];

@@ -12,6 +12,12 @@ use crate::{
     types::Block,
 };
 
+/// Bytes of a file that are read at first to find its header.
+const FIRST_READ: usize = 1 << 20;
+
+/// The longest header that is read: those of large vocabularies have some 20 MB.
+const MAX_HEADER: usize = 256 << 20;
+
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
@@ -120,14 +126,38 @@ impl Header {
     /// # Errors
     /// Everything that is not the format: the message names the file (`path` is used for that alone) and the tensor.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, IoError> {
+        Self::of(&mut Cursor::new(bytes, bytes.len()), path)
+    }
+
+    /// The same, of a file of `length` bytes, of which `head` gives the first, up to a number of them.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], or if the header has more than 256 MiB; and those of `head`.
+    pub fn read(head: impl Fn(usize) -> Result<Vec<u8>, IoError>, length: usize, path: &Path) -> Result<Self, IoError> {
+        let mut most = FIRST_READ;
+        loop {
+            let bytes = head(most)?;
+            let mut cursor = Cursor::new(&bytes, length);
+            match (Self::of(&mut cursor, path), cursor.lacking()) {
+                (Err(_), Some(end)) if end > MAX_HEADER => {
+                    return Err(IoError::file(path, format!("has a header of more than {MAX_HEADER} bytes")));
+                }
+                (Err(_), Some(end)) => most = end.max(4 * most).min(MAX_HEADER),
+                (header, _) => return header,
+            }
+        }
+    }
+
+    fn of(cursor: &mut Cursor, path: &Path) -> Result<Self, IoError> {
         let file_error = |problem: String| IoError::file(path, problem);
-        let (mut cursor, tensors, count) = begin(bytes).map_err(file_error)?;
-        let pairs = pairs(&mut cursor, count).map_err(file_error)?;
+        let file_length = cursor.length();
+        let (tensors, count) = begin(cursor).map_err(file_error)?;
+        let pairs = pairs(cursor, count).map_err(file_error)?;
         let alignment = alignment(&pairs).map_err(file_error)?;
         let (mut names, mut infos) = (HashSet::new(), Vec::new());
         for number in 0..tensors {
             let name = cursor.string().map_err(|problem| file_error(format!("tensor {number}: {problem}")))?;
-            let info = info(&mut cursor).map_err(|problem| IoError::tensor(path, name, problem))?;
+            let info = info(cursor).map_err(|problem| IoError::tensor(path, name, problem))?;
             if !names.insert(name) {
                 return Err(IoError::tensor(path, name, "is there twice"));
             }
@@ -138,26 +168,26 @@ impl Header {
         let mut end = data_start;
         for (name, info) in infos {
             let tensor_error = |problem: String| IoError::tensor(path, name, problem);
-            let expected = end.checked_next_multiple_of(alignment).filter(|start| *start <= bytes.len().max(end));
+            let expected = end.checked_next_multiple_of(alignment).filter(|start| *start <= file_length.max(end));
             let start = usize::try_from(info.offset).ok().and_then(|offset| data_start.checked_add(offset));
             if start.is_none() || start != expected {
                 let expected = expected.map_or("outside the file".to_owned(), |start| (start - data_start).to_string());
                 return Err(tensor_error(format!("its data begins at {} where {expected} is expected", info.offset)));
             }
             let start = start.unwrap_or(end);
-            let range = start.checked_add(info.bytes).filter(|end| *end <= bytes.len()).map(|end| start..end);
+            let range = start.checked_add(info.bytes).filter(|end| *end <= file_length).map(|end| start..end);
             let range = range.ok_or_else(|| {
-                let left = bytes.len().saturating_sub(start);
+                let left = file_length.saturating_sub(start);
                 tensor_error(format!("is cut off: its data has {} bytes, and {left} are left in the file", info.bytes))
             })?;
             end = range.end;
             entries.push(Entry { name: name.to_owned(), element: info.element, shape: info.shape, range });
         }
-        if bytes.len() > end.next_multiple_of(alignment) {
-            return Err(file_error(format!("{} bytes after the last tensor belong to none", bytes.len() - end)));
+        if file_length > end.next_multiple_of(alignment) {
+            return Err(file_error(format!("{} bytes after the last tensor belong to none", file_length - end)));
         }
         // A header that no data follows need not be padded.
-        Ok(Self { pairs, entries, data_start: data_start.min(bytes.len()) })
+        Ok(Self { pairs, entries, data_start: data_start.min(file_length) })
     }
 
     /// The value of a key.
@@ -166,9 +196,8 @@ impl Header {
     }
 }
 
-/// The place after the counts, the number of tensors and that of pairs.
-fn begin(bytes: &[u8]) -> Result<(Cursor<'_>, u64, u64), String> {
-    let mut cursor = Cursor::new(bytes, 0);
+/// The number of tensors and that of pairs.
+fn begin(cursor: &mut Cursor) -> Result<(u64, u64), String> {
     if cursor.array::<4>()? != MAGIC {
         return Err("is not GGUF: it does not begin with the four letters".to_owned());
     }
@@ -182,13 +211,13 @@ fn begin(bytes: &[u8]) -> Result<(Cursor<'_>, u64, u64), String> {
     let tensors = cursor.u64()?;
     let pairs = cursor.u64()?;
     // The least that one takes: name length, rank, type and offset; key length, type and a byte.
-    if tensors.checked_mul(24).is_none_or(|least| least > bytes.len() as u64)
-        || pairs.checked_mul(13).is_none_or(|least| least > bytes.len() as u64)
+    if tensors.checked_mul(24).is_none_or(|least| least > cursor.length() as u64)
+        || pairs.checked_mul(13).is_none_or(|least| least > cursor.length() as u64)
     {
-        let length = bytes.len();
+        let length = cursor.length();
         return Err(format!("says that it has {tensors} tensors and {pairs} pairs, too many for its {length} bytes"));
     }
-    Ok((cursor, tensors, pairs))
+    Ok((tensors, pairs))
 }
 
 fn pairs(cursor: &mut Cursor, count: u64) -> Result<Vec<Pair>, String> {

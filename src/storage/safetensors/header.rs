@@ -47,14 +47,22 @@ impl Header {
     /// # Errors
     /// Everything that is not the format: the message names the file (`path` is used for that alone) and the tensor.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, IoError> {
-        let text = header_text(bytes).map_err(|problem| IoError::file(path, problem))?;
+        Self::of(bytes, bytes.len(), path)
+    }
+
+    /// The same, of a file of `length` bytes, of which the first up to the [end](end) of its header are given.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of(bytes: &[u8], length: usize, path: &Path) -> Result<Self, IoError> {
+        let text = header_text(bytes, length).map_err(|problem| IoError::file(path, problem))?;
         let raw = json::parse(text).map_err(|error| {
             IoError::file(path, format!("the safetensors header is not a JSON object of tensors: {error}"))
         })?;
         let data_start = LENGTH_BYTES + text.len();
         let mut entries = Vec::with_capacity(raw.tensors.len());
         for (name, entry) in raw.tensors {
-            match checked(&entry, data_start, bytes.len()) {
+            match checked(&entry, data_start, length) {
                 Ok((dtype, shape, range)) => entries.push(Entry { name, dtype, shape, range }),
                 Err(problem) => return Err(IoError::tensor(path, &name, problem)),
             }
@@ -71,30 +79,39 @@ impl Header {
             }
             covered = entry.range.end;
         }
-        if covered != bytes.len() {
-            let problem = format!("{} bytes after the last tensor belong to none", bytes.len() - covered);
+        if covered != length {
+            let problem = format!("{} bytes after the last tensor belong to none", length - covered);
             return Err(IoError::file(path, problem));
         }
         Ok(Self { metadata: raw.metadata, entries, data_start })
     }
 }
 
-/// The header's text, from the length in front of it.
-fn header_text(bytes: &[u8]) -> Result<&str, String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+/// Where the header of a file ends, by its first [`LENGTH_BYTES`]; no more than is allowed.
+pub fn end(bytes: &[u8]) -> usize {
+    let declared = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    LENGTH_BYTES + usize::try_from(declared).map_or(0, |declared| if declared > MAX_HEADER { 0 } else { declared })
+}
+
+/// The header's text, from the length in front of it, of a file of `length` bytes.
+fn header_text(bytes: &[u8], length: usize) -> Result<&str, String> {
+    let Some((declared, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(match bytes.len() {
             0 => "is empty; a safetensors file begins with the 8-byte length of its header".to_owned(),
             n => format!("has {n} bytes; a safetensors file begins with the 8-byte length of its header"),
         });
     };
-    let declared = u64::from_le_bytes(*length);
+    let declared = u64::from_le_bytes(*declared);
     if declared > MAX_HEADER as u64 {
         return Err(format!(
             "is not safetensors: its first 8 bytes give a header of {declared} bytes, and at most {MAX_HEADER} are allowed"
         ));
     }
     let text = rest.get(..declared as usize).ok_or_else(|| {
-        format!("is cut off or not safetensors: its header should have {declared} bytes, and {} follow", rest.len())
+        format!(
+            "is cut off or not safetensors: its header should have {declared} bytes, and {} follow",
+            length - LENGTH_BYTES
+        )
     })?;
     if text.first() != Some(&b'{') {
         return Err("is not safetensors: its header does not begin with '{'".to_owned());
