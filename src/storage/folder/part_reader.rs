@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Read, Seek},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -65,6 +65,9 @@ impl PartReader {
                 (Batches::Parquet(Box::new(Guarded::new(batches))), first)
             }
             PartFormat::Arrow => {
+                check_blocks(&file)
+                    .map_err(IoError::system("read", path))?
+                    .map_err(|problem| IoError::file(path, problem))?;
                 check_columns(path, &arrow(&file, path, None)?.schema())?;
                 (Batches::Arrow(Box::new(Guarded::new(arrow(file, path, Some(projection.to_vec()))?))), 0)
             }
@@ -153,7 +156,93 @@ fn open_parquet(file: File, path: &Path) -> Result<ParquetRecordBatchReaderBuild
     builder.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::parquet(path))
 }
 
+/// Checks that the footer of an Arrow file, and the blocks that it lists, lie in the file: the reader makes room for a block
+/// before it reads it.
+fn check_blocks(mut file: &File) -> io::Result<Result<(), String>> {
+    let length = file.metadata()?.len();
+    let mut tail = [0; TAIL as usize];
+    if length < TAIL {
+        return Ok(Err(format!("is no Arrow file: it has {length} bytes")));
+    }
+    file.seek(SeekFrom::Start(length - TAIL))?;
+    file.read_exact(&mut tail)?;
+    let declared = i32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]);
+    let footer = u64::try_from(declared).ok().filter(|footer| *footer <= length - TAIL);
+    let Some(footer) = footer else {
+        return Ok(Err(format!("is damaged: its footer should have {declared} bytes")));
+    };
+    let mut bytes = vec![0; footer as usize];
+    file.seek(SeekFrom::Start(length - TAIL - footer))?;
+    file.read_exact(&mut bytes)?;
+    file.rewind()?;
+    let footer = match arrow_ipc::root_as_footer(&bytes) {
+        Ok(footer) => footer,
+        Err(error) => return Ok(Err(format!("is damaged: its footer cannot be read: {error}"))),
+    };
+    let blocks = [footer.dictionaries(), footer.recordBatches()].into_iter().flatten().flatten();
+    let ends = |block: &arrow_ipc::Block| {
+        let [start, head, body] = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()]
+            .map(|number| u64::try_from(number).ok());
+        start?.checked_add(head?)?.checked_add(body?)
+    };
+    let outside = blocks.into_iter().position(|block| ends(block).is_none_or(|end| end > length));
+    Ok(outside.map_or(Ok(()), |number| Err(format!("is damaged: block {number} of its footer lies outside the file"))))
+}
+
+/// The bytes at the end of an Arrow file, after its footer: the length of that, and six letters.
+const TAIL: u64 = 10;
+
 fn arrow<F: Read + Seek>(file: F, path: &Path, projection: Option<Vec<usize>>) -> Result<FileReader<F>, IoError> {
     let reader = guarded(|| FileReader::try_new(file, projection));
     reader.map_err(|problem| IoError::file(path, problem))?.map_err(IoError::arrow(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use arrow_ipc::writer::FileWriter;
+
+    use super::*;
+
+    /// An Arrow file of one block, and where the length of its body is said.
+    fn file() -> (Vec<u8>, usize) {
+        let mut bytes = Vec::new();
+        let mut writer = FileWriter::try_new(&mut bytes, &output_schema()).unwrap();
+        writer.write(&RecordBatch::new_empty(output_schema())).unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        let end = bytes.len() - TAIL as usize;
+        let length = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
+        let footer = arrow_ipc::root_as_footer(&bytes[end - length..end]).unwrap();
+        let block = footer.recordBatches().unwrap().get(0);
+        let at = std::ptr::from_ref(block).addr() + 16 - bytes.as_ptr().addr();
+        assert_eq!(bytes[at..at + 8], block.bodyLength().to_le_bytes());
+        (bytes, at)
+    }
+
+    #[test]
+    fn a_block_that_is_longer_than_the_file_is_refused_before_there_is_room_for_it() {
+        let (bytes, at) = file();
+        let open = |bytes: &[u8]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            let every: Vec<usize> = (0..output_schema().fields().len()).collect();
+            PartReader::open(file.path(), PartFormat::Arrow, &every).map(drop).map_err(|error| error.to_string())
+        };
+        open(&bytes).unwrap();
+        for length in [1 << 20, i64::MAX, -1] {
+            let mut damaged = bytes.clone();
+            damaged[at..at + 8].copy_from_slice(&i64::to_le_bytes(length));
+            let message = open(&damaged).unwrap_err();
+            assert!(message.ends_with("is damaged: block 0 of its footer lies outside the file"), "{message}");
+        }
+        for length in [i32::MAX, -1] {
+            let (mut damaged, end) = (bytes.clone(), bytes.len() - TAIL as usize);
+            damaged[end..end + 4].copy_from_slice(&length.to_le_bytes());
+            let message = open(&damaged).unwrap_err();
+            assert!(message.ends_with(&format!("is damaged: its footer should have {length} bytes")), "{message}");
+        }
+        assert!(open(&bytes[..5]).unwrap_err().ends_with("is no Arrow file: it has 5 bytes"));
+    }
 }
