@@ -37,7 +37,7 @@ use crate::{
     runtime::PATIENCE,
 };
 
-/// What Python's `quantize_model` takes beside the options of a [`Spec`].
+/// The options of Python's `quantize_model` beside those of a [`Spec`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a keyword of the Python function")]
@@ -62,7 +62,7 @@ struct Run {
     output: Option<PathBuf>,
 }
 
-/// What a run gives.
+/// The outcome of a run.
 enum Outcome {
     Planned(PlannedJob),
     Done { planned: PlannedJob, summary: Box<Summary>, output: PathBuf },
@@ -213,7 +213,7 @@ pub fn quantize_model<'py>(
     describe(py, outcome)
 }
 
-/// The outcome as a dict: `table`, an Arrow table of one row per tensor, and the figures that the command prints.
+/// Returns the outcome as a dict: `table`, an Arrow table of one row per tensor, and the figures that the command prints.
 fn describe(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyDict>> {
     let described = PyDict::new(py);
     let (table, figures) = match outcome {
@@ -229,7 +229,7 @@ fn describe(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyDict>> {
     Ok(described)
 }
 
-/// The names of the options of a [`Spec`].
+/// Returns the names of the options of a [`Spec`].
 #[pyfunction]
 pub fn spec_fields() -> Vec<&'static str> {
     Spec::FIELDS.to_vec()

@@ -1,4 +1,4 @@
-//! What a run says of activations, and the named settings.
+//! The summary of activations in a run, and the named settings.
 
 use std::{
     fmt::Write as _,
@@ -8,7 +8,7 @@ use std::{
 use super::CliError;
 use crate::{plan::profile::Profile, run::prepared::Prepared, storage::escape::escaped};
 
-/// What a run made of the activations and of channels; `without` are the quantized tensors that had no activations.
+/// Returns the text on activations and channels; `without` are the quantized tensors that had no activations.
 pub fn text(Prepared { params, equalization, left_alone, .. }: &Prepared, without: &[&str]) -> String {
     let mut text =
         params.as_ref().map_or_else(String::new, |params| format!("{} activation quantizers", params.num_rows()));
@@ -43,7 +43,7 @@ pub fn text(Prepared { params, equalization, left_alone, .. }: &Prepared, withou
     text
 }
 
-/// `arrow-quant profiles`.
+/// Returns `arrow-quant profiles`.
 pub fn profiles() -> Result<(), CliError> {
     let mut out = stdout().lock();
     writeln!(

@@ -53,7 +53,7 @@ enum Command {
     Sql(sql::Arguments),
     /// List the tensors of a model
     Inspect(inspect::Arguments),
-    /// Measure how far two models lie apart
+    /// Compare two models tensor by tensor
     Compare(compare::Arguments),
     /// List the recipes, or print one
     Recipes(recipes::Arguments),

@@ -102,7 +102,7 @@ impl Arguments {
     }
 }
 
-/// `report.parquet` through `sql/report.sql`.
+/// Returns `report.parquet` through `sql/report.sql`.
 fn report_table(output: &Path) -> Result<String, CliError> {
     let runtime = options::runtime(Some(1))?;
     let session = Session::new(1)?;

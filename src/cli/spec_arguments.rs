@@ -42,7 +42,7 @@ pub struct SpecArguments {
     /// Weights that share a scale and a zero point; 'channel' for the whole row [default: 32]
     #[arg(long, short, value_name = "N")]
     group_size: Option<GroupSize>,
-    /// How scales and zero points are chosen: 'search' (least squared error) or 'minmax' [default: search up to 4 bits,
+    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax' [default: search up to 4 bits,
     /// minmax for 8]
     #[arg(long)]
     method: Option<Method>,
@@ -100,7 +100,7 @@ pub struct SpecArguments {
     /// Groups of timesteps with a quantizer of their own; 1 for one quantizer over all [default: 8]
     #[arg(long, value_name = "N", help_heading = "Activations")]
     time_groups: Option<u32>,
-    /// How time is cut: optimal, uniform or quantile [default: optimal]
+    /// Method that cuts time into groups: optimal, uniform or quantile [default: optimal]
     #[arg(long, value_name = "METHOD", help_heading = "Activations")]
     time_method: Option<TimeMethod>,
     /// Bits per activation: 2 to 8 [default: 8]

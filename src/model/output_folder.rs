@@ -31,8 +31,8 @@ impl QuantizedModel {
     /// Opens an output folder. Every part is looked at, none is read.
     ///
     /// # Errors
-    /// The manifest is missing, broken or that of an unfinished run; a part is missing or of another length than the
-    /// manifest says; the parts do not hold every row of every tensor once.
+    /// Returns an error if the manifest is missing, broken or that of an unfinished run; a part is missing or of
+    /// another length than the manifest says; the parts do not hold every row of every tensor once.
     pub fn open(folder: &Path) -> Result<Self, IoError> {
         let manifest = Manifest::read(folder)?;
         if !manifest.complete {
@@ -44,7 +44,7 @@ impl QuantizedModel {
         Self::with(folder, manifest)
     }
 
-    /// The folder that a manifest, with the length of every part, describes.
+    /// Returns the folder that a manifest, with the length of every part, describes.
     pub(crate) fn with(folder: &Path, manifest: Manifest) -> Result<Self, IoError> {
         for part in &manifest.parts {
             let path = folder.join(&part.file);
@@ -62,30 +62,31 @@ impl QuantizedModel {
         Ok(Self { folder: folder.to_owned(), manifest, tensors })
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The number of parts.
+    /// Returns the number of parts.
     pub fn parts(&self) -> usize {
         self.manifest.parts.len()
     }
 
-    /// The tensors, in the order of the source. A tensor's range and file are those of no file: it has no bytes here.
+    /// Returns the tensors, in the order of the source. A tensor's range and file are those of no file: it has no bytes
+    /// here.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 
-    /// The tensors table: `bytes` are those in the output, `file` is that of the part in which the tensor begins.
+    /// Returns the tensors table: `bytes` are those in the output, `file` is that of the part in which the tensor begins.
     ///
     /// # Errors
-    /// More than `i32::MAX` dimensions in total, which no model has.
+    /// Returns an error if there are more than `i32::MAX` dimensions in total, which no model has.
     pub fn tensors_batch(&self) -> Result<RecordBatch, IoError> {
         let tensors = &self.tensors;
         let mut files: HashMap<usize, &str> = HashMap::new();
@@ -122,32 +123,33 @@ impl QuantizedModel {
         batch().map_err(IoError::arrow(&self.folder))
     }
 
-    /// The rows of a part as batches of [`output_schema`](crate::types::output::output_schema), of which `projection`
-    /// gives columns by number, in ascending order. The part is read once in full to check its digest before.
+    /// Returns the rows of a part as batches of [`output_schema`](crate::types::output::output_schema), of which
+    /// `projection` gives columns by number, in ascending order. The part is read once in full to check its digest
+    /// before.
     ///
     /// # Errors
-    /// There is no such part or column, or the file is not the one that was written.
+    /// Returns an error if there is no such part or column, or the file is not the one that was written.
     pub fn scan(&self, part: usize, projection: &[usize]) -> Result<PartReader, IoError> {
         self.verify(part)?;
         self.open_part(part, projection)
     }
 
-    /// As [`Self::scan`], without checking the digest.
+    /// Does the same as [`Self::scan`], without checking the digest.
     pub(crate) fn open_part(&self, part: usize, projection: &[usize]) -> Result<PartReader, IoError> {
         self.open_part_near(part, projection, 0)
     }
 
-    /// As [`Self::open_part`], from a row of it on: see [`PartReader::open_near`].
+    /// Does the same as [`Self::open_part`], from a row of it on: see [`PartReader::open_near`].
     pub(crate) fn open_part_near(&self, part: usize, projection: &[usize], row: usize) -> Result<PartReader, IoError> {
         let path = self.folder.join(&self.manifest.parts[part].file);
         let format = self.manifest.part_format().ok_or_else(|| IoError::file(&path, "is no part"))?;
         PartReader::open_near(&path, format, projection, row)
     }
 
-    /// Whether a part's file is, byte for byte, the one that was written.
+    /// Checks that a part's file is, byte for byte, the one that was written.
     ///
     /// # Errors
-    /// There is no such part, or its file is missing or another.
+    /// Returns an error if there is no such part, or its file is missing or another.
     pub fn verify(&self, part: usize) -> Result<(), IoError> {
         let parts = self.manifest.parts.len();
         let entry = self
@@ -164,7 +166,7 @@ impl QuantizedModel {
     }
 }
 
-/// The tensors of a manifest.
+/// Returns the tensors of a manifest.
 fn tensors(folder: &Path, manifest: &Manifest) -> Result<Vec<Tensor>, IoError> {
     let one = |entry: &crate::storage::folder::manifest::TensorEntry| {
         let refuse = |problem| IoError::tensor(folder, &entry.name, problem);
@@ -179,7 +181,7 @@ fn tensors(folder: &Path, manifest: &Manifest) -> Result<Vec<Tensor>, IoError> {
     manifest.tensors.iter().map(one).collect()
 }
 
-/// Whether the parts hold every row of every tensor once, in order.
+/// Checks that the parts hold every row of every tensor once, in order.
 fn check_rows(folder: &Path, manifest: &Manifest, tensors: &[Tensor]) -> Result<(), IoError> {
     let mut next = vec![0; tensors.len()];
     for (tensor, start, end) in manifest.parts.iter().flat_map(|part| &part.rows) {

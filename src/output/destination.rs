@@ -1,4 +1,4 @@
-//! Where the rows of a run's parts go, for whoever writes them: this process, or another with the same folder.
+//! The place that the rows of a run's parts go to, for whoever writes them: this process, or another with the same folder.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -14,12 +14,12 @@ use crate::storage::{
     folder::{error_sums::ErrorSums, manifest::Manifest},
 };
 
-/// Where the rows of a run's parts go.
+/// The place that the rows of a run's parts go to.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// The folder in the making.
     pub folder: PathBuf,
-    /// What the folder will hold.
+    /// The manifest that the folder will hold.
     pub manifest: Arc<Manifest>,
     /// The files in which rows have their places; `None` means that each part is a file of its own.
     pub files: Option<Arc<RowFiles>>,

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// What names of files end in that an output holds: a folder of such a name would be taken for one.
+/// The endings of files that an output holds: a folder of such a name would be taken for one.
 const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
 
 /// An output folder in the making.
@@ -49,8 +49,8 @@ impl OutputFolder {
     /// `reads` is what the run reads.
     ///
     /// # Errors
-    /// The target exists (unless it is to be overwritten, and holds nothing else than a run wrote), is called like a file, or
-    /// an unfinished run is in the way; or the run reads what would be replaced.
+    /// Returns an error if the target exists (unless it is to be overwritten, and holds nothing else than a run wrote),
+    /// looks like a file name, or an unfinished run is in the way; or the run reads what would be replaced.
     pub fn check_target(target: &Path, existing: Existing, reads: &Reads) -> Result<(), IoError> {
         let partial = partial_of(target)?;
         reads.check_outside(target)?;
@@ -67,8 +67,8 @@ impl OutputFolder {
     /// output is complete. `reads` is what the run reads.
     ///
     /// # Errors
-    /// As [`Self::check_target`]; an unfinished run differs (the message says in what), another run is writing it, or the
-    /// folder above is missing or not writable.
+    /// Returns the errors of [`Self::check_target`], and an error if an unfinished run differs (the message says in what), another run
+    /// is writing it, or the folder above is missing or not writable.
     pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &Reads) -> Result<Self, IoError> {
         reads.check_outside(target)?;
         reads.check_outside(&partial_of(target)?)?;
@@ -129,30 +129,30 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// The folder while it is written: where parts and the report go.
+    /// Returns the folder while it is written: where parts and the report go.
     pub fn path(&self) -> &Path {
         &self.output
     }
 
-    /// The folder that an unfinished run leaves, and that another can go on with.
+    /// Returns the folder that an unfinished run leaves, and that another can go on with.
     pub fn partial(&self) -> &Path {
         &self.place.partial
     }
 
-    /// Where it will be.
+    /// Returns the path that the output will have.
     pub fn target(&self) -> &Path {
         &self.place.target
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     pub fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&self.manifest)
     }
 
-    /// Whether there is room for what is still to be written.
+    /// Checks that there is room for the bytes still to be written.
     ///
     /// # Errors
-    /// The file system says that it has less than `bytes` free.
+    /// Returns an error if the file system says that it has less than `bytes` free.
     pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
         match free_bytes(&self.output).filter(|free| *free < bytes) {
             None => Ok(()),
@@ -163,7 +163,7 @@ impl OutputFolder {
         }
     }
 
-    /// The numbers of the parts that are still to be written.
+    /// Returns the numbers of the parts that are still to be written.
     pub fn unfinished(&self) -> Vec<usize> {
         (0..self.finished.len()).filter(|part| self.finished[*part].is_none()).collect()
     }
@@ -171,7 +171,7 @@ impl OutputFolder {
     /// Notes on the disk that a part is finished: its file has its name, or its rows are in their places.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn note(&self, number: usize, part: &WrittenPart) -> Result<(), IoError> {
         part.write(&self.place.partial, number)
     }
@@ -179,7 +179,7 @@ impl OutputFolder {
     /// Takes note of a written part.
     ///
     /// # Errors
-    /// There is no such part.
+    /// Returns an error if there is no such part.
     pub fn add(&mut self, number: usize, part: WrittenPart) -> Result<(), IoError> {
         let parts = self.finished.len();
         let slot = self.finished.get_mut(number);
@@ -187,12 +187,12 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// A part, if it is finished.
+    /// Returns a part, if it is finished.
     pub fn finished(&self, number: usize) -> Option<&WrittenPart> {
         self.finished.get(number)?.as_ref()
     }
 
-    /// What all finished parts say of their tensors, in the order of the parts.
+    /// Returns the reports of all finished parts on their tensors, in the order of the parts.
     pub fn reports(&self) -> impl Iterator<Item = &TensorReport> {
         self.finished.iter().flatten().flat_map(|part| &part.reports)
     }
@@ -208,7 +208,7 @@ impl OutputFolder {
     /// Writes a table that changes what the model computes, and notes its digest in the manifest.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write(&mut self, name: &str, table: &RecordBatch) -> Result<(), IoError> {
         self.check_name(name)?;
         write_table(&self.output, name, table)?;
@@ -220,7 +220,7 @@ impl OutputFolder {
     /// Copies a file of the model along.
     ///
     /// # Errors
-    /// It cannot be read or written.
+    /// Returns an error if it cannot be read or written.
     pub fn copy(&self, file: &Path) -> Result<(), IoError> {
         let name = file.file_name().ok_or_else(|| IoError::file(file, "is not the path of a file"))?;
         self.check_name(&name.to_string_lossy())?;
@@ -230,7 +230,7 @@ impl OutputFolder {
     /// Takes note of the files that the parts were written to, where the format has no parts of its own.
     ///
     /// # Errors
-    /// The manifest does not list one.
+    /// Returns an error if the manifest does not list one.
     pub fn set_files(&mut self, files: Vec<FileEntry>) -> Result<(), IoError> {
         files.iter().try_for_each(|entry| self.check_name(&entry.file))?;
         Arc::make_mut(&mut self.manifest).files.extend(files);
@@ -248,7 +248,7 @@ impl OutputFolder {
     /// Completes the manifest with what is known of the parts.
     ///
     /// # Errors
-    /// A part is missing.
+    /// Returns an error if a part is missing.
     pub fn complete(&mut self) -> Result<(), IoError> {
         if let Some(missing) = self.unfinished().first() {
             return Err(IoError::file(&self.place.partial, format!("is not complete: part {missing} is missing")));
@@ -269,10 +269,10 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// What was written, as a model, before it has its place; the manifest is [complete](Self::complete).
+    /// Opens the written files as a model, before the output has its place; the manifest is [complete](Self::complete).
     ///
     /// # Errors
-    /// It cannot be read.
+    /// Returns an error if it cannot be read.
     pub fn open(&self) -> Result<Model, IoError> {
         if self.manifest.part_format().is_some() {
             return Model::of_parts(QuantizedModel::with(&self.output, Manifest::clone(&self.manifest))?);
@@ -283,7 +283,8 @@ impl OutputFolder {
     /// Completes the manifest and gives the folder its place. What was there before is removed last.
     ///
     /// # Errors
-    /// A part is missing, what is there must not be replaced, or the system refuses to write or rename.
+    /// Returns an error if a part is missing, what is there must not be replaced, or the system refuses to write or
+    /// rename.
     pub fn finish(mut self) -> Result<PathBuf, IoError> {
         self.complete()?;
         if self.manifest.part_format().is_some() {
@@ -308,7 +309,7 @@ fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Resu
     };
     if !exists(target)? {
         if FILES.iter().any(|file| target.extension().is_some_and(|extension| extension == *file)) {
-            let problem = "is called like a file; the output is a folder, so give its name without the ending";
+            let problem = "looks like a file name; `output` takes a folder (drop the extension)";
             return refuse(target, problem);
         }
     } else if !target.is_dir() {
@@ -339,7 +340,7 @@ fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Resu
     }
 }
 
-/// What is free where a path lies, if the system says so.
+/// Returns the free space of the file system at a path, if the system says so.
 #[cfg(unix)]
 fn free_bytes(path: &Path) -> Option<u64> {
     rustix::fs::statvfs(path).ok().map(|space| space.f_bavail.saturating_mul(space.f_frsize))

@@ -55,7 +55,7 @@ impl PartWriter {
     /// Begins a part of a manifest in a folder; an unfinished file of the same part is overwritten.
     ///
     /// # Errors
-    /// The manifest has no such part, or the file cannot be created.
+    /// Returns an error if the manifest has no such part, or the file cannot be created.
     pub fn create(folder: &Path, manifest: &Manifest, number: usize) -> Result<Self, IoError> {
         let part = manifest.part(folder, number)?;
         let PendingPart::File { temporary, path, format } = PendingPart::of_file(folder, manifest, number)? else {
@@ -78,8 +78,8 @@ impl PartWriter {
     /// part; how they are cut into batches makes no difference to the file.
     ///
     /// # Errors
-    /// A column is missing or of another type, a row is not the one that comes next, has both or neither of quantized
-    /// value and data, or the file cannot be written.
+    /// Returns an error if a column is missing or of another type, a row is not the one that comes next, has both or
+    /// neither of quantized value and data, or the file cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), IoError> {
         let batch = conform(batch).map_err(IoError::arrow(&self.path))?;
         let stored = stored_bytes(&batch).map_err(IoError::arrow(&self.path))?;
@@ -115,7 +115,7 @@ impl PartWriter {
     /// Completes the part but for its name and the wait for the disk. `errors` are the error sums of its rows, by tensor name.
     ///
     /// # Errors
-    /// Rows are missing, or the file cannot be written.
+    /// Returns an error if rows are missing, or the file cannot be written.
     pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
         self.order.finish(&self.path)?;
         self.sink.end_group(&self.temporary)?;
@@ -174,7 +174,7 @@ impl Sink {
     }
 }
 
-/// How parts are stored as Parquet: codes and data as they are, since they do not compress; the columns that repeat a
+/// Returns the Parquet properties of parts: codes and data uncompressed, since they do not compress; the columns that repeat a
 /// value for every row of a tensor as dictionaries, which take next to nothing.
 fn properties() -> WriterProperties {
     let mut properties = WriterProperties::builder()

@@ -24,7 +24,7 @@ pub enum PendingPart {
         temporary: PathBuf,
         /// The file from then on.
         path: PathBuf,
-        /// What it holds.
+        /// The format of the part.
         format: PartFormat,
     },
     /// In the places of its rows, in files that others write to as well.
@@ -44,9 +44,9 @@ pub struct WrittenPart {
     pub digest: String,
     /// The digest of the rows that it was made of, as the model's files store them, in hex.
     pub source: String,
-    /// Whether its file was read back, and held what was written.
+    /// True if its file was read back, and held what was written.
     pub checked: bool,
-    /// What is said of each tensor that it holds rows of.
+    /// The report on each tensor that it holds rows of.
     pub reports: Vec<TensorReport>,
 }
 
@@ -97,7 +97,7 @@ impl PendingPart {
 /// each batch, and stops the reading with false; then that is what is given.
 ///
 /// # Errors
-/// The file cannot be read, or holds other tensors, rows or values.
+/// Returns an error if the file cannot be read, or holds other tensors, rows or values.
 pub fn read_back(
     path: &Path,
     format: PartFormat,
@@ -116,7 +116,11 @@ pub fn read_back(
     let read = contents.finish();
     for (number, meant) in meant.iter().enumerate() {
         if read.get(number).is_none_or(|(name, digest)| (name, digest) != (&meant.name, &meant.content)) {
-            return Err(IoError::tensor(path, &meant.name, "was read back as other than was written"));
+            return Err(IoError::tensor(
+                path,
+                &meant.name,
+                "verification failed: the file differs from what was written",
+            ));
         }
     }
     match read.get(meant.len()) {

@@ -44,7 +44,7 @@ impl RowFiles {
     /// Makes the files, or where a run `resumes` opens those that it left, and writes what is known beforehand.
     ///
     /// # Errors
-    /// A file cannot be created or written, or that of an interrupted run is gone.
+    /// Returns an error if a file cannot be created or written, or that of an interrupted run is gone.
     pub fn create(folder: &Path, layout: &Arc<Layout>, resumes: bool) -> Result<Self, IoError> {
         let mut files = Vec::with_capacity(layout.files.len());
         for planned in &layout.files {
@@ -71,7 +71,7 @@ impl RowFiles {
     /// Begins to write the rows of a part of a manifest.
     ///
     /// # Errors
-    /// The manifest has no such part.
+    /// Returns an error if the manifest has no such part.
     pub fn part(self: &Arc<Self>, manifest: &Manifest, number: usize) -> Result<RowWriter, IoError> {
         let part = manifest.part(&self.folder, number)?;
         let numbers = part.rows.iter().map(|(tensor, ..)| (manifest.tensors[*tensor].name.clone(), *tensor)).collect();
@@ -94,7 +94,7 @@ impl RowFiles {
     /// Gives every file its name, and writes the small ones.
     ///
     /// # Errors
-    /// The system refuses.
+    /// Returns an error if the system refuses.
     pub fn finish(&self) -> Result<Vec<FileEntry>, IoError> {
         let mut entries = Vec::new();
         for (planned, file) in self.layout.files.iter().zip(&self.files) {
@@ -132,8 +132,8 @@ impl RowWriter {
     /// cut into batches makes no difference.
     ///
     /// # Errors
-    /// A column is missing or of another type, a row is not the one that comes next or has not the bytes that its place
-    /// has, or a file cannot be written.
+    /// Returns an error if a column is missing or of another type, a row is not the one that comes next or has not the
+    /// bytes that its place has, or a file cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), IoError> {
         let (names, channels, encoded) =
             columns(batch).map_err(|problem| IoError::file(&self.files.folder, problem))?;
@@ -144,7 +144,7 @@ impl RowWriter {
             for row in start..end {
                 self.order.next(&self.files.folder, name, channels.value(row))?;
                 if encoded.is_null(row) {
-                    let problem = format!("its row {} is neither encoded nor carried", channels.value(row));
+                    let problem = format!("its row {} has no value in column 'encoded'", channels.value(row));
                     return Err(IoError::tensor(&self.files.folder, name, problem));
                 }
             }
@@ -157,7 +157,7 @@ impl RowWriter {
         Ok(())
     }
 
-    /// Rows of one tensor, in order.
+    /// Returns the rows of one tensor, in order.
     fn add(&mut self, name: &str, tensor: usize, rows: Range<usize>, encoded: &BinaryArray) -> Result<(), IoError> {
         let pieces = self.files.layout.pieces.get(tensor).map_or(&[][..], Vec::as_slice);
         let stride: usize = pieces.iter().map(|piece| piece.row_bytes).sum();
@@ -238,7 +238,7 @@ impl RowWriter {
     /// Completes the part, but for the wait for the disk.
     ///
     /// # Errors
-    /// Rows are missing, or a file cannot be written.
+    /// Returns an error if rows are missing, or a file cannot be written.
     pub fn finish(mut self, errors: &HashMap<String, ErrorSums>) -> Result<WrittenPart, IoError> {
         self.order.finish(&self.files.folder)?;
         self.release()?;
@@ -267,7 +267,7 @@ fn columns(
     ))
 }
 
-/// What a file is called until every row is in it.
+/// Returns the name of a file until every row is in it.
 fn temporary(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.tmp"))
 }

@@ -32,7 +32,7 @@ impl PlannedJob {
         self.factors = Some(factors);
     }
 
-    /// How many tensors GPTQ quantizes.
+    /// Returns the number of tensors that GPTQ quantizes.
     pub fn by_gptq(&self) -> usize {
         self.factors.as_ref().map_or(0, |factors| factors.notes().filter(|(_, factored, _)| *factored).count())
     }

@@ -13,9 +13,9 @@ use crate::{
     types::{Block, Encoding, Float},
 };
 
-/// The error itself, or one that names the place: where a tensor of the part that is quantized, equalized or stored as
-/// another type holds NaN or infinity, or a weight of it, as it is or as equalized and rounded, is more than what it is
-/// stored as holds.
+/// Returns the error itself, or one that names the place: where a tensor of the part that is quantized, equalized or
+/// stored as another type holds NaN or infinity, or a weight of it, as it is or as equalized and rounded, is more than
+/// what it is stored as holds.
 pub fn name_the_tensor(
     job: &PlannedJob,
     part: &Part,
@@ -29,14 +29,14 @@ pub fn name_the_tensor(
     }
 }
 
-/// As [`name_the_tensor`], for a query over the whole model.
+/// Does the same as [`name_the_tensor`], for a query over the whole model.
 pub fn name_any_tensor(job: &PlannedJob, error: JobError) -> JobError {
     let JobError::Query(query) = error else { return error };
     let named = job.parts.iter().find_map(|part| first_refused(job, part, None).transpose());
     named.map_or_else(|| query.into(), |named| named.unwrap_or_else(|unreadable| unreadable).into())
 }
 
-/// What a function refused for another reason, with the tensor that the part begins with.
+/// Returns the error of a function that refused for another reason, with the tensor that the part begins with.
 fn name_the_part(job: &PlannedJob, part: &Part, error: DataFusionError) -> JobError {
     match (innermost(&error), part.runs.first()) {
         (DataFusionError::Execution(_), Some(run)) => {

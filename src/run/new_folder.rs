@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl PlannedJob {
-    /// The folder to write, with the model's own files in it.
+    /// Returns the folder to write, with the model's own files in it.
     pub(super) fn new_folder(
         &self,
         output: &Path,
@@ -71,7 +71,7 @@ impl PlannedJob {
         Ok(folder)
     }
 
-    /// The names of all files beside the manifest and the parts, `copied` ones among them, sorted.
+    /// Returns the names of all files beside the manifest and the parts, `copied` ones among them, sorted.
     fn names(&self, copied: &[PathBuf], equalized: bool) -> Vec<String> {
         let tables = [
             (REPORT, true),
@@ -86,7 +86,7 @@ impl PlannedJob {
         names.into_iter().collect()
     }
 
-    /// The choices, with what equalization made of each tensor in their notes.
+    /// Returns the choices, with what equalization made of each tensor in their notes.
     pub(super) fn noted(&self, prepared: &Prepared) -> Vec<Choice> {
         let mut choices = self.choices.clone();
         let Prepared { equalization: Some(equalization), left_alone, .. } = prepared else { return choices };

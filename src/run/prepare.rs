@@ -1,4 +1,4 @@
-//! What is made before the weights are quantized: activation quantizers, and factors that equalize channels.
+//! The tables that are made before the weights are quantized: activation quantizers, and factors that equalize channels.
 
 use arrow_array::RecordBatch;
 use datafusion::common::internal_datafusion_err;
@@ -55,7 +55,7 @@ impl PlannedJob {
         Ok(self)
     }
 
-    /// The factors of each input that is equalized; none where nothing is to be.
+    /// Returns the factors of each input that is equalized; none where nothing is to be.
     fn all_factors(&self, survey: Survey<'_>) -> Result<Option<Factors>, JobError> {
         let Some(inputs) = &self.equalized else { return Ok(None) };
         if inputs.of_layers.is_empty() {

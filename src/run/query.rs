@@ -121,7 +121,7 @@ impl PlannedJob {
         self.prepared.as_ref().ok_or_else(|| missing().into())
     }
 
-    /// What a tensor that is not quantized is stored as, in parts, where equalization may change it: a norm or a bias with all
+    /// Returns the float type of a tensor that is not quantized, in parts, where equalization may change it: a norm or a bias with all
     /// the digits that it has then, which take next to nothing more; a matrix, which would take twice as much, as what it was.
     pub(super) fn stored_as(&self, equalization: &Equalization, number: usize) -> Option<Float> {
         if self.is_widened(number) {

@@ -39,7 +39,7 @@ use crate::{
 const PLAN: &str = "plan.json";
 /// The query.
 const SQL: &str = "plan.sql";
-/// How each tensor is to be quantized.
+/// The file of the choices: how each tensor is to be quantized.
 const CHOICES: &str = "choices.parquet";
 /// The factors of each input whose channels are equalized.
 const INPUT_FACTORS: &str = "equalization_factors.parquet";
@@ -49,12 +49,12 @@ const HESSIAN_FACTORS: &str = "hessian_factors.parquet";
 /// The layout of saved plans that this version writes and reads.
 const VERSION: u32 = 1;
 
-/// What `plan.json` holds.
+/// The contents of `plan.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
     version: u32,
-    /// Where the model lies.
+    /// The path of the model.
     model: PathBuf,
     /// The files that the plan is made for.
     sources: Vec<Source>,

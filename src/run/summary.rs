@@ -1,4 +1,4 @@
-//! What a run made, and its figures.
+//! The result of a run, and its figures.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use super::{prepared::Prepared, report::Totals};
 use crate::plan::equalization::changes::Equalization;
 
-/// What a run made.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// One row per tensor, as `report.parquet` holds it.
@@ -20,7 +20,7 @@ pub struct Summary {
     pub seconds: f64,
     /// Parts that an interrupted run had already finished.
     pub resumed_parts: usize,
-    /// Whether every tensor was read back and compared with what was meant.
+    /// True if every tensor was read back and verified.
     pub checked: bool,
     /// The peak of this process's resident memory in bytes, where the system tells.
     pub peak_memory: Option<u64>,

@@ -23,7 +23,7 @@ use super::{
 /// the message of an error.
 ///
 /// # Errors
-/// The file cannot be read, or lacks a column.
+/// Returns an error if the file cannot be read, or lacks a column.
 pub fn open(
     path: &Path,
     schema: &Schema,
@@ -47,10 +47,10 @@ pub fn open(
     reader.map(Guarded::new).map_err(IoError::parquet(path))
 }
 
-/// A column of a batch, in the type that the schema gives it.
+/// Returns a column of a batch, in the type that the schema gives it.
 ///
 /// # Errors
-/// The column is missing, or of a type that does not fit.
+/// Returns an error if the column is missing, or of a type that does not fit.
 pub fn column(path: &Path, batch: &RecordBatch, schema: &Schema, name: &str) -> Result<ArrayRef, IoError> {
     let wanted = schema.field_with_name(name).map_err(IoError::arrow(path))?.data_type();
     let given = batch.column_by_name(name).ok_or_else(|| IoError::file(path, format!("has no column {name}")))?;
@@ -60,7 +60,7 @@ pub fn column(path: &Path, batch: &RecordBatch, schema: &Schema, name: &str) -> 
     cast(given, wanted).map_err(IoError::arrow(path))
 }
 
-/// Whether a column's type is the wanted one in another width or layout.
+/// Returns true if a column's type is the wanted one in another width or layout.
 fn fits(given: &DataType, wanted: &DataType) -> bool {
     match wanted {
         // A column of nulls alone, such as a query gives for NULL.
@@ -82,7 +82,7 @@ fn fits(given: &DataType, wanted: &DataType) -> bool {
 /// Writes a small table to a folder, as Parquet.
 ///
 /// # Errors
-/// It cannot be written.
+/// Returns an error if it cannot be written.
 pub fn write_table(folder: &Path, name: &str, table: &RecordBatch) -> Result<(), IoError> {
     let path = folder.join(name);
     let properties = WriterProperties::builder()

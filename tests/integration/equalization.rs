@@ -110,7 +110,7 @@ fn models_are_compared_in_the_channels_that_they_share() {
         // With what that was made from the channels are others.
         for (a, b, made) in [(&model, &again, &again), (&third, &model, &third), (&out, &fourth, &fourth)] {
             let error = fail(1, &["compare", a.to_str().unwrap(), b.to_str().unwrap()]);
-            let expected = format!("{}: was made from a folder whose channels were equalized", made.display());
+            let expected = format!("{}: was made from an equalized folder", made.display());
             assert!(error.contains(&expected), "{error}");
         }
     }

@@ -106,7 +106,7 @@ fn what_is_in_the_way_or_cut_off_is_said_before_any_work() {
     };
     succeed(&["quantize", &model, "--output", &out, "--format", "gguf"]);
     assert!(run(&out, &[]).contains("exists already; give another output, or replace it with --overwrite"));
-    assert!(run(&place.text("model.gguf"), &[]).contains("is called like a file; the output is a folder"));
+    assert!(run(&place.text("model.gguf"), &[]).contains("looks like a file name; --output takes a folder"));
     for more in [&[][..], &["--overwrite"], &["--resume"]] {
         assert!(run(&model, more).contains("is a file; the output is a folder"));
     }

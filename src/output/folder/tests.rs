@@ -87,7 +87,7 @@ impl Run {
         names
     }
 
-    /// Every file of the output, with its bytes.
+    /// Returns every file of the output, with its bytes.
     fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let folders = [self.target(), self.target().join(WEIGHTS)];
         let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());

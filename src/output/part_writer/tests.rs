@@ -42,7 +42,7 @@ pub(crate) fn model(folder: &Path, target: u64) -> (Arc<Model>, Vec<crate::model
     (model, parts)
 }
 
-/// The rows of a part, quantized by the default choice.
+/// Returns the rows of a part, quantized by the default choice.
 pub(crate) fn output(model: &Arc<Model>, part: &crate::model::part::Part, batch_bytes: usize) -> Vec<RecordBatch> {
     let choices = Selection(&Spec { bits: Some(Bits::Three), ..Spec::default() }).choose(model).unwrap();
     let scan = Scan::new(Arc::clone(model), part.clone(), (0..8).collect(), batch_bytes).unwrap();
@@ -129,7 +129,7 @@ fn a_part_reads_back_as_written() {
     }
 }
 
-/// What is said of a file when it is read back as a part.
+/// Returns the error when a file is read back as a part.
 fn problem(path: &Path, format: PartFormat, meant: &[TensorReport]) -> String {
     read_back(path, format, meant, |_| true).unwrap_err().to_string()
 }
@@ -153,13 +153,17 @@ fn a_part_that_is_not_what_was_meant_is_refused_when_it_is_read_back() {
         damaged[at] ^= 1;
         std::fs::write(&path, damaged).unwrap();
         let message = problem(&path, format, &part.reports);
-        assert!(message.ends_with("tensor 'layers.0.a.weight': was read back as other than was written"), "{message}");
+        assert!(
+            message
+                .ends_with("tensor 'layers.0.a.weight': verification failed: the file differs from what was written"),
+            "{message}"
+        );
         // A tensor too few, and one too many.
         std::fs::write(&path, bytes).unwrap();
         let message = problem(&path, format, &part.reports[..3]);
         assert!(message.ends_with("was read back, but not written"), "{message}");
         let more = [part.reports.as_slice(), &part.reports[..1]].concat();
-        assert!(problem(&path, format, &more).ends_with("was read back as other than was written"));
+        assert!(problem(&path, format, &more).ends_with("verification failed: the file differs from what was written"));
     }
 }
 
@@ -186,7 +190,7 @@ fn batches_cut_otherwise_give_the_same_file() {
     }
 }
 
-/// The same rows, with bytes under every null.
+/// Returns the same rows, with bytes under every null.
 fn with_hidden_bytes(rows: &RecordBatch) -> RecordBatch {
     let mut columns = rows.columns().to_vec();
     let (quantized, data) = (columns[5].as_struct().clone(), columns[6].as_binary::<i32>());

@@ -1,4 +1,4 @@
-//! What the widths of the tensors have to reach together, and the choice that does.
+//! The goals that the widths of the tensors reach together, and the choice that reaches them.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::{
     types::{Bits, Method, QuantizeOptions},
 };
 
-/// What all tensors together may take.
+/// The most that all tensors together may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Budget {
     /// Bytes of all tensors in the output, those that are carried included.
@@ -34,12 +34,12 @@ impl fmt::Display for Budget {
     }
 }
 
-/// What the widths have to reach. Without any goal they are those of the rules.
+/// The goals of the widths. Without any goal they are those of the rules.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Goals {
     /// The least signal-to-noise ratio of each quantized tensor, in dB.
     pub min_sqnr: Option<f64>,
-    /// What all tensors together may take.
+    /// The most that all tensors together may take.
     pub budget: Option<Budget>,
 }
 
@@ -52,8 +52,8 @@ impl Goals {
         spec.has_bit_budget().then_some(Self { min_sqnr: spec.min_sqnr, budget })
     }
 
-    /// The ways in which a tensor may be quantized: none where it is carried, one where its bits were asked for by name,
-    /// all widths under a budget, else those from that of the rules up. `method` is the one asked for, if any.
+    /// Returns the ways in which a tensor may be quantized: none where it is copied unchanged, one where its bits were asked for
+    /// by name, all widths under a budget, else those from that of the rules up. `method` is the one asked for, if any.
     pub fn candidates(&self, choice: &Choice, method: Option<Method>) -> Vec<QuantizeOptions> {
         let Some(options) = choice.options else { return Vec::new() };
         if choice.pinned {
@@ -64,11 +64,13 @@ impl Goals {
         Bits::ALL.into_iter().filter(may).map(with).collect()
     }
 
-    /// The choice that reaches the goals: under a budget that of the least total squared error, else the fewest bits for
-    /// each tensor. `widths` holds for each tensor of the model what its candidates take and lose, fewest bits first.
+    /// Returns the choice that reaches the goals: under a budget that of the least total squared error, else the fewest
+    /// bits for each tensor. `widths` holds for each tensor of the model what its candidates take and lose, fewest bits
+    /// first.
     ///
     /// # Errors
-    /// A tensor that misses the ratio at every width, or a budget that is too small; the message says what can be had.
+    /// Returns an error if a tensor misses the ratio at every width, or the budget is too small; the message
+    /// says what can be had.
     pub fn choose(&self, model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<Vec<Choice>, IoError> {
         let allowed = self.allowed(model, widths)?;
         let taken: Vec<usize> = match self.budget {
@@ -83,7 +85,7 @@ impl Goals {
         Ok(choices.iter().enumerate().map(choose).collect())
     }
 
-    /// The widths that reach the ratio.
+    /// Returns the widths that reach the ratio.
     fn allowed(&self, model: &Model, widths: &[Vec<Width>]) -> Result<Vec<Vec<Width>>, IoError> {
         let Some(limit) = self.min_sqnr else { return Ok(widths.to_vec()) };
         let reach = |widths: &Vec<Width>| widths.iter().filter(|width| width.sqnr() >= limit).copied().collect();
@@ -110,7 +112,7 @@ impl Goals {
         )))
     }
 
-    /// Which goal gave a tensor its bits; the note of the rules where it is none.
+    /// Returns the goal that gave a tensor its bits; the note of the rules where no goal did.
     fn note(&self, choice: &Choice, widths: &[Width], width: &Width) -> String {
         if choice.pinned {
             return choice.note.clone();
@@ -127,7 +129,7 @@ impl Goals {
     }
 }
 
-/// The width that each tensor takes within the budget; 0 for those without any.
+/// Returns the width that each tensor takes within the budget; 0 for those without any.
 fn within(budget: Budget, model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<Vec<usize>, IoError> {
     let tensors = || model.tensors().iter().zip(choices);
     let carried: u64 =

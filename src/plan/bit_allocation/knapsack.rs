@@ -1,10 +1,10 @@
-//! Which width each tensor takes under a budget: of all ways to stay within it, the one of the least total error.
+//! The width of each tensor under a budget: of all ways to stay within it, the one of the least total error.
 //!
 //! A multiple-choice knapsack. The steps along the convex hull of each tensor's candidates, taken greedily by the error
 //! they save per byte, give a good choice, and a bound that no choice of the tensors left can beat. Dynamic programming
 //! over (bytes, error) then looks through every choice that the bound does not rule out.
 
-/// What a tensor takes and loses at one width.
+/// The size and the error of a tensor at one width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// The bytes that it takes.
@@ -13,7 +13,7 @@ pub struct Candidate {
     pub error: f64,
 }
 
-/// What a choice must save to be worth looking for, as a share of the total error: far below what tells models apart.
+/// The least saving worth looking for, as a share of the total error: far below what tells models apart.
 const WORTH: f64 = 1e-6;
 
 /// Choices of the first tensors that are kept. Hundreds of tensors of a few shapes need a few thousand.
@@ -23,7 +23,8 @@ const MOST: usize = 1 << 17;
 /// it falls short by less than one step of one tensor.
 const MOST_OF_ALL: usize = 40_000_000;
 
-/// The position of the candidate that each tensor takes; none when even the smallest do not fit the budget together.
+/// Returns the position of the candidate that each tensor takes; none when even the smallest do not fit the budget
+/// together.
 ///
 /// The total error is within a millionth of the least one possible. (Of more than [`MOST`] choices side by side, which
 /// takes hundreds of tensors of unlike sizes, the most promising are kept, and the result may be short of that.)
@@ -61,7 +62,7 @@ impl HullStep {
     }
 }
 
-/// The candidates on the lower convex hull, by bytes: each saves more per byte than those after it.
+/// Returns the candidates on the lower convex hull, by bytes: each saves more per byte than those after it.
 fn hull(candidates: &[Candidate]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by(|a, b| {
@@ -96,7 +97,7 @@ fn steps(tensor: usize, candidates: &[Candidate], hull: &[usize]) -> Vec<HullSte
     hull.windows(2).map(step).collect()
 }
 
-/// Every step that still fits, the best first. A tensor of which one does not fit takes no more.
+/// Returns every step that still fits, the best first. A tensor of which one does not fit takes no more.
 fn greedy(hulls: &[Vec<usize>], steps: &[HullStep], mut left: u64) -> Vec<usize> {
     let mut choice: Vec<usize> = hulls.iter().map(|hull| hull.first().copied().unwrap_or(0)).collect();
     let mut full = vec![false; hulls.len()];
@@ -121,7 +122,7 @@ struct State {
     candidate: usize,
 }
 
-/// The choice of the least error below `goal`, if there is one.
+/// Returns the choice of the least error below `goal`, if there is one.
 fn search(tensors: &[Vec<Candidate>], steps: &[HullStep], least: &[u64], budget: u64, goal: f64) -> Option<Vec<usize>> {
     let mut levels = vec![vec![State { bytes: 0, error: 0.0, from: 0, candidate: 0 }]];
     let most = (MOST_OF_ALL / tensors.len().max(1)).clamp(1, MOST);
@@ -162,7 +163,7 @@ fn search(tensors: &[Vec<Candidate>], steps: &[HullStep], least: &[u64], budget:
     Some(choice)
 }
 
-/// What the tensors after the first few can do at best.
+/// The best that the tensors after the first few can do.
 struct Rest<'a> {
     steps: &'a [HullStep],
     /// The numbers of the steps of each tensor.
@@ -176,7 +177,7 @@ struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    /// All tensors are left.
+    /// Returns the rest when all tensors are left.
     fn new(tensors: &[Vec<Candidate>], steps: &'a [HullStep], least: &[u64]) -> Self {
         let most_error = |all: &Vec<Candidate>| {
             let least = all.iter().map(|candidate| candidate.bytes).min();
@@ -215,7 +216,7 @@ impl<'a> Rest<'a> {
         self.taken += 1;
     }
 
-    /// The error that no choice from `state` on is below; none where nothing fits.
+    /// Returns the error that no choice from `state` on is below; none where nothing fits.
     fn bound(&self, state: &State, budget: u64) -> Option<f64> {
         let (least_bytes, most_error) = self.least[self.taken];
         let spare = budget.checked_sub(state.bytes + least_bytes)?;
@@ -245,7 +246,7 @@ mod tests {
         prop::collection::vec(candidate, 1..5)
     }
 
-    /// The least error within the budget by trying every choice.
+    /// Returns the least error within the budget by trying every choice.
     fn exhaustive(tensors: &[Vec<Candidate>], budget: u64) -> Option<f64> {
         let Some((first, rest)) = tensors.split_first() else { return Some(0.0) };
         let fits = first.iter().filter(|candidate| candidate.bytes <= budget);

@@ -1,4 +1,4 @@
-//! What options go together: one table.
+//! The table of options that go together.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     types::Equalize,
 };
 
-/// What one option demands of the others.
+/// The demand of one option on the others.
 enum Rule {
     /// The first cannot be used with the second.
     Excludes(&'static str, &'static str, &'static str),

@@ -72,7 +72,7 @@ pub struct Spec {
     pub gguf_type: Option<GgufType>,
     /// Types in GGUF by pattern; the last match counts.
     pub gguf_type_for: Vec<PatternRule<GgufType>>,
-    /// What becomes of a tensor whose rows do not divide into blocks of its GGUF type (`fallback`).
+    /// The treatment of a tensor whose rows do not divide into blocks of its GGUF type (`fallback`).
     pub misfit: Option<Misfit>,
     /// `general.architecture` of a GGUF file (by the tensors' names or `config.json`).
     pub gguf_architecture: Option<String>,

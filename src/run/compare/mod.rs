@@ -1,4 +1,4 @@
-//! How far two models lie apart, tensor by tensor, through `sql/compare.sql`.
+//! The comparison of two models, tensor by tensor, through `sql/compare.sql`.
 
 pub mod difference;
 mod row_range;
@@ -31,13 +31,13 @@ use row_range::{Measured, Piece, Side};
 /// A tensor and what became of it.
 #[derive(Debug, Clone)]
 pub struct Compared {
-    /// What the reference calls it; what the candidate does where the reference lacks it.
+    /// The name in the reference; that in the candidate if the reference lacks it.
     pub name: String,
-    /// What the candidate calls it, where that is another name.
+    /// The name in the candidate, where it is another.
     pub renamed: Option<String>,
-    /// Whether its rows are in another order there, and were compared with those that they are.
+    /// True if its rows are in another order there, and were compared with the matching ones.
     pub reordered: bool,
-    /// How far it lies.
+    /// The difference.
     pub difference: Difference,
 }
 
@@ -45,14 +45,14 @@ pub struct Compared {
 ///
 /// Tensors belong together by their names. Where one model is a GGUF file with the names and the order of rows that
 /// llama.cpp has for its architecture, and the other has those of the checkpoint, what the export made of each counts.
-/// What equalization changed is brought back, but for what both models have of it.
+/// Changes by equalization are brought back, except those that both models share.
 ///
 /// A tensor is read in pieces, of which `threads` are compared at a time: memory depends on their number alone, and the
 /// figures not even on that.
 ///
 /// # Errors
-/// When a file cannot be read, when weights are not finite in a tensor whose bytes are not the same, or when one was made
-/// from a folder whose channels were equalized and the other neither is that folder nor was made from it.
+/// Returns an error if a file cannot be read, if weights are not finite in a tensor whose bytes are not the same, or if
+/// one was made from a folder whose channels were equalized and the other neither is that folder nor was made from it.
 pub async fn compare(threads: usize, reference: &Path, candidate: &Path) -> Result<Vec<Compared>> {
     let sides = open(reference, candidate).map_err(external)?;
     let (left, right) = &sides;
@@ -143,7 +143,7 @@ struct Pair {
 /// No row is in another place.
 const SAME_ORDER: (usize, usize) = (1, 1);
 
-/// What belongs to each tensor of the reference.
+/// Returns the partner of each tensor of the reference.
 fn pairs(left: &Model, right: &Model) -> std::result::Result<Vec<Option<Pair>>, IoError> {
     let same = |tensor: &Tensor| Some(Pair { tensor: right.number_of(&tensor.name)?, dealt: SAME_ORDER });
     let mut pairs: Vec<Option<Pair>> = left.tensors().iter().map(same).collect();
@@ -180,8 +180,8 @@ fn open(reference: &Path, candidate: &Path) -> std::result::Result<(Side, Side),
     let ((left_channels, left), (right_channels, right)) = (open(reference)?, open(candidate)?);
     let (left_back, right_back) = common(&left_channels, &right_channels).ok_or_else(|| {
         let made = if right_channels.source.is_some() { candidate } else { reference };
-        let problem = "was made from a folder whose channels were equalized, so that it cannot be told how they belong to \
-                       those of the other model; it can be compared with that folder, and with what else was made from it";
+        let problem = "was made from an equalized folder, so its channels cannot be matched with the other model's; compare \
+                       it with that folder";
         IoError::file(made, problem)
     })?;
     let changes = |channels: &Channels, model: &Model, back: bool| {
@@ -193,7 +193,7 @@ fn open(reference: &Path, candidate: &Path) -> std::result::Result<(Side, Side),
     Ok((Side::new(left, left_changes), Side::new(right, right_changes)))
 }
 
-/// Whether what equalization changed of each of two models is brought back, so that both are in the same channels; none:
+/// Returns for each of two models whether its equalization is brought back, so that both are in the same channels; `None` if
 /// they cannot be told to be. One that was made from the other is in the channels that the other has.
 fn common(left: &Channels, right: &Channels) -> Option<(bool, bool)> {
     let backs = [(true, true), (false, true), (true, false)];
@@ -202,7 +202,7 @@ fn common(left: &Channels, right: &Channels) -> Option<(bool, bool)> {
     backs.into_iter().find(|(left_back, right_back)| of(left, *left_back) == of(right, *right_back))
 }
 
-/// What equalization changed of a model, by the names that it has there. Rows that lie in another order have no factors of
+/// Returns the changes of a model by equalization, by the names that it has there. Rows in another order have no factors of
 /// their own: those of queries and keys.
 fn changes(mut all: Equalization, model: &Model) -> std::result::Result<RecordBatch, IoError> {
     if let Some(names) = EngineNames::of(model) {

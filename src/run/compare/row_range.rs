@@ -30,7 +30,7 @@ const PIECE_BYTES: usize = 32 << 20;
 #[derive(Clone)]
 pub struct Side {
     pub model: Arc<Model>,
-    /// What equalization changed of it and is to be brought back, a row for each tensor.
+    /// The changes by equalization that are to be brought back, a row for each tensor.
     changes: Option<RecordBatch>,
     /// The row of each tensor among them.
     changed: HashMap<String, usize>,
@@ -91,7 +91,7 @@ impl Side {
         Ok(())
     }
 
-    /// The first weight of some rows that cannot be compared.
+    /// Returns the first weight of some rows that cannot be compared.
     fn refused(&self, rows: &Run) -> std::result::Result<Option<IoError>, IoError> {
         let tensor = self.tensor(rows.tensor);
         let changes = self.changes_of(&tensor.name);
@@ -122,13 +122,13 @@ pub struct Piece {
     right: Run,
     /// `head` and `share` of the recipe.
     dealt: (usize, usize),
-    /// What the larger of both sides takes, stored and widened.
+    /// The bytes of the larger of both sides, stored and widened.
     bytes: usize,
 }
 
 impl Piece {
-    /// The pieces of a tensor of the reference and of one of the candidate, both by number. Rows that change places among
-    /// each other are in one piece.
+    /// Returns the pieces of a tensor of the reference and of one of the candidate, both by number. Rows that change
+    /// places among each other are in one piece.
     pub fn all(left: &Side, tensor: usize, right: &Side, other: usize, dealt: (usize, usize)) -> Vec<Self> {
         let (one, two) = (left.tensor(tensor), right.tensor(other));
         let bytes = |tensor: &Tensor| {
@@ -245,14 +245,14 @@ fn cut(rows: usize, row_bytes: usize, together: usize) -> impl Iterator<Item = R
     (0..rows).step_by(step).map(move |start| start..rows.min(start.saturating_add(step)))
 }
 
-/// What the recipe gives.
+/// The result of the recipe.
 #[derive(Debug)]
 pub struct Measured {
-    /// Whether the stored bytes are the same.
+    /// True if the stored bytes are the same.
     same: bool,
     /// The error sums, where the rows are floats.
     errors: Option<ErrorSums>,
-    /// Why rows that are the same have none.
+    /// The reason why rows that are the same have no sums.
     refused: Option<IoError>,
 }
 
@@ -291,10 +291,10 @@ impl Measured {
         Self { same: self.same && other.same, errors, refused: self.refused.or(other.refused) }
     }
 
-    /// What that says of the tensor.
+    /// Returns the difference of the tensor.
     ///
     /// # Errors
-    /// Some of its bytes differ, and others stand for weights that are not finite.
+    /// Returns an error if some of its bytes differ, and others stand for weights that are not finite.
     pub fn difference(self) -> Result<Difference> {
         match (self.errors, self.refused) {
             _ if self.same => Ok(Difference::Identical),

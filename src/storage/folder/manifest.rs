@@ -34,7 +34,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// refuse. Where all factors are folded the layout is the plain one.
 pub const EQUALIZED_VERSION: u32 = 2;
 
-/// What an output folder holds and what it was made from.
+/// The contents of an output folder and the sources that it was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -42,7 +42,7 @@ pub struct Manifest {
     pub format_version: u32,
     /// The program's own version.
     pub version: String,
-    /// Whether every part is there: false in what is kept of an unfinished run.
+    /// True if every part is there; false in the record of an unfinished run.
     pub complete: bool,
     /// The name of the format.
     pub output_format: String,
@@ -80,10 +80,10 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
-    /// Whether the table of a folder is, byte for byte, the one that was written.
+    /// Checks that the table of a folder is, byte for byte, the one that was written.
     ///
     /// # Errors
-    /// It cannot be read, or is another.
+    /// Returns an error if it cannot be read, or is another.
     pub fn verify(&self, folder: &Path) -> Result<(), IoError> {
         let path = folder.join(&self.file);
         if digest_of(&path)? != (self.bytes, self.digest.clone()) {
@@ -137,7 +137,7 @@ pub struct PartEntry {
 }
 
 impl PartEntry {
-    /// The number of its rows.
+    /// Returns the number of its rows.
     pub fn row_count(&self) -> usize {
         self.rows.iter().map(|(_, start, end)| end.saturating_sub(*start)).fold(0, usize::saturating_add)
     }
@@ -162,7 +162,7 @@ impl Manifest {
     /// Reads the manifest of a folder.
     ///
     /// # Errors
-    /// It is missing, is not a manifest, or is one of another layout.
+    /// Returns an error if it is missing, is not a manifest, or is one of another layout.
     pub fn read(folder: &Path) -> Result<Self, IoError> {
         /// The one field that every layout has.
         #[derive(Deserialize)]
@@ -183,7 +183,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether its numbers and names refer to something inside the folder.
+    /// Checks that its numbers and names refer to something inside the folder.
     fn check(&self) -> Result<(), String> {
         for (number, part) in self.parts.iter().enumerate() {
             if part.file != part_file(number, self.part_format()) {
@@ -212,7 +212,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether inputs are to be scaled at run time.
+    /// Returns true if inputs are to be scaled at run time.
     pub fn equalized(&self) -> bool {
         self.format_version == EQUALIZED_VERSION
     }
@@ -220,7 +220,7 @@ impl Manifest {
     /// Writes the manifest to a folder: beside, then renamed.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), IoError> {
         let path = folder.join(MANIFEST);
         let text = serde_json::to_string_pretty(self)
@@ -228,7 +228,7 @@ impl Manifest {
         write_renamed(&path, text.as_bytes())
     }
 
-    /// What differs in a run that wants to go on with this folder; none: it may.
+    /// Returns the difference of a run that wants to continue with this folder; `None` if it may.
     pub fn difference(&self, run: &Self) -> Option<String> {
         if self.version != run.version {
             return Some(format!("it was begun by version {}, this is {}", self.version, run.version));
@@ -254,7 +254,7 @@ impl Manifest {
             }
         }
         if self.sql != run.sql {
-            return Some("its SQL is another".to_owned());
+            return Some("the query differs".to_owned());
         }
         if self.sources != run.sources {
             let changed = run.sources.iter().find(|source| !self.sources.contains(source));
@@ -265,7 +265,7 @@ impl Manifest {
         (self.tensors != run.tensors
             || self.parts.len() != run.parts.len()
             || self.parts.iter().zip(&run.parts).any(|(a, b)| a.rows != b.rows))
-        .then(|| "its parts are cut otherwise".to_owned())
+        .then(|| "the parts differ".to_owned())
     }
 }
 
@@ -364,8 +364,8 @@ mod tests {
         let difference = Manifest { options: digest("1f"), ..manifest() }
             .difference(&Manifest { options: digest("2e"), ..manifest() });
         assert!(difference.unwrap().starts_with("its channels were equalized by other factors"));
-        assert_eq!(changed(|there| there.sql.clear()).unwrap(), "its SQL is another");
+        assert_eq!(changed(|there| there.sql.clear()).unwrap(), "the query differs");
         assert_eq!(changed(|there| there.sources[0].bytes = 2).unwrap(), "the source a has changed or is new");
-        assert_eq!(changed(|there| there.parts[0].rows[0].2 = 1).unwrap(), "its parts are cut otherwise");
+        assert_eq!(changed(|there| there.parts[0].rows[0].2 = 1).unwrap(), "the parts differ");
     }
 }

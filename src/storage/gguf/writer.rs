@@ -24,12 +24,12 @@ pub struct NewEntry {
     pub shape: Vec<usize>,
 }
 
-/// What a file begins with and where its tensors lie.
+/// The header of a file and the places of its tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFile {
     /// The header, padded to where the data begins.
     pub head: Vec<u8>,
-    /// Where each tensor begins, counted from the start of the file.
+    /// The start of each tensor, counted from the start of the file.
     pub starts: Vec<usize>,
     /// The length of the file, the padding of the last tensor included.
     pub bytes: usize,
@@ -38,7 +38,7 @@ pub struct NewFile {
 /// Lays out a file of version 3: pairs and tensors as given, each tensor at the next multiple of the alignment.
 ///
 /// # Errors
-/// The name of a tensor whose type the format does not have, or that does not divide into its blocks.
+/// Returns the name of a tensor whose type the format does not have, or that does not divide into its blocks.
 pub fn lay_out(pairs: &[Pair], tensors: &[NewEntry]) -> Result<NewFile, String> {
     let mut head = MAGIC.to_vec();
     head.extend_from_slice(&3u32.to_le_bytes());
@@ -76,7 +76,7 @@ pub fn lay_out(pairs: &[Pair], tensors: &[NewEntry]) -> Result<NewFile, String> 
 /// Checks that the format has such a tensor, of a rank.
 ///
 /// # Errors
-/// The element, the rank or the name is none that GGUF has.
+/// Returns an error if the element, the rank or the name is none that GGUF has.
 pub fn check(name: &str, element: Element, rank: usize) -> Result<(), String> {
     if element.number().is_none() {
         return Err(format!("is {}, which GGUF has no type for", element.name()));
@@ -90,14 +90,14 @@ pub fn check(name: &str, element: Element, rank: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// What is said of a file that holds these tensors and comes from no model.
+/// Returns the pairs of a file that holds these tensors and comes from no model.
 pub fn pairs_of(architecture: Option<&str>, entries: &[NewEntry]) -> Vec<Pair> {
     let value = architecture.map(|name| Value::String(name.to_owned()));
     let architecture = value.map(|value| Pair { key: ARCHITECTURE.to_owned(), value });
     architecture.into_iter().chain(kinds(entries)).collect()
 }
 
-/// What is said of the types of the tensors.
+/// Returns the pairs about the types of the tensors.
 pub fn kinds(entries: &[NewEntry]) -> Vec<Pair> {
     let pair = |key: &str, number| Pair { key: format!("general.{key}"), value: Value::U32(number) };
     let in_blocks = entries.iter().any(|entry| matches!(entry.element, Element::Block(_)));
@@ -105,7 +105,7 @@ pub fn kinds(entries: &[NewEntry]) -> Vec<Pair> {
     version.into_iter().chain(file_type(entries).map(|number| pair("file_type", number))).collect()
 }
 
-/// `general.file_type`: the number of the type that most elements have.
+/// Returns `general.file_type`: the number of the type that most elements have.
 fn file_type(entries: &[NewEntry]) -> Option<u32> {
     // A few types, however many tensors.
     let mut sums: Vec<(Element, usize)> = Vec::new();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::types::Bits;
 
-/// A value of every option that is accepted by itself.
+/// Returns a value of every option that is accepted by itself.
 fn sample(field: &str) -> Value {
     match field {
         "bits" | "activation_bits" => json!(4),
