@@ -9,19 +9,16 @@ use std::{
 const FIRST_WORDS: [&str; 9] = ["What", "Whether", "How", "Where", "Which", "Who", "Why", "Those", "Told"];
 
 /// Folders and files whose doc comments still begin with questions: none is added here, and those that are done go.
-const NOT_YET: [&str; 12] = [
-    "src/cli/",
+const NOT_YET: [&str; 9] = [
+    "src/cli/quantize.rs",
     "src/compute/encode_as.rs",
     "src/compute/row.rs",
     "src/kernels/",
     "src/model/",
-    "src/output/",
     "src/plan/",
     "src/run/",
-    "src/sql/",
+    "src/sql/tables/",
     "src/storage/",
-    "src/types/output_format.rs",
-    "python/src/model.rs",
 ];
 
 /// Phrases that have a plainer form: the phrase, and that form.
