@@ -67,8 +67,8 @@ impl OutputFolder {
     /// output is complete. `reads` is what the run reads.
     ///
     /// # Errors
-    /// Returns the errors of [`Self::check_target`], and an error if an unfinished run differs (the message says in what), another run
-    /// is writing it, or the folder above is missing or not writable.
+    /// Returns the errors of [`Self::check_target`], and an error if an unfinished run differs (the message says in what),
+    /// another run is writing it, or the folder above is missing or not writable.
     pub fn create(target: &Path, existing: Existing, manifest: Manifest, reads: &Reads) -> Result<Self, IoError> {
         reads.check_outside(target)?;
         reads.check_outside(&partial_of(target)?)?;
