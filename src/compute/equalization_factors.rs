@@ -12,7 +12,8 @@ use super::{
 const LEAST: f64 = 1e-5;
 
 /// Returns the factors of `SmoothQuant` (arXiv:2211.10438) for each input channel `j`:
-/// `max(a_j^alpha / max(w_j, 1e-5)^(1 - alpha), 1e-5)`. Weights are multiplied by them
+/// `max(a_j^alpha / max(w_j, 1e-5)^(1 - alpha), 1e-5)`, and where `a_j` is 0, since calibration never fed the channel, the
+/// geometric mean of the others' (1 where there are none). Weights are multiplied by them
 /// ([`equalize`](super::equalize)), activations divided.
 ///
 /// `act_absmax` (`a`) and `weight_absmax` (`w`) are list arrays of floats, of as many rows and of equal lengths:
@@ -58,13 +59,26 @@ pub fn equalization_factors(
         }
         finite_absmax(a, row)?;
         finite_absmax(w, row)?;
-        for ((out, a), w) in builder.push(a.len())?.iter_mut().zip(a).zip(w) {
+        let out = builder.push(a.len())?;
+        for ((out, a), w) in out.iter_mut().zip(a).zip(w) {
             let (a, w) = (f64::from(a.abs()), f64::from(w.abs()));
             let factor = (a.powf(alpha) / w.max(LEAST).powf(1.0 - alpha)).max(LEAST);
             *out = factor.min(f64::from(f32::MAX)) as f32;
         }
+        average_where_unfed(a, out);
     }
     builder.finish()
+}
+
+/// Gives channels that calibration never fed the geometric mean of the others' factors, or 1 where there are none: nothing
+/// is known of such a channel, and as an average one it loses no more than without factors.
+pub(super) fn average_where_unfed(act_absmax: &[f32], factors: &mut [f32]) {
+    let fed = factors.iter().zip(act_absmax).filter(|(_, a)| **a != 0.0);
+    let (sum, count) =
+        fed.fold((0.0, 0u32), |(sum, count), (factor, _)| (sum + f64::from(*factor).ln(), count.saturating_add(1)));
+    let average = if count == 0 { 1.0 } else { (sum / f64::from(count)).exp() as f32 };
+    let unfed = factors.iter_mut().zip(act_absmax).filter(|(_, a)| **a == 0.0);
+    unfed.for_each(|(factor, _)| *factor = average);
 }
 
 #[cfg(test)]
@@ -76,7 +90,11 @@ mod tests {
     #[test]
     fn zeros_are_guarded_and_alpha_is_checked() {
         let factors = equalization_factors(&list(&[Some(&[0.0, 1.0]), None]), &list(&[Some(&[1.0, 0.0]), None]), 0.5);
-        assert_eq!(&factors.unwrap(), &list(&[Some(&[1e-5, 316.227_75]), None]));
+        assert_eq!(&factors.unwrap(), &list(&[Some(&[316.227_75, 316.227_75]), None]));
+        let factors = equalization_factors(&list(&[Some(&[0.0, 0.0])]), &list(&[Some(&[1.0, 0.0])]), 0.5);
+        assert_eq!(&factors.unwrap(), &list(&[Some(&[1.0, 1.0])]));
+        let factors = equalization_factors(&list(&[Some(&[4.0, 0.0, 1.0])]), &list(&[Some(&[1.0, 1.0, 1.0])]), 0.5);
+        assert_eq!(&factors.unwrap(), &list(&[Some(&[2.0, std::f32::consts::SQRT_2, 1.0])]));
         for alpha in [-0.1, 1.1, f64::NAN] {
             let error = equalization_factors(&list(&[None]), &list(&[None]), alpha).unwrap_err();
             assert_eq!(error.to_string(), format!("alpha must be in 0 to 1, not {alpha}"));

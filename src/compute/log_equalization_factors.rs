@@ -4,6 +4,7 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 
 use super::{
     ComputeError,
+    equalization_factors::average_where_unfed,
     list::ListBuilder,
     rows::{Rows, finite_absmax},
 };
@@ -11,8 +12,8 @@ use super::{
 /// The least factor, as of [`equalization_factors`](super::equalization_factors).
 const LEAST: f64 = 1e-5;
 
-/// Returns the factors of log equalization (arXiv:2308.15987) for each input channel `j`: `max(a_j / log2(2 + a_j),
-/// 1e-5)`. Weights are multiplied by them, activations divided.
+/// Returns the factors of log equalization (arXiv:2308.15987) for each input channel `j`: `max(a_j / log2(2 + a_j), 1e-5)`, and
+/// where `a_j` is 0 the geometric mean of the others' (1 where there are none). Weights are multiplied by them, activations divided.
 ///
 /// `act_absmax` is a list array of floats, the largest magnitude of each channel; signs are ignored. The result is
 /// `List<Float32>`; null gives null.
@@ -26,7 +27,7 @@ const LEAST: f64 = 1e-5;
 ///
 /// let absmax = ListArray::from_iter_primitive::<Float32Type, _, _>([Some([Some(6.0), Some(0.0)])]);
 /// let factors = arrow_quant::compute::log_equalization_factors(&absmax)?;
-/// assert_eq!(factors.as_list::<i32>().value(0).as_primitive::<Float32Type>().values(), &[2.0, 1e-5][..]);
+/// assert_eq!(factors.as_list::<i32>().value(0).as_primitive::<Float32Type>().values(), &[2.0, 2.0][..]);
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn log_equalization_factors(act_absmax: &dyn Array) -> Result<ArrayRef, ComputeError> {
@@ -39,10 +40,12 @@ pub fn log_equalization_factors(act_absmax: &dyn Array) -> Result<ArrayRef, Comp
             continue;
         };
         finite_absmax(a, row)?;
-        for (out, a) in builder.push(a.len())?.iter_mut().zip(a) {
+        let out = builder.push(a.len())?;
+        for (out, a) in out.iter_mut().zip(a) {
             let a = f64::from(a.abs());
             *out = (a / (2.0 + a).log2()).max(LEAST) as f32;
         }
+        average_where_unfed(a, out);
     }
     builder.finish()
 }

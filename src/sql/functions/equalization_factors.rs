@@ -15,7 +15,8 @@ use crate::{
 pub const FUNCTION: ScalarFunction = ScalarFunction {
     name: "equalization_factors",
     description: "The SmoothQuant factors (arXiv:2211.10438), one per input channel: \
-                  max(act_absmax^alpha / max(weight_absmax, 1e-5)^(1-alpha), 1e-5). NULL where any argument is NULL.",
+                  max(act_absmax^alpha / max(weight_absmax, 1e-5)^(1-alpha), 1e-5), and where act_absmax is 0 the \
+                  geometric mean of the others (1 where there are none). NULL where any argument is NULL.",
     arguments: &[
         Argument::new("act_absmax", Kind::Row, "the largest magnitude of each input channel's activations"),
         Argument::new("weight_absmax", Kind::Row, "the largest magnitude of each input channel's weights"),
