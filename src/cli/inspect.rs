@@ -21,6 +21,14 @@ pub struct Arguments {
     json: bool,
 }
 
+/// Returns a line that names the weights beside a model that are no part of it, or nothing.
+pub(super) fn passed_over(model: &Model) -> String {
+    match model.passed_over() {
+        [] => String::new(),
+        names => format!("not read, since they are no part of the model: {}\n", escaped(&names.join(", "))),
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let model = Model::open(&arguments.model)?;
     let mut out = stdout().lock();
@@ -51,6 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
             table::bytes(tensor.bytes() as u64),
         )?;
     }
+    write!(out, "{}", passed_over(&model))?;
     let dtypes: Vec<_> = dtypes.iter().map(|(dtype, count)| format!("{dtype} {}", table::quantity(*count))).collect();
     Ok(writeln!(
         out,

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{CliError, interrupt::until_interrupted, progress::Reporter, run_arguments, spec_arguments, table};
+use super::{CliError, inspect::passed_over, interrupt::until_interrupted, progress::Reporter, run_arguments, spec_arguments, table};
 use crate::{
     run::{Cancel, plan::PlannedJob, progress::Progress},
     storage::escape::escaped,
@@ -99,6 +99,7 @@ pub(super) fn plan_table(planned: &PlannedJob) -> String {
         );
     }
     let quantized = planned.choices().iter().filter(|choice| choice.options.is_some()).count();
+    text.push_str(&passed_over(planned.model()));
     let _ = write!(
         text,
         "{quantized} of {} tensors would be quantized: {} to {}",

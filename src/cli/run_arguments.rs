@@ -8,7 +8,7 @@ use std::{
 use bytesize::ByteSize;
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{CliError, activations, interrupt::until_interrupted, options, progress::Reporter, table};
+use super::{CliError, activations, inspect::passed_over, interrupt::until_interrupted, options, progress::Reporter, table};
 use crate::{
     output::existing::Existing,
     run::{
@@ -98,6 +98,7 @@ impl Arguments {
         if planned.spec().hessians.is_some() {
             writeln!(out, "{} tensors quantized by GPTQ", planned.by_gptq())?;
         }
+        write!(out, "{}", passed_over(planned.model()))?;
         Ok(writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?)
     }
 }

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::index::Index;
+use super::{file_sets, index::Index};
 use crate::storage::error::IoError;
 
 /// The name of a model's configuration.
 pub const CONFIG: &str = "config.json";
+
+/// The file of a diffusers pipeline that names its parts.
+const PIPELINE: &str = "model_index.json";
 
 const EXTENSION: &str = ".safetensors";
 const INDEX_EXTENSION: &str = ".safetensors.index.json";
@@ -21,55 +24,82 @@ pub struct Found {
     pub files: Vec<String>,
     /// The index that names them, where there is one.
     pub index: Option<Index>,
+    /// Weights beside them that are no part of the model.
+    pub passed_over: Vec<String>,
 }
 
 /// Finds the model of a path.
 ///
 /// # Errors
-/// There is none, or more than one.
+/// There is none, or more than one, or a part of one.
 pub fn find(path: &Path) -> Result<Found, IoError> {
     let kind = std::fs::metadata(path).map_err(IoError::system("open", path))?;
     if !kind.is_dir() {
         let name = file_name(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        return if name.ends_with(INDEX_EXTENSION) {
-            of_index(folder, &name)
-        } else {
-            Ok(Found { folder, files: vec![name], index: None })
-        };
+        return if is_index(&name) { of_index(folder, &name) } else { of_file(folder, &name) };
     }
     let listing = Listing::of(path)?;
+    let denoiser = || component(path, &listing).ok().filter(|_| path.join(PIPELINE).exists());
     if listing.holds_model() {
-        return of_folder(path, listing);
+        return match denoiser() {
+            Some(component) => of_folder(&component, Listing::of(&component)?),
+            None => of_folder(path, listing),
+        };
     }
     let component = component(path, &listing)?;
     let listing = Listing::of(&component)?;
     of_folder(&component, listing)
 }
 
-/// The files of a folder that holds a model itself.
-fn of_folder(folder: &Path, listing: Listing) -> Result<Found, IoError> {
-    match &listing.indices[..] {
-        [] if listing.files.is_empty() => match &listing.gguf[..] {
-            [_] => Ok(Found { folder: folder.to_owned(), files: listing.gguf, index: None }),
-            several => {
-                let problem =
-                    format!("holds {} GGUF files; give the path of one: {}", several.len(), several.join(", "));
-                Err(IoError::file(folder, problem))
+/// The files of the model that a file belongs to.
+fn of_file(folder: PathBuf, name: &str) -> Result<Found, IoError> {
+    if file_sets::is_shard(name) {
+        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+        for index in Listing::of(here)?.indices {
+            let found = of_index(folder.clone(), &index);
+            if let Ok(found) = found
+                && found.files.iter().any(|file| file == name)
+            {
+                return Ok(found);
             }
-        },
-        [] => Ok(Found { folder: folder.to_owned(), files: listing.files, index: None }),
-        [index] => of_index(folder.to_owned(), index),
-        several => {
-            let problem = format!("holds {} indices; give the path of one: {}", several.len(), several.join(", "));
-            Err(IoError::file(folder, problem))
         }
     }
+    Ok(Found { files: file_sets::all_of(&folder, name)?, folder, index: None, passed_over: Vec::new() })
+}
+
+/// The files of a folder that holds a model itself.
+fn of_folder(folder: &Path, listing: Listing) -> Result<Found, IoError> {
+    let standard = |extension: &'static str| move |name: &&String| file_sets::is_standard(name, extension);
+    let plain = listing.files.iter().find(standard(EXTENSION));
+    let standard: Vec<&String> = listing.indices.iter().filter(standard(INDEX_EXTENSION)).collect();
+    let mut found = match (&listing.indices[..], &standard[..], plain) {
+        (_, [index], _) => of_index(folder.to_owned(), index)?,
+        // An index of a variant beside the file that loaders take where no variant is asked for.
+        (_, [], Some(file)) => of_file(folder.to_owned(), file)?,
+        ([index], ..) => of_index(folder.to_owned(), index)?,
+        ([], ..) if listing.files.is_empty() => {
+            of_file(folder.to_owned(), file_sets::choose(folder, &listing.gguf, "GGUF files")?)?
+        }
+        ([], ..) => of_file(folder.to_owned(), file_sets::choose(folder, &listing.files, "files")?)?,
+        (several, ..) => {
+            let problem = format!("holds {} indices; give the path of one: {}", several.len(), several.join(", "));
+            return Err(IoError::file(folder, problem));
+        }
+    };
+    let all = listing.files.into_iter().chain(listing.gguf);
+    found.passed_over = all.filter(|name| !found.files.contains(name)).collect();
+    Ok(found)
 }
 
 fn of_index(folder: PathBuf, name: &str) -> Result<Found, IoError> {
     let index = Index::read(&folder.join(name))?;
-    Ok(Found { files: index.files(&folder)?, index: Some(index), folder })
+    Ok(Found { files: index.files(&folder)?, index: Some(index), folder, passed_over: Vec::new() })
+}
+
+/// Whether a name is that of an index, of a variant too: `model.safetensors.index.fp16.json`.
+fn is_index(name: &str) -> bool {
+    name.split_once(".safetensors.index.").is_some_and(|(_, end)| end == "json" || end.ends_with(".json"))
 }
 
 /// The sub-folder of a diffusers folder that is quantized.
@@ -118,7 +148,7 @@ impl Listing {
             let path = folder.join(&name);
             if path.is_dir() {
                 listing.folders.push(name);
-            } else if name.ends_with(INDEX_EXTENSION) {
+            } else if is_index(&name) {
                 listing.indices.push(name);
             } else if name.ends_with(EXTENSION) {
                 listing.files.push(name);
@@ -175,7 +205,7 @@ pub fn is_config(name: &str) -> bool {
         "scheduler_config.json",
         "special_tokens_map.json",
     ];
-    if [EXTENSION, INDEX_EXTENSION, GGUF_EXTENSION].iter().any(|extension| name.ends_with(extension)) {
+    if is_index(name) || [EXTENSION, GGUF_EXTENSION].iter().any(|extension| name.ends_with(extension)) {
         return false;
     }
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
@@ -206,8 +236,11 @@ mod tests {
 
     #[test]
     fn shards_are_found_in_the_order_of_their_names() {
-        let folder = folder(&["b.safetensors", "a.safetensors", ".c.safetensors", "config.json"]);
-        assert_eq!(find(folder.path()).unwrap().files, ["a.safetensors", "b.safetensors"]);
+        let shards = ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"];
+        let folder = folder(&[shards[1], shards[0], ".c.safetensors", "config.json"]);
+        for path in [folder.path().to_owned(), folder.path().join(shards[1])] {
+            assert_eq!(find(&path).unwrap().files, shards);
+        }
     }
 
     #[test]
@@ -233,7 +266,15 @@ mod tests {
             ),
             (&["config.json"], "holds no model; looked for *.safetensors, *.safetensors.index.json, *.gguf and sub-fo"),
             (&["pytorch_model.bin"], "; .bin and .pt files are not read"),
-            (&["b.gguf", "a.gguf"], "holds 2 GGUF files; give the path of one: a.gguf, b.gguf"),
+            (
+                &["b.gguf", "a.gguf"],
+                "holds 2 GGUF files that no index says to be one model; give the path of one: a.gguf, b.gguf",
+            ),
+            (&["ae.safetensors", "flux.safetensors"], "give the path of one: ae.safetensors, flux.safetensors"),
+            (
+                &["m-00001-of-00003.safetensors", "m-00003-of-00003.safetensors"],
+                "is one of 3 files of a model, of which 1 are missing: m-00002-of-00003.safetensors",
+            ),
         ] {
             let message = find(folder(names).path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
@@ -247,7 +288,8 @@ mod tests {
         let weights = ["LICENSE.gguf", "model.safetensors", "tokenizer.safetensors", "vocab-1.safetensors"];
         let configuration = ["tokenizer.json", "vocab.txt"];
         let folder = folder(&[&weights[..], &configuration].concat());
-        assert_eq!(find(folder.path()).unwrap().files, weights[1..]);
+        let found = find(folder.path()).unwrap();
+        assert_eq!((&found.files[..], found.passed_over.len()), (&weights[1..2], 3));
         assert_eq!(config_files(folder.path()).unwrap(), configuration.map(|name| folder.path().join(name)));
         assert!(!is_config("tokenizer.safetensors.index.json"));
     }

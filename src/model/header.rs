@@ -42,7 +42,8 @@ impl Header {
             let tensors = header.entries.into_iter().map(|entry| of_gguf(entry, file)).collect();
             return Ok(Self { metadata, pairs: header.pairs, tensors, data_start: header.data_start });
         }
-        let head = contents.head(safetensors::header::end(&start))?;
+        // Enough to tell what a file is that is neither.
+        let head = contents.head(safetensors::header::end(&start).max(64))?;
         let header = safetensors::header::Header::of(&head, length, path)?;
         let tensors = header.entries.into_iter().map(|entry| Tensor::new(entry, file)).collect();
         Ok(Self { metadata: header.metadata, pairs: Vec::new(), tensors, data_start: header.data_start })

@@ -1,6 +1,7 @@
 //! A model on disk: its files and tensors, known from the headers; no weight is read.
 
 pub mod discover;
+mod file_sets;
 mod fp8_scale;
 mod header;
 mod index;
@@ -10,6 +11,7 @@ pub mod output_folder;
 mod packed_modules;
 pub mod part;
 mod part_rows;
+pub mod said;
 pub mod scan;
 pub mod tensor;
 mod tensors_table;
@@ -34,7 +36,6 @@ use crate::{
     },
     types::Float,
 };
-use discover::CONFIG;
 use header::Header;
 use labels::Labels;
 use output_folder::QuantizedModel;
@@ -50,9 +51,13 @@ pub struct Model {
     files: Vec<ModelFile>,
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
+    /// Whether each means nothing where fp8 and packed weights are decoded.
+    companions: Vec<bool>,
     labels: Labels,
     /// Where the rows are, of an output folder.
     parts: Option<PartRows>,
+    /// Weights in its folder that are no part of it.
+    passed_over: Vec<String>,
     /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
     decoded: bool,
     /// Not those of tensors in blocks, which the output has as well.
@@ -128,7 +133,7 @@ impl Model {
         found: discover::Found,
         contents: impl Fn(&Path) -> Result<Contents, IoError>,
     ) -> Result<Self, IoError> {
-        let mut files = Vec::with_capacity(found.files.len());
+        let mut files: Vec<ModelFile> = Vec::with_capacity(found.files.len());
         let mut tensors: Vec<Tensor> = Vec::new();
         let mut by_name: HashMap<String, usize> = HashMap::new();
         for name in found.files {
@@ -156,13 +161,15 @@ impl Model {
             let contents = Some(contents);
             files.push(ModelFile { path, name, bytes, source_digest, metadata, pairs, stamp, contents });
         }
+        check_split(&files)?;
         if let Some(index) = &found.index {
             index.check(|name| by_name.get(name).map(|tensor| files[tensors[*tensor].file()].name.as_str()))?;
         }
         if tensors.iter().any(packed_modules::is_packed) {
             tensors = unpacked(&found.folder, &files, tensors)?;
         }
-        Self::new(found.folder, files, tensors, None)
+        let model = Self::new(found.folder, files, tensors, None)?;
+        Ok(Self { passed_over: found.passed_over, ..model })
     }
 
     /// The model of an output folder.
@@ -204,9 +211,21 @@ impl Model {
                 return Err(IoError::tensor(&folder, &tensor.name, "is there twice"));
             }
         }
-        fp8_scale::assign(&mut tensors, &by_name);
+        fp8_scale::assign(&mut tensors, &by_name, said::blocks(&said::config(&folder)));
+        let companions = fp8_scale::companions(&tensors, &by_name);
         let labels = Labels::new(&tensors, Tensor::dtype_name);
-        Ok(Self { folder, files, tensors, by_name, labels, parts, decoded: false, keeps_blocks: false })
+        Ok(Self {
+            folder,
+            files,
+            tensors,
+            by_name,
+            companions,
+            labels,
+            parts,
+            passed_over: Vec::new(),
+            decoded: false,
+            keeps_blocks: false,
+        })
     }
 
     /// The same model, but `dtype` and `data` of its weights table are those of the values, where they are encoded: what
@@ -257,6 +276,11 @@ impl Model {
         &self.files
     }
 
+    /// The files of weights in its folder that are no part of it, and were not read.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
     /// The tensors in the order of the files, and inside a file in the order of their bytes.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
@@ -270,6 +294,12 @@ impl Model {
     /// The number of the tensor of a name.
     pub fn number_of(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// Whether a tensor of a number means nothing where fp8 and packed weights are decoded: their scales, those of their
+    /// inputs, and marks.
+    pub fn is_companion(&self, number: usize) -> bool {
+        self.companions.get(number).is_some_and(|companion| *companion)
     }
 
     /// The bytes of all tensors.
@@ -329,9 +359,7 @@ fn is_of_parts(path: &Path) -> Result<bool, IoError> {
 
 /// The tensors, with those that modules of compressed-tensors stand for in place of theirs.
 fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<Vec<Tensor>, IoError> {
-    let config = std::fs::read(folder.join(CONFIG)).ok();
-    let config = config.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    let widths = config.map(|config| packed_modules::widths(&config)).unwrap_or_default();
+    let widths = packed_modules::widths(&said::config(folder));
     let read = |tensor: &Tensor| {
         let file = &files[tensor.file()];
         let range = tensor.rows_range(&(0..tensor.rows));
@@ -342,6 +370,23 @@ fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<
         }
     };
     packed_modules::unpack(tensors, read, |tensor| &files[tensor.file()].path, &widths)
+}
+
+/// Checks that all files of a split GGUF model are there, whatever they are called.
+fn check_split(files: &[ModelFile]) -> Result<(), IoError> {
+    for file in files {
+        let said = file.metadata.iter().find(|(key, _)| key == "split.count");
+        let Some(count) = said.and_then(|(_, count)| count.parse::<usize>().ok()) else { continue };
+        if count > 1 && count != files.len() {
+            let problem = format!(
+                "says that it is one of {count} files of a model, and {} were found; all must lie in one folder, called \
+                 NAME-00001-of-{count:05}.gguf and so on",
+                files.len()
+            );
+            return Err(IoError::file(&file.path, problem));
+        }
+    }
+    Ok(())
 }
 
 /// Places that are sampled of a file, and the bytes taken at each.

@@ -36,8 +36,13 @@ pub fn unpack<'p>(
         let (Some(scale), Some(shape)) = (companion("scale"), companion("shape")) else { continue };
         let parts = Parts { codes, scale, zero_points: companion("zero_point") };
         let refuse = |problem: String| IoError::tensor(path(codes), name, problem);
-        if companion("g_idx").is_some() {
-            return Err(refuse("has a weight_g_idx: groups in the order of activations are not read".to_owned()));
+        if let Some(order) = companion("g_idx") {
+            let groups = scale.shape.get(1).copied().unwrap_or(1);
+            if !in_order(&read(order)?, order, groups) {
+                let problem = "has a weight_g_idx: groups in the order of activations are not read";
+                return Err(refuse(problem.to_owned()));
+            }
+            used.push(order.name.as_str());
         }
         let (rows, length) = matrix(&read(shape)?, shape).map_err(refuse)?;
         let tensor = parts.tensor(name, rows, length, widths).map_err(refuse)?;
@@ -51,6 +56,14 @@ pub fn unpack<'p>(
     let used: std::collections::HashSet<&str> = used.into_iter().collect();
     let kept = tensors.iter().filter(|tensor| !used.contains(tensor.name.as_str()));
     Ok(kept.map(|tensor| made.remove(tensor.name.as_str()).unwrap_or_else(|| tensor.clone())).collect())
+}
+
+/// Whether a `weight_g_idx` says nothing: all of it is -1, or each column is of the group that it lies in.
+fn in_order(bytes: &[u8], order: &Tensor, groups: usize) -> bool {
+    let numbers = bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes));
+    let size = order.elements().div_ceil(groups.max(1)).max(1);
+    let lies_in = |(column, group): (usize, i32)| usize::try_from(group) == Ok(column / size);
+    order.dtype == Dtype::I32 && (numbers.clone().all(|group| group == -1) || numbers.enumerate().all(lies_in))
 }
 
 /// The widths of the codes that a configuration names; none: any.

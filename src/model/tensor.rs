@@ -72,11 +72,15 @@ pub enum Scale {
         /// The companion's number.
         companion: usize,
     },
-    /// One number for each block of 128 x 128 of its last two dimensions.
+    /// One number for each block of its last two dimensions.
     Block {
         /// The companion's number.
         companion: usize,
+        /// The height and the width of a block.
+        sides: [usize; 2],
     },
+    /// One: it is an fp8 tensor without any scale beside it.
+    One,
     /// It is an fp8 tensor whose scale cannot be told, and why. Asking for its weights is an error; its bytes can be
     /// read as they are.
     Unknown(String),
@@ -86,8 +90,8 @@ impl Scale {
     /// The number of the companion, where there is one.
     pub fn companion(&self) -> Option<usize> {
         match self {
-            Self::Tensor { companion } | Self::Row { companion } | Self::Block { companion } => Some(*companion),
-            Self::None | Self::Unknown(_) => None,
+            Self::Tensor { companion } | Self::Row { companion } | Self::Block { companion, .. } => Some(*companion),
+            Self::None | Self::One | Self::Unknown(_) => None,
         }
     }
 }

@@ -53,8 +53,13 @@ fn a_tensor_in_two_files_is_an_error_unless_an_index_says_which() {
     for name in ["model.safetensors", "model.fp16.safetensors"] {
         write(&folder.path().join(name), &[("w", Dtype::U8, &[1], &[1])]);
     }
-    let expected = "model.safetensors: tensor 'w': is in model.fp16.safetensors too; give the path of one";
-    assert!(message(folder.path()).contains(expected), "{}", message(folder.path()));
+    assert_eq!(Model::open(folder.path()).unwrap().passed_over(), ["model.fp16.safetensors"]);
+    for number in 1..3 {
+        write(&folder.path().join(format!("x-0000{number}-of-00002.safetensors")), &[("w", Dtype::U8, &[1], &[1])]);
+    }
+    let shard = folder.path().join("x-00002-of-00002.safetensors");
+    let expected = "x-00002-of-00002.safetensors: tensor 'w': is in x-00001-of-00002.safetensors too; give the path of";
+    assert!(message(&shard).contains(expected), "{}", message(&shard));
     let index = folder.path().join("model.safetensors.index.json");
     std::fs::write(&index, r#"{"metadata":{},"weight_map":{"w":"model.safetensors"}}"#).unwrap();
     for path in [folder.path(), &index] {

@@ -27,6 +27,8 @@ pub const KEPT: &[Kept] = &[
         patterns: &[
             r"(^|\.)(lm_head|embed_out|score|classifier(\.\w+)?|qa_outputs)\.weight$",
             r"^(model\.)?output\.weight$",
+            r"^(model\.|transformer\.)?(output_layer|proj_out|vocab_projector|generator_lm_head)\.weight$",
+            r"(^|\.)lm_head\.decoder\.weight$",
         ],
     },
     Kept {
@@ -38,7 +40,12 @@ pub const KEPT: &[Kept] = &[
     Kept {
         architectures: "mixture of experts",
         kind: "router",
-        patterns: &[r"\.(mlp|block_sparse_moe|feed_forward)\.(gate|router)\.weight$", r"\.router(\.\w+)?\.weight$"],
+        // `ffn.gate.0` of UMT5 is the gate of an MLP.
+        patterns: &[
+            r"\.(mlp|moe|block_sparse_moe|feed_forward|ffn|ff|mixer)\.(gate|router|gating)(\.(wg|layer|linear|classifier))?\.weight$",
+            r"\.router(\.\w+)?\.weight$",
+            r"\.(shared_experts?_gate|ffn_gate_inp(_shexp)?|primary_router|secondary_router|moe_gate|gate_network)(\.\w+)?\.weight$",
+        ],
     },
     Kept {
         architectures: "BERT, MiniLM, T5, CLIP",
@@ -112,7 +119,31 @@ pub const KEPT: &[Kept] = &[
     Kept {
         architectures: "all",
         kind: "embedding",
-        patterns: &[r"(^|\.)(embeddings?|embedding_table|embed)(\.weight)?$"],
+        // The last part alone: `patch_embed.proj` is a layer.
+        patterns: &[
+            r"(^|\.)(\w*_)?(embed|embeds|embedding|embeddings|embedder)(_\w+)?(\.weight)?$",
+            r"(^|\.)(pos|position|positional|rel_pos|relative_position)_?(emb|embs|enc|encoding|encodings|table|ids|bias|biases|bias_table)?(_\w)?(\.weight)?$",
+            r"(^|\.)relative_position_bias_table$",
+        ],
+    },
+    Kept {
+        architectures: "ViT, DINO, Perceiver, Q-Former, connectors",
+        kind: "learned table",
+        patterns: &[
+            r"(^|\.)(\w+_)?(tokens?|latents?|queries|registers?|codebook|prompts?|prototypes|pe|freqs_cis|inv_freq)$",
+            r"(^|\.)(\w+_)?(tables?|codebook)(\.weight)?$",
+        ],
+    },
+    Kept {
+        architectures: "Mamba, RWKV",
+        kind: "state",
+        patterns: &[r"(^|\.)(A_log|A_logs|D|dt_bias|time_(maa|mix|decay|faaaa|first)\w*|[xwkvrga]_[rwkvag])$"],
+    },
+    Kept {
+        architectures: "all",
+        kind: "bias",
+        // Experts that are stored together have one for each of them, as a matrix.
+        patterns: &[r"(^|[._])(bias|biases|b1|b2)$"],
     },
     Kept {
         architectures: "all, fp8 or quantized before",
@@ -143,6 +174,33 @@ mod tests {
             ("model.layers.0.mlp.gate_proj.weight", None),
             ("model.layers.0.mlp.gate.weight", Some("router")),
             ("model.layers.0.mlp.experts.3.down_proj.weight", None),
+            ("model.layers.0.mlp.experts.gate_up_proj", None),
+            ("model.layers.0.mlp.experts.gate_up_proj_bias", Some("bias")),
+            ("model.layers.0.mlp.shared_expert_gate.weight", Some("router")),
+            ("model.layers.0.mlp.gate.wg.weight", Some("router")),
+            ("layers.0.ffn.gate.weight", Some("router")),
+            ("transformer.blocks.0.ffn.router.layer.weight", Some("router")),
+            ("encoder.block.1.layer.1.mlp.router.classifier.weight", Some("router")),
+            ("blk.0.ffn_gate_inp.weight", Some("router")),
+            ("blk.0.ffn_gate.weight", None),
+            ("blocks.0.ffn.gate.0.weight", None),
+            ("model.layers.0.mixer.in_proj.weight", None),
+            ("backbone.layers.0.mixer.A_log", Some("state")),
+            // OPT, GPT-NeoX, DeBERTa, Swin, DINOv2, Q-Former
+            ("model.decoder.embed_positions.weight", Some("embedding")),
+            ("gpt_neox.embed_in.weight", Some("embedding")),
+            ("embed_out.weight", Some("head")),
+            ("deberta.encoder.rel_embeddings.weight", Some("embedding")),
+            ("embeddings.register_tokens", Some("learned table")),
+            ("query_tokens", Some("learned table")),
+            ("swin.layers.0.attention.self.relative_position_bias_table", Some("embedding")),
+            ("vision_model.embeddings.position_embedding.weight", Some("embedding")),
+            ("visual.positional_embedding", Some("embedding")),
+            ("model.encoder.pos_emb", Some("embedding")),
+            ("transformer.output_layer.weight", Some("head")),
+            ("electra.embeddings_project.weight", Some("embedding")),
+            ("model.layers.0.self_attn.in_proj_weight", None),
+            ("model.layers.0.self_attn.pos_proj.weight", None),
             ("model.layers.0.input_layernorm.weight", Some("norm")),
             ("model.norm.weight", Some("norm")),
             ("lm_head.weight", Some("head")),

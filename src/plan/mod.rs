@@ -8,6 +8,7 @@ pub mod equalization;
 pub mod formats;
 pub mod hessians_file;
 pub mod profile;
+pub mod quantized_before;
 pub mod saved_choices;
 pub mod selection;
 pub mod spec;

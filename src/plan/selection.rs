@@ -14,7 +14,10 @@ use super::{
     },
 };
 use crate::{
-    model::{Model, tensor::Tensor},
+    model::{
+        Model,
+        tensor::{Scale, Tensor},
+    },
     storage::error::IoError,
     types::{Block, Method, QuantizeOptions},
 };
@@ -59,24 +62,30 @@ impl Selection<'_> {
     /// and more, an exclude that matches no tensor, a bits-for that matches no chosen tensor.
     pub fn choose(&self, model: &Model) -> Result<Vec<Choice>, IoError> {
         let kept = KeptPatterns::new()?;
-        let mut scales = vec![false; model.tensors().len()];
-        for companion in model.tensors().iter().filter_map(|tensor| tensor.scale.companion()) {
-            scales[companion] = true;
-        }
-        let choices: Vec<Choice> =
-            model.tensors().iter().zip(scales).map(|(tensor, is_scale)| self.one(tensor, is_scale, &kept)).collect();
+        let tensors = model.tensors().iter().enumerate();
+        let choices: Result<Vec<Choice>, IoError> = tensors
+            .map(|(number, tensor)| {
+                let choice = self.one(tensor, model.is_companion(number), &kept);
+                if let (Some(_), Scale::Unknown(reason)) = (&choice.options, &tensor.scale) {
+                    let problem = format!("{reason} (`exclude` leaves it as it is)");
+                    return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
+                }
+                Ok(choice)
+            })
+            .collect();
+        let choices = choices?;
         self.check_effect(model, &choices)?;
         Ok(choices)
     }
 
-    fn one(&self, tensor: &Tensor, is_scale: bool, kept: &KeptPatterns) -> Choice {
+    fn one(&self, tensor: &Tensor, is_companion: bool, kept: &KeptPatterns) -> Choice {
         let carried = |note: &str| Choice { note: note.to_owned(), ..Choice::default() };
         let name = tensor.name.as_str();
+        if is_companion {
+            return carried("belongs to an fp8 or a packed tensor");
+        }
         if let Some(reason) = unquantizable(tensor) {
             return carried(&reason);
-        }
-        if is_scale {
-            return carried("scale of another tensor");
         }
         if let Some(pattern) = self.0.exclude.iter().find(|pattern| pattern.is_match(name)) {
             return carried(&format!("excluded by pattern '{pattern}'"));
@@ -94,6 +103,10 @@ impl Selection<'_> {
             options.bits = rule.value;
             note = format!("bits by pattern '{rule}'");
             pinned = true;
+        }
+        if tensor.scale == Scale::One {
+            const UNSCALED: &str = "fp8 without a scale: taken as they are";
+            note = if note.is_empty() { UNSCALED.to_owned() } else { format!("{note}; {UNSCALED}") };
         }
         let options = options.with_method(self.0.method.unwrap_or(Method::default_for(options.bits)));
         Choice { options: Some(options), note, pinned, ..Choice::default() }

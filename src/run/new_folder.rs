@@ -8,6 +8,7 @@ use std::{
 use super::{JobError, plan::PlannedJob, prepared::Prepared};
 use crate::{
     compute::DAMPING,
+    model::said,
     output::{existing::Existing, folder::OutputFolder, new_manifest::new_manifest},
     plan::{
         equalization::{
@@ -49,7 +50,7 @@ impl PlannedJob {
         if let Some(equalization) = equalization {
             options.insert(EQUALIZATION_DIGEST.into(), equalization.digest().into());
         }
-        let copied = self.model.config_files()?;
+        let copied = self.copied_files()?;
         let names = self.names(&copied, equalization.is_some());
         let mut manifest =
             new_manifest(&self.model, &self.parts, self.spec.format.as_ref(), options, self.sql.clone(), names);
@@ -69,6 +70,15 @@ impl PlannedJob {
             folder.copy(&file)?;
         }
         Ok(folder)
+    }
+
+    /// Returns the files of the model that are copied. A file that says how the model is quantized is not, where its weights
+    /// are decoded.
+    fn copied_files(&self) -> Result<Vec<PathBuf>, JobError> {
+        let mut files = self.model.config_files()?;
+        let stale = |file: &PathBuf| said::SIDE_FILES.iter().any(|name| file.ends_with(name));
+        files.retain(|file| self.export.is_none() || !stale(file));
+        Ok(files)
     }
 
     /// Returns the names of all files beside the manifest and the parts, `copied` ones among them, sorted.

@@ -22,6 +22,7 @@ use crate::{
         equalization::changes::Equalization,
         formats::{self, export::Export},
         hessians_file::Factors,
+        quantized_before,
         selection::{Choice, Selection},
         spec::Spec,
     },
@@ -231,6 +232,11 @@ impl PlannedJob {
 /// Opens the model as the format of the spec reads it.
 pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Result<Model, JobError> {
     let model = if settings.batch { Model::load(path)? } else { Model::open(path)? };
+    if model.tensors().is_empty() {
+        let problem = "holds a model without any tensor: there is nothing to quantize";
+        return Err(IoError::file(model.folder(), problem).into());
+    }
+    quantized_before::check(&model)?;
     let format = formats::of(spec).map_err(IoError::from)?;
     // Blocks of GGUF go to GGUF as they are.
     Ok(model.decoded(format.has_types()))

@@ -7,6 +7,7 @@ Of a module `m`: `m.weight_packed` (I32, a dense bit stream per row, least signi
 """
 
 import json
+import re
 from pathlib import Path
 
 import ml_dtypes
@@ -44,6 +45,11 @@ def decode(name, tensors, weights):
     return codes * np.repeat(scale, length // groups, axis=1)
 
 
+def named(module, names):
+    """Whether one of some names, or of the patterns after `re:`, names a module."""
+    return any(re.match(name[3:], module) if name.startswith("re:") else name == module for name in names)
+
+
 def read_packed_folder(folder):
     """All tensors of a folder, decoded; and the names of the modules that were packed."""
     folder = Path(folder)
@@ -54,8 +60,8 @@ def read_packed_folder(folder):
     modules = [name.removesuffix(".weight_packed") for name in tensors if name.endswith(".weight_packed")]
     decoded, used = {}, set()
     for module in modules:
-        groups = [g for g in config["config_groups"].values() if module in g["targets"] or g["targets"] == ["Linear"]]
-        assert len(groups) == 1 and module not in config["ignore"]
+        groups = [g for g in config["config_groups"].values() if named(module, g["targets"])]
+        assert len(groups) == 1 and not named(module, config["ignore"])
         decoded[f"{module}.weight"] = decode(module, tensors, groups[0]["weights"])
         used |= {f"{module}.weight_{part}" for part in ("packed", "scale", "shape", "zero_point")}
     return decoded | {name: tensor for name, tensor in tensors.items() if name not in used}, modules

@@ -64,7 +64,7 @@ def test_blocks_are_carried_as_they_are(program, model, tmp_path):
         ("SELECT name, channel, dtype, shape, data FROM layers WHERE channel > 0", "row 0 is missing"),
         ("SELECT 'a' AS name, 0 AS channel, 'U8' AS dtype, data FROM layers LIMIT 1", "'U8' is no type of GGUF"),
         ("SELECT repeat('a', 128) AS name, 0 AS channel, [1.0] AS weights", "has a name of 128 bytes"),
-        ("SELECT 'a' AS name, 0 AS channel, [1, 1, 1, 1, 1] AS shape, [1.0] AS weights", "has 5 dimensions"),
+        ("SELECT 'a' AS name, 0 AS channel, [1, 1, 1, 1, 1, 1] AS shape, [1.0] AS weights", "has 6 dimensions"),
     ],
 )
 def test_what_the_format_does_not_have_is_an_error(fails, model, tmp_path, query, message):

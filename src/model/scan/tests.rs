@@ -212,14 +212,32 @@ fn fp8_weights_are_multiplied_by_their_companion() {
 }
 
 #[test]
-fn an_fp8_tensor_without_a_scale_is_an_error_only_where_its_weights_are_read() {
+fn an_fp8_tensor_of_unknown_scale_is_an_error_only_where_its_weights_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
-    write(&path, &[("m.weight", Dtype::F8_E4M3, &[2, 3], &[0x38; 6])]);
+    write(&path, &[("m.weight", Dtype::F8_E4M3, &[2, 3], &[0x38; 6]), ("m.weight_scale", Dtype::F32, &[5], &[0; 20])]);
     let model = open(&path);
     let error = scan(&model, 1).unwrap_err().to_string();
-    let expected = "a.safetensors: tensor 'm.weight': the scale of an F8_E4M3 tensor cannot be told: there is none of m.weight_scale";
+    let expected = "a.safetensors: tensor 'm.weight': its scale cannot be told: 'm.weight_scale' is F32 of shape [5]";
     assert!(error.contains(expected), "{error}");
     let part = model.parts(None, 64).remove(0);
     assert_eq!(Scan::new(model, part, vec![0, 7], 64).unwrap().flatten().count(), 1);
+}
+
+#[test]
+fn exponents_are_powers_of_two_and_no_scale_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    write(
+        &path,
+        &[
+            ("bare.weight", Dtype::F8_E4M3, &[1, 2], &[0x38; 2]),
+            ("mx.weight", Dtype::F8_E4M3, &[1, 96], &[0x38; 96]),
+            ("mx.weight_scale", Dtype::F8_E8M0, &[1, 3], &[126, 129, 0]),
+        ],
+    );
+    let rows = scan(&open(&path), 1 << 20).unwrap();
+    let row = |name: &str| rows.iter().find(|row| row.0 == name).unwrap().2.clone().unwrap();
+    assert_eq!(row("bare.weight"), [1.0; 2]);
+    assert_eq!((row("mx.weight")[31], row("mx.weight")[32], row("mx.weight")[95]), (0.5, 4.0, 2f32.powi(-127)));
 }

@@ -31,7 +31,7 @@ pub fn rows(model: &Model, run: &Run, bytes: &[u8], out: &mut [f32]) -> Result<(
     }
     widen(tensor.dtype, bytes, out);
     match &tensor.scale {
-        Scale::None => {}
+        Scale::None | Scale::One => {}
         Scale::Unknown(reason) => {
             return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, reason.clone()));
         }
@@ -46,9 +46,9 @@ pub fn rows(model: &Model, run: &Run, bytes: &[u8], out: &mut [f32]) -> Result<(
                 multiply(row, scale);
             }
         }
-        Scale::Block { companion } => {
+        Scale::Block { companion, sides } => {
             for (row, number) in out.chunks_exact_mut(length).zip(run.rows.clone()) {
-                let (range, width) = blocks_of_row(tensor, number);
+                let (range, width) = blocks_of_row(tensor, number, *sides);
                 for (block, scale) in row.chunks_mut(width).zip(scales(model, *companion, range)?) {
                     multiply(block, scale);
                 }
@@ -98,6 +98,16 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
         Dtype::F8_E5M2 => widen_f8_e5m2(bytes, out),
         Dtype::F8_E4M3FNUZ => widen_f8_e4m3fnuz(bytes, out),
         Dtype::F8_E5M2FNUZ => widen_f8_e5m2fnuz(bytes, out),
+        // An exponent alone; 255 is not a number.
+        Dtype::F8_E8M0 | Dtype::U8 => {
+            for (out, exponent) in out.iter_mut().zip(bytes) {
+                *out = match *exponent {
+                    0 => f32::from_bits(1 << 22),
+                    u8::MAX => f32::NAN,
+                    exponent => f32::from_bits(u32::from(exponent) << 23),
+                };
+            }
+        }
         // `is_float` is false for the others, and their weights are null.
         _ => {}
     }

@@ -3,17 +3,18 @@
 //! Of a linear module `m` it holds `m.weight_packed` (codes in words of 32 bits), `m.weight_scale`, `m.weight_shape` and,
 //! where there are zero points, `m.weight_zero_point`, packed down the columns. `config.json` says which modules.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{
-    export::{Export, TensorExport, leave_out_applied_scales},
+    export::{Export, TensorExport, leave_out_companions},
     format::Format,
+    module_names::{names_any, patterns},
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
-    model::{Model, discover::CONFIG, tensor::Tensor},
+    model::{Model, discover::CONFIG, said, tensor::Tensor},
     plan::{selection::Choice, spec::Spec},
     storage::{
         dtype::{Dtype, dtype_of, float_of},
@@ -53,7 +54,8 @@ impl Format for CompressedTensors {
 fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
     let mut config = read_config(model)?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
-        if let Some(reason) = choice.options.and_then(|options| misfit(tensor, options)) {
+        let transposed = is_transposed(&config, tensor).then(|| TRANSPOSED.to_owned());
+        if let Some(reason) = choice.options.and_then(|options| transposed.or_else(|| misfit(tensor, options))) {
             *choice = Choice { note: reason, ..Choice::default() };
         }
     }
@@ -61,13 +63,13 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         let float = float_of(tensor.dtype);
         let encoding = match choice.options {
             Some(options) => Some(Encoding::Packed(packed(options, float.unwrap_or(Float::F16)))),
-            None if tensor.is_plain() => None,
+            None if tensor.is_plain() && !tensor.dtype.is_fp8() => None,
             None => float.map(Encoding::Float),
         };
         TensorExport { encoding, ..TensorExport::default() }
     });
-    let mut exports: Vec<TensorExport> = encodings.collect();
-    let left_out = leave_out_applied_scales(model, &mut exports, choices);
+    let exports: Vec<TensorExport> = encodings.collect();
+    let left_out = leave_out_companions(model, choices)?;
     let mut tensors = Vec::new();
     for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
         if left_out[source] {
@@ -84,7 +86,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         }
     }
     let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
-    config.insert("quantization_config".to_owned(), quantization_config(model, choices));
+    config.insert("quantization_config".to_owned(), quantization_config(model, choices)?);
     add_text(&mut layout, CONFIG, &Value::Object(config));
     Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
@@ -104,15 +106,23 @@ fn read_config(model: &Model) -> Result<serde_json::Map<String, Value>, IoError>
     let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
     let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&text)
         .map_err(|error| IoError::file(&path, format!("is not a JSON object: {error}")))?;
-    match config.remove("quantization_config") {
-        // What this library reads is decoded, and written anew.
-        None | Some(Value::Null) => Ok(config),
-        Some(other) if other["quant_method"] == "compressed-tensors" || other["quant_method"] == "fp8" => Ok(config),
-        Some(other) => {
-            let problem = format!("says that the model is quantized with {}, which is not read", other["quant_method"]);
-            Err(IoError::file(&path, problem))
-        }
-    }
+    // What this library reads is decoded, and written anew.
+    said::forget_quantization(&mut config);
+    Ok(config)
+}
+
+/// What is said of the layers of [`CONV1D`].
+const TRANSPOSED: &str = "stored as [inputs, outputs], which no linear layer that compressed-tensors quantizes is";
+
+/// The `model_type` of models whose linear layers are `Conv1D` of transformers.
+const CONV1D: [&str; 5] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"];
+
+/// Whether a tensor is the weight of a `Conv1D`: its rows are inputs.
+fn is_transposed(config: &serde_json::Map<String, Value>, tensor: &Tensor) -> bool {
+    let layers = ["attn.c_attn", "attn.q_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
+    let conv1d = config.get("model_type").and_then(Value::as_str).is_some_and(|model| CONV1D.contains(&model));
+    let module = tensor.name.strip_suffix(".weight").unwrap_or_default();
+    conv1d && layers.iter().any(|layer| module.ends_with(layer))
 }
 
 /// Why the format cannot hold a tensor quantized so.
@@ -167,27 +177,45 @@ fn of_module(source: usize, tensor: &Tensor, packed: Packed) -> Vec<NewTensor> {
     tensors
 }
 
+/// Heads that a file may lack, since they are tied to an embedding, and that engines make all the same.
+const HEADS: [&str; 8] = [
+    "lm_head",
+    r"re:(.*\.)?lm_head(\..*)?$",
+    r"re:(.*\.)?embed_out$",
+    r"re:(.*\.)?(score|classifier|qa_outputs)$",
+    r"re:(.*\.)?cls\.(predictions|seq_relationship)(\..*)?$",
+    r"re:(.*\.)?(vocab_projector|generator_lm_head|vocab_transform)$",
+    r"re:(transformer\.)?output_layer$",
+    "re:proj_out$",
+];
+
+/// The bits, the size of the groups and whether there are no zero points; none: left as it is.
+type Fate = Option<(u8, u32, bool)>;
+
 /// What `config.json` says: one group for each way to quantize, and what is left as it is.
-fn quantization_config(model: &Model, choices: &[Choice]) -> Value {
-    let mut groups: BTreeMap<(u8, u32, bool), Vec<&str>> = BTreeMap::new();
-    let mut ignore = Vec::new();
-    for (tensor, choice) in model.tensors().iter().zip(choices) {
-        let Some(module) = tensor.name.strip_suffix(".weight") else { continue };
-        match &choice.options {
-            Some(options) => {
-                let key = (options.bits.get(), options.group_size(), options.symmetric);
-                groups.entry(key).or_default().push(module);
-            }
-            // A loader looks for scales of every linear module that is not named here.
-            None if tensor.shape.len() == 2 => ignore.push(module),
-            None => {}
+fn quantization_config(model: &Model, choices: &[Choice]) -> Result<Value, IoError> {
+    let modules = model.tensors().iter().zip(choices).filter_map(|(tensor, choice)| {
+        let options = choice.options.as_ref();
+        let fate: Fate = options.map(|options| (options.bits.get(), options.group_size(), options.symmetric));
+        // A loader looks for scales of every linear module that no name or pattern leaves out.
+        let module = tensor.name.strip_suffix(".weight").filter(|_| tensor.shape.len() == 2)?;
+        Some((module, fate))
+    });
+    let modules: Vec<(&str, Fate)> = modules.collect();
+    let mut named = patterns(&modules);
+    let mut ignore = named.remove(&None).unwrap_or_default();
+    let quantized = || modules.iter().filter(|(_, fate)| fate.is_some()).map(|(module, _)| *module);
+    for head in HEADS {
+        let named = names_any(head, quantized());
+        if !named.map_err(|error| IoError::Request(format!("the table of heads: {error}")))? {
+            ignore.insert(head.to_owned());
         }
     }
-    let one = groups.len() == 1;
-    let groups = groups.into_iter().enumerate().map(|(number, ((bits, size, symmetric), modules))| {
+    let groups = named.into_iter().filter_map(|(fate, targets)| Some((fate?, targets))).enumerate();
+    let groups = groups.map(|(number, ((bits, size, symmetric), targets))| {
         let per_row = size == QuantizeOptions::PER_ROW;
         let group = json!({
-            "targets": if one { json!(["Linear"]) } else { json!(modules) },
+            "targets": targets,
             "input_activations": null,
             "output_activations": null,
             "format": "pack-quantized",
@@ -207,7 +235,7 @@ fn quantization_config(model: &Model, choices: &[Choice]) -> Value {
         (format!("group_{number}"), group)
     });
     let groups: serde_json::Map<String, Value> = groups.collect();
-    json!({
+    Ok(json!({
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
         "quantization_status": "compressed",
@@ -215,5 +243,5 @@ fn quantization_config(model: &Model, choices: &[Choice]) -> Value {
         "kv_cache_scheme": null,
         "ignore": ignore,
         "config_groups": groups,
-    })
+    }))
 }

@@ -7,7 +7,10 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::written::Written;
 use crate::{
-    model::{Model, tensor::Tensor},
+    model::{
+        Model,
+        tensor::{Scale, Tensor},
+    },
     plan::{
         choices_table::{option_columns, option_fields},
         equalization::changes::Equalization,
@@ -108,20 +111,22 @@ fn importance(tensor: &Tensor, squares: &[f64]) -> Option<Vec<f32>> {
     (one_each && most > 0.0).then(|| squares.iter().map(|square| (square / most).max(1e-6) as f32).collect())
 }
 
-/// Leaves out the scales that every tensor they belong to has applied, and says so in their notes. Gives for each tensor
+/// Leaves out what belongs to fp8 and packed tensors, which are decoded, and says so in the notes. Gives for each tensor
 /// whether it is left out.
-pub(super) fn leave_out_applied_scales(
-    model: &Model,
-    exports: &mut [TensorExport],
-    choices: &mut [Choice],
-) -> Vec<bool> {
-    let mut applied = vec![false; exports.len()];
-    let users = || model.tensors().iter().zip(&*exports).filter_map(|(t, e)| Some((t.scale.companion()?, e)));
-    users().filter(|(_, export)| export.encoding.is_some()).for_each(|(companion, _)| applied[companion] = true);
-    users().filter(|(_, export)| export.encoding.is_none()).for_each(|(companion, _)| applied[companion] = false);
-    for (number, _) in applied.iter().enumerate().filter(|(_, applied)| **applied) {
-        exports[number].encoding = None;
-        "scale, applied to its tensor".clone_into(&mut choices[number].note);
+///
+/// # Errors
+/// An fp8 tensor cannot be decoded, since its scale cannot be told.
+pub(super) fn leave_out_companions(model: &Model, choices: &mut [Choice]) -> Result<Vec<bool>, IoError> {
+    for tensor in model.tensors() {
+        if let Scale::Unknown(reason) = &tensor.scale {
+            let problem = format!("{reason}; in this format it cannot stay as it is (`format` parquet keeps it)");
+            return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
+        }
     }
-    applied
+    for (number, choice) in choices.iter_mut().enumerate().filter(|(number, _)| model.is_companion(*number)) {
+        let used = model.tensors().iter().any(|tensor| tensor.scale.companion() == Some(number));
+        let note = if used { "scale, applied to its tensor" } else { "left out: its tensor is decoded" };
+        note.clone_into(&mut choice.note);
+    }
+    Ok((0..choices.len()).map(|number| model.is_companion(number)).collect())
 }

@@ -5,9 +5,11 @@
 //! unit of work, and [`RowWriter`](crate::output::row_writer::RowWriter) puts each row in its place.
 
 pub mod compressed_tensors;
+mod config;
 pub mod export;
 pub mod format;
 pub mod gguf;
+mod module_names;
 mod parts;
 mod safetensors;
 pub mod shards;

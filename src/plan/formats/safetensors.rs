@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    export::{Export, TensorExport, leave_out_applied_scales},
+    config::config_without_quantization,
+    export::{Export, TensorExport, leave_out_companions},
     format::Format,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
-    model::{
-        Model,
-        tensor::{Scale, Tensor},
-    },
+    model::{Model, tensor::Tensor},
     plan::{selection::Choice, spec::Spec},
     storage::{
         dtype::{dtype_of, float_of},
@@ -45,7 +43,7 @@ impl Format for Safetensors {
 /// Plans the files.
 ///
 /// Floats are stored as `spec.dtype` says or as the source has them; fp8 tensors, whose scale is applied, and the codes
-/// of a quantized source become what they stand for. A scale whose every tensor has it applied is left out.
+/// of a quantized source become what they stand for. What belongs to those is left out.
 ///
 /// # Errors
 /// The header would be longer than the format allows.
@@ -58,7 +56,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
             name: None,
         });
     }
-    let left_out = leave_out_applied_scales(model, &mut exports, choices);
+    let left_out = leave_out_companions(model, choices)?;
     let mut tensors = Vec::new();
     for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
         if left_out[source] {
@@ -72,14 +70,16 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
         tensors.push(NewTensor { source, name, dtype, shape, content });
     }
-    let layout = lay_out(model, &tensors, spec.shard_bytes())?;
+    let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
+    layout.texts.extend(config_without_quantization(model));
     Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
 
 /// What the rows of a tensor are stored as; none: as they are.
 fn encoding(tensor: &Tensor, choice: &Choice, asked: Option<Float>) -> Option<Encoding> {
     let float = float_of(tensor.dtype)?;
-    let unknown = matches!(tensor.scale, Scale::Unknown(_));
-    let change = asked.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype) && !unknown;
-    (choice.options.is_some() || !tensor.is_plain() || change).then(|| Encoding::Float(asked.unwrap_or(float)))
+    let change = asked.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype);
+    // Without its scale an fp8 tensor means nothing, and config.json says no more that there is one.
+    let decode = !tensor.is_plain() || tensor.dtype.is_fp8();
+    (choice.options.is_some() || decode || change).then(|| Encoding::Float(asked.unwrap_or(float)))
 }

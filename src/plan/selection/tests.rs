@@ -43,7 +43,7 @@ fn every_tensor_is_quantized_or_says_why_not() {
         ("encoder.layer.0.output.dense.weight", Some(4), ""),
         ("encoder.layer.1.output.dense.bias", None, "rank 1"),
         ("fp8.weight", Some(4), ""),
-        ("fp8.weight_scale", None, "scale of another tensor"),
+        ("fp8.weight_scale", None, "belongs to an fp8 or a packed tensor"),
         ("pooler.dense.weight", Some(4), ""),
         ("void.weight", None, "no elements"),
     ] {

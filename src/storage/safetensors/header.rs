@@ -55,7 +55,7 @@ impl Header {
     /// # Errors
     /// As [`Self::parse`].
     pub fn of(bytes: &[u8], length: usize, path: &Path) -> Result<Self, IoError> {
-        let text = header_text(bytes, length).map_err(|problem| IoError::file(path, problem))?;
+        let text = header_text(bytes, length).map_err(|problem| IoError::file(path, other_kind(bytes).unwrap_or(problem)))?;
         let raw = json::parse(text).map_err(|error| {
             IoError::file(path, format!("the safetensors header is not a JSON object of tensors: {error}"))
         })?;
@@ -85,6 +85,25 @@ impl Header {
         }
         Ok(Self { metadata: raw.metadata, entries, data_start })
     }
+}
+
+/// What files begin with that people have in the place of safetensors, what they are, and what to do.
+const OTHERS: [(&[u8], &str); 9] = [
+    (b"version https://git-lfs", "a pointer of Git LFS in the place of the file; `git lfs pull` fetches it"),
+    (b"<!DOCTYPE", "a page of HTML in the place of the file, often a login or an error; fetch it again"),
+    (b"<!doctype", "a page of HTML in the place of the file, often a login or an error; fetch it again"),
+    (b"<html", "a page of HTML in the place of the file, often a login or an error; fetch it again"),
+    (b"PK\x03\x04", "a zip archive, as PyTorch writes it (.bin, .pt, .ckpt); save its tensors as safetensors first"),
+    (b"\x80\x02", "a pickle, as PyTorch wrote it (.bin, .pt, .ckpt); save its tensors as safetensors first"),
+    (b"\x80\x04", "a pickle, as Python writes it; save its tensors as safetensors first"),
+    (b"\x93NUMPY", "an array of NumPy; save it as safetensors first"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes it; save its tensors as safetensors first"),
+];
+
+/// What a file is that is no safetensors file, where its first bytes tell.
+fn other_kind(bytes: &[u8]) -> Option<String> {
+    let kind = OTHERS.iter().find(|(begin, _)| bytes.starts_with(begin)).map(|(_, kind)| kind);
+    kind.map(|kind| format!("is not safetensors: it is {kind}"))
 }
 
 /// Where the header of a file ends, by its first [`LENGTH_BYTES`]; no more than is allowed.

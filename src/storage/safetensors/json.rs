@@ -51,7 +51,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 return Err(Error::custom(format_args!("'{name}' is there twice")));
             }
             if name == "__metadata__" {
-                header.metadata = map.next_value_seed(Named("__metadata__", StringMap))?;
+                header.metadata = map.next_value_seed(Named("__metadata__", MapOrNull))?;
             } else {
                 let entry = map.next_value_seed(Named(&name, Plain))?;
                 header.tensors.push((name, entry));
@@ -106,6 +106,33 @@ impl<'de> DeserializeSeed<'de> for StringMap {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
+    }
+}
+
+/// The same, or null, which MLX writes where there is none.
+struct MapOrNull;
+
+impl<'de> DeserializeSeed<'de> for MapOrNull {
+    type Value = Vec<(String, String)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MapOrNull {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        StringMap.deserialize(deserializer)
     }
 }
 

@@ -11,7 +11,8 @@ mod tokenizer;
 use std::sync::Arc;
 
 use super::{
-    export::{Export, TensorExport, leave_out_applied_scales},
+    config::config_without_quantization,
+    export::{Export, TensorExport, leave_out_companions},
     format::Format,
 };
 use crate::{
@@ -85,19 +86,21 @@ impl Format for Gguf {
 /// Plans the file.
 ///
 /// Quantized tensors get the type that the options give them; what is kept stays as it is, but for fp8 tensors, which
-/// become BF16, and vectors of floats, which become F32: engines add them to f32. A scale whose every tensor has it
-/// applied is left out. The note of each choice says what it became.
+/// become BF16, and vectors of floats and what is BF16 and no weight of a linear layer, which become F32. What GGUF has no
+/// type for is left out. What belongs to fp8 and packed
+/// tensors is left out. The note of each choice says what it became.
 ///
 /// # Errors
 /// A tensor has a type, a rank or a name that the format cannot hold, rows do
 /// not divide into blocks and that is to be an error, or a language model lacks what llama.cpp needs to know of it.
 fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
+    let language = Language::of(model, spec)?;
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
         let element = match choice.gguf_type.map(GgufType::encoding) {
             Some(kind) => quantized(model, tensor, choice, kind, spec.misfit.unwrap_or_default())?,
-            None => kept(tensor),
+            None => kept(tensor, language.is_some()),
         };
         let encoding = (Some(element) != stored(tensor)).then_some(match element {
             Element::Block(block) => Encoding::Block(block),
@@ -106,15 +109,18 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         exports.push(TensorExport { encoding, ..TensorExport::default() });
         elements.push(element);
     }
-    let language = Language::of(model, spec)?;
     if spec.gguf_pre.is_some() && language.is_none() {
         let problem = "needs a checkpoint whose config.json says that it is Dream or LLaDA";
         return Err(SpecError::new("gguf_pre", problem).into());
     }
-    let left_out = leave_out_applied_scales(model, &mut exports, choices);
+    let left_out = leave_out_companions(model, choices)?;
     let (mut sources, mut entries) = (Vec::new(), Vec::new());
     for (number, (tensor, element)) in model.tensors().iter().zip(elements).enumerate() {
         if left_out[number] {
+            continue;
+        }
+        if element.number().is_none() {
+            choices[number].note = format!("left out: GGUF has no type for {}", element.name());
             continue;
         }
         let (name, order) = match &language {
@@ -136,8 +142,9 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         let row_bytes = model.tensors()[number].row_length / unit * unit_bytes;
         pieces[number].push(Piece { file: 0, start, row_bytes, order });
     }
+    let texts = config_without_quantization(model).into_iter().collect();
     let planned = PlannedFile { name: FILE.to_owned(), bytes: file.bytes as u64, known: vec![(0, file.head)] };
-    Ok(Export { tensors: exports, layout: Arc::new(Layout { files: vec![planned], pieces, texts: Vec::new() }) })
+    Ok(Export { tensors: exports, layout: Arc::new(Layout { files: vec![planned], pieces, texts }) })
 }
 
 /// What a quantized tensor becomes. The note and the blocks of its choice are set.
@@ -161,9 +168,10 @@ fn quantized(
             )));
         }
         Encoding::Float(float) => {
-            note(float.to_string());
+            let dtype = if is_linear(tensor) || float != Float::BF16 { dtype_of(float) } else { Dtype::F32 };
+            note(dtype.to_string());
             choice.options = None;
-            return Ok(Element::Plain(dtype_of(float)));
+            return Ok(Element::Plain(dtype));
         }
         Encoding::Block(block) => block,
     };
@@ -187,16 +195,26 @@ fn quantized(
         Misfit::Keep | Misfit::Fallback => {
             note(format!("kept: {problem}"));
             choice.options = None;
-            Ok(kept(tensor))
+            Ok(kept(tensor, false))
         }
     }
 }
 
-/// What a tensor becomes that is not quantized.
-fn kept(tensor: &Tensor) -> Element {
-    match (stored(tensor), float_of(tensor.dtype)) {
+/// Whether a tensor is the weight of a linear layer, as far as its shape and its name tell. Loaders of diffusion models
+/// decode BF16 in those alone, and take it for bytes elsewhere.
+fn is_linear(tensor: &Tensor) -> bool {
+    let module = tensor.name.strip_suffix(".weight");
+    let last = module.map(|module| module.rsplit('.').next().unwrap_or(module));
+    tensor.shape.len() == 2 && last.is_some_and(|last| !last.contains("embed"))
+}
+
+/// What a tensor becomes that is not quantized. llama.cpp reads BF16 everywhere but in vectors.
+fn kept(tensor: &Tensor, language: bool) -> Element {
+    let float = float_of(tensor.dtype);
+    let bytes = float == Some(Float::BF16) && !language && !is_linear(tensor);
+    match (stored(tensor), float) {
         (Some(block @ Element::Block(_)), _) => block,
-        (_, Some(_)) if tensor.shape.len() < 2 => Element::Plain(Dtype::F32),
+        (_, Some(_)) if tensor.shape.len() < 2 || bytes => Element::Plain(Dtype::F32),
         (_, Some(float)) => Element::Plain(dtype_of(float)),
         (_, None) => Element::Plain(tensor.dtype),
     }
@@ -215,7 +233,8 @@ fn stored(tensor: &Tensor) -> Option<Element> {
 fn pairs(model: &Model, entries: &[NewEntry], spec: &Spec, language: Option<&Language>) -> Result<Vec<Pair>, IoError> {
     const OURS: [&str; 3] = ["general.alignment", "general.file_type", "general.quantization_version"];
     let mut pairs: Vec<Pair> = model.files().first().map_or(Vec::new(), |file| file.pairs.clone());
-    pairs.retain(|pair| !OURS.contains(&pair.key.as_str()));
+    // A split model is written as one file.
+    pairs.retain(|pair| !OURS.contains(&pair.key.as_str()) && !pair.key.starts_with("split."));
     let known = || architecture::of(model).map(str::to_owned);
     if let Some(language) = language {
         pairs = language.pairs(model, spec)?;

@@ -80,7 +80,7 @@ fn a_lie_about_a_tensor_names_it() {
     let at = |needle: &[u8]| bytes.windows(needle.len()).position(|window| window == needle).unwrap();
     let (first, second) = (at(b"first") + 5, at(b"second") + 6);
     for (place, value, expected) in [
-        (first, 5u32, "tensor 'first': has 5 dimensions; at most 4 are allowed"),
+        (first, 6u32, "tensor 'first': has 6 dimensions; at most 5 are allowed"),
         (first + 20, 99, "tensor 'first': is of type 99, which is not read; read are F32, F16, Q4_0"),
         (first + 20, 12, "tensor 'first': the shape [2, 4] does not divide into blocks of 256, as Q4_K has them"),
         (first + 24, 32, "tensor 'first': its data begins at 32 where 0 is expected"),

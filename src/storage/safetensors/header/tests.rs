@@ -215,3 +215,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn metadata_may_be_null() {
+    let text = GOOD.replace(r#"{"format":"pt"}"#, "null");
+    let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 10]].concat();
+    let header = Header::parse(&bytes, Path::new("m")).unwrap();
+    assert_eq!((header.metadata.len(), header.entries.len()), (0, 2));
+}
+
+#[test]
+fn files_of_other_kinds_are_called_what_they_are() {
+    for (begin, expected) in [
+        (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"[..], "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html></html>", "a page of HTML"),
+        (b"PK\x03\x04\0\0\0\0\0\0\0\0", "a zip archive, as PyTorch writes it"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "a pickle, as PyTorch wrote it"),
+        (b"\x93NUMPY\x01\0v\0{'descr'", "an array of NumPy"),
+    ] {
+        let message = Header::parse(begin, Path::new("m.safetensors")).unwrap_err().to_string();
+        assert!(message.starts_with("m.safetensors: is not safetensors: it is "), "{message}");
+        assert!(message.contains(expected) && message.lines().count() == 1, "{message}");
+    }
+    // A header of 640 bytes begins with the same two bytes as a pickle.
+    let text = format!("{:<640}", r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#);
+    let bytes = [&640u64.to_le_bytes()[..], text.as_bytes(), &[0]].concat();
+    assert_eq!(Header::parse(&bytes, Path::new("m")).unwrap().entries.len(), 1);
+}
