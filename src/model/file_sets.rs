@@ -21,7 +21,7 @@ impl<'n> Shard<'n> {
         let (rest, extension) = name.rsplit_once('.')?;
         let (rest, of) = rest.rsplit_once("-of-")?;
         let (stem, number) = rest.rsplit_once('-')?;
-        let digits = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
         let shard = Self { stem, number: number.parse().ok()?, of: of.parse().ok()?, extension };
         (digits(number) && digits(of)).then_some(shard)
     }

@@ -1,6 +1,9 @@
 //! How a format other than parts is written: how the rows of each tensor are encoded, and where they lie.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use arrow_array::{Array, ListArray, ListViewArray, RecordBatch, StringViewArray, types::Float32Type};
 use arrow_schema::{DataType, Field, Schema};
@@ -123,9 +126,10 @@ pub(super) fn leave_out_companions(model: &Model, choices: &mut [Choice]) -> Res
             return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
         }
     }
+    let applied: HashSet<usize> = model.tensors().iter().filter_map(|tensor| tensor.scale.companion()).collect();
     for (number, choice) in choices.iter_mut().enumerate().filter(|(number, _)| model.is_companion(*number)) {
-        let used = model.tensors().iter().any(|tensor| tensor.scale.companion() == Some(number));
-        let note = if used { "scale, applied to its tensor" } else { "left out: its tensor is decoded" };
+        let note =
+            if applied.contains(&number) { "scale, applied to its tensor" } else { "left out: its tensor is decoded" };
         note.clone_into(&mut choice.note);
     }
     Ok((0..choices.len()).map(|number| model.is_companion(number)).collect())
