@@ -5,7 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::{CliError, inspect::passed_over, interrupt::until_interrupted, progress::Reporter, run_arguments, spec_arguments, table};
+use super::{
+    CliError, inspect::passed_over, interrupt::until_interrupted, progress::Reporter, run_arguments, spec_arguments,
+    table,
+};
 use crate::{
     run::{Cancel, plan::PlannedJob, progress::Progress},
     storage::escape::escaped,

@@ -8,7 +8,9 @@ use std::{
 use bytesize::ByteSize;
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
-use super::{CliError, activations, inspect::passed_over, interrupt::until_interrupted, options, progress::Reporter, table};
+use super::{
+    CliError, activations, inspect::passed_over, interrupt::until_interrupted, options, progress::Reporter, table,
+};
 use crate::{
     output::existing::Existing,
     run::{

@@ -55,7 +55,8 @@ impl Header {
     /// # Errors
     /// As [`Self::parse`].
     pub fn of(bytes: &[u8], length: usize, path: &Path) -> Result<Self, IoError> {
-        let text = header_text(bytes, length).map_err(|problem| IoError::file(path, other_kind(bytes).unwrap_or(problem)))?;
+        let text =
+            header_text(bytes, length).map_err(|problem| IoError::file(path, other_kind(bytes).unwrap_or(problem)))?;
         let raw = json::parse(text).map_err(|error| {
             IoError::file(path, format!("the safetensors header is not a JSON object of tensors: {error}"))
         })?;
