@@ -293,7 +293,9 @@ fn a_source_that_was_edited_after_a_kill_is_not_resumed() {
 }
 
 /// Does something to the model when the run is through the first rows.
-struct Editor<'a>(&'a Path, fn(&Path), std::sync::Once);
+struct Editor<'a>(&'a Path, Edit, std::sync::Once);
+
+type Edit = fn(&Path);
 
 impl arrow_quant::run::progress::Progress for Editor<'_> {
     fn start(&self, _: arrow_quant::run::progress::Pass, _: u64) {}
@@ -313,7 +315,7 @@ fn a_source_that_is_edited_while_it_is_read_is_an_error_that_names_it() {
     five_parts(&path);
     let out = place.path("out");
     let cut = |path: &Path| File::options().write(true).open(path).unwrap().set_len(1 << 20).unwrap();
-    let edits: [(&str, fn(&Path), &str); 3] = [
+    let edits: [(&str, Edit, &str); 3] = [
         ("parquet", |path| edit(path, 600 << 20), "has changed since the run began"),
         ("safetensors", |path| edit(path, 600 << 20), "has changed since the run began"),
         ("parquet", cut, "was cut from 671089"),
