@@ -407,6 +407,33 @@ mod tests {
     }
 
     #[test]
+    fn half_precision_scales_that_are_denormal_hold_small_weights() {
+        for (text, least) in [
+            ("int8:channel:symmetric:F16", [36.0, 28.0, 20.0]),
+            ("int8:g128:asymmetric:F16", [36.0, 28.0, 20.0]),
+            ("int4:g32:symmetric:F16", [19.0, 18.0, 15.0]),
+            ("int4:g8:asymmetric:F16", [19.0, 18.0, 15.0]),
+            ("Q4_0", [19.0, 18.0, 15.0]),
+            ("Q4_1", [20.0, 18.0, 15.0]),
+            ("Q5_0", [26.0, 24.0, 17.0]),
+            ("Q5_1", [26.0, 24.0, 17.0]),
+            ("Q8_0", [41.0, 34.0, 20.0]),
+            ("Q2_K", [9.0, 7.0, 5.0]),
+            ("Q3_K", [15.0, 13.0, 10.0]),
+            ("Q4_K", [20.0, 18.0, 14.0]),
+            ("Q5_K", [26.0, 22.0, 16.0]),
+            ("Q6_K", [32.0, 26.0, 16.0]),
+        ] {
+            let normal = crate::kernels::samples::normal(1024, 3);
+            for (deviation, least) in [2e-5, 1e-6, 3e-7].into_iter().zip(least) {
+                let row: Vec<f32> = normal.iter().map(|x| x * deviation).collect();
+                let (db, _) = loss(&row, text);
+                assert!(db > least, "{text}, a standard deviation of {deviation:e}: {db} dB");
+            }
+        }
+    }
+
+    #[test]
     fn rows_that_are_tiny_or_huge_are_searched() {
         let normal = crate::kernels::samples::normal(512, 4);
         for text in ["int3:g32:asymmetric:F32", "int4:g64:symmetric:BF16"] {

@@ -27,11 +27,11 @@ pub enum Scale {
 
 impl Scale {
     #[inline(always)]
-    const fn dropped(self) -> u32 {
+    const fn grid(self) -> FloatScale {
         match self {
-            Self::BF16 => 16,
-            Self::F16 => 13,
-            Self::F32 => 0,
+            Self::BF16 => FloatScale { dropped: 16, least: 0.0 },
+            Self::F16 => FloatScale { dropped: 13, least: 1.0 / 16_384.0 },
+            Self::F32 => FloatScale { dropped: 0, least: 0.0 },
         }
     }
 }
@@ -45,7 +45,7 @@ fn affine_row<const BITS: usize>(
     scales: &mut [f32],
     mut zero_points: Option<&mut [u8]>,
 ) {
-    let grid = FloatScale { dropped: scale.dropped() };
+    let grid = scale.grid();
     let group_size = group_size.max(1);
     let symmetric = zero_points.is_none();
     if search && BITS <= 4 {
@@ -76,7 +76,7 @@ kernel! {
     ///
     /// `weights` are finite and of moderate size ([`extreme`](crate::kernels::extreme)), `scales` and `zero_points` have a
     /// place for each group; without `zero_points` the zero point is `2^(bits-1)`. `importance` as for
-    /// [`search`](fn@super::search::search). A half-precision scale below `2^-14` is given with more bits than it has.
+    /// [`search`](fn@super::search::search). No scale of a group with weights other than 0 is 0.
     ///
     /// ```
     /// use arrow_quant::kernels::affine::{Scale, affine};
@@ -279,7 +279,7 @@ mod tests {
         let codes = (!symmetric).then_some(&mut zeros[..]);
         affine(row, None, bits, group, (scale, search), &mut scales, codes);
         for s in &scales {
-            assert_eq!(s.to_bits() & ((1 << scale.dropped()) - 1), 0, "{s} is not a {scale:?}");
+            assert_eq!(s.to_bits() & ((1 << scale.grid().dropped) - 1), 0, "{s} is not a {scale:?}");
         }
         let zeros = (!symmetric).then_some(&zeros[..]);
         let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];

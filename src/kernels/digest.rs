@@ -26,7 +26,7 @@ use super::{
 };
 
 /// The digest of the kernels' results when this test was written, on x86-64 and on 64-bit Arm.
-const DIGEST: u64 = 0x55e2_b71f_d4f5_ae6d;
+const DIGEST: u64 = 0xcb19_f72b_df5c_51c9;
 
 /// FNV-1a.
 struct Digest(u64);

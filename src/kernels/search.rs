@@ -5,12 +5,13 @@
 //! least-squares scale and zero point for its codes `q`, which is the next candidate. With one group per lane no sum
 //! crosses lanes.
 
-pub(super) mod candidate;
+mod candidate;
 mod grid;
 #[cfg(test)]
 mod never_loses;
 mod row_fit;
 mod schedule;
+pub(super) mod sums;
 pub(super) mod tile;
 
 use candidate::{Candidate, Search};

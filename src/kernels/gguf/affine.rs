@@ -4,15 +4,16 @@
 //! then codes for them relative to `d` and `dmin`, which a super-block shares, moved to where the error as decoded is
 //! least; then `d` and `dmin` fitted to these codes.
 
-use super::super::{
-    lanes::{fold, less, max, min, replace},
-    narrow,
-    params::{max_code, reciprocal, round_clamped_f32},
-    search::{
-        candidate::Sums,
-        tile::{Lane, Tile},
+use super::{
+    super::{
+        lanes::{less, max, min, replace},
+        params::{max_code, reciprocal, round_clamped_f32},
+        search::{
+            sums::{Sums, block_errors},
+            tile::{Lane, Tile},
+        },
     },
-    widen,
+    super_block::{CANCELS, as_half, covering_half, together, total},
 };
 
 /// How the next candidate is made.
@@ -24,6 +25,8 @@ pub(super) enum Step {
     Fit,
     /// Codes for the best real scales and minimums, the largest of each times a factor being the last code.
     Round(f32, f32),
+    /// Codes for the range of each sub-block: what the search must not lose to.
+    Range,
     /// The best codes moved; the minimum is that of the best fit plus the second.
     Move(f32, f32),
     /// `d` and `dmin` fitted to the best codes.
@@ -52,27 +55,6 @@ struct Search<'t, const BITS: usize, const SCALES: usize, const TOGETHER: usize,
     sums: Sums<L>,
     /// The best before rounding, and what it left.
     real: Option<(Candidate<L>, Sums<L>)>,
-}
-
-/// The nearest number that an f16 holds.
-#[inline(always)]
-pub(super) fn as_half(x: f32) -> f32 {
-    widen::half(narrow::half(x))
-}
-
-/// Folds the lanes of each super-block, `TOGETHER` of them; every lane gets the result.
-#[inline(always)]
-pub(super) fn together<const TOGETHER: usize, const L: usize>(lanes: &Lane<L>, f: impl Fn(f32, f32) -> f32) -> Lane<L> {
-    let mut folded = [0.0; L];
-    for (folded, lanes) in folded.as_chunks_mut::<TOGETHER>().0.iter_mut().zip(lanes.as_chunks::<TOGETHER>().0) {
-        *folded = [fold(*lanes, &f); TOGETHER];
-    }
-    folded
-}
-
-#[inline(always)]
-pub(super) fn total<const TOGETHER: usize, const L: usize>(lanes: &Lane<L>) -> Lane<L> {
-    together::<TOGETHER, L>(lanes, |a, b| a + b)
 }
 
 impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usize>
@@ -152,12 +134,28 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         let most_scale = together::<TOGETHER, L>(&real.scale, max);
         let most_min = together::<TOGETHER, L>(&real.min, max);
         for i in 0..L {
-            candidate.d[i] = as_half(most_scale[i] * (scale_factor / SCALES as f32));
-            candidate.dmin[i] = as_half(most_min[i] * (min_factor / SCALES as f32));
+            candidate.d[i] = covering_half(most_scale[i] * (scale_factor / SCALES as f32));
+            candidate.dmin[i] = covering_half(most_min[i] * (min_factor / SCALES as f32));
             let scale = round_clamped_f32(real.scale[i] * reciprocal(candidate.d[i]), SCALES as f32);
             candidate.scale[i] = scale;
             let inverse = reciprocal(candidate.dmin[i]);
             candidate.min[i] = self.min_code(sums, i, scale * candidate.d[i], inverse, 0.0);
+        }
+        candidate
+    }
+
+    /// The range of each sub-block, rounded to codes.
+    #[inline(always)]
+    fn range(&self) -> Candidate<L> {
+        let real = self.shrunk(1.0, 0.0);
+        let mut candidate = Candidate::NONE;
+        let most_scale = together::<TOGETHER, L>(&real.scale, max);
+        let most_min = together::<TOGETHER, L>(&real.min, max);
+        for i in 0..L {
+            candidate.d[i] = covering_half(most_scale[i] / SCALES as f32);
+            candidate.dmin[i] = covering_half(most_min[i] / SCALES as f32);
+            candidate.scale[i] = round_clamped_f32(real.scale[i] * reciprocal(candidate.d[i]), SCALES as f32);
+            candidate.min[i] = round_clamped_f32(real.min[i] * reciprocal(candidate.dmin[i]), SCALES as f32);
         }
         candidate
     }
@@ -218,11 +216,46 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
                     let real = self.real.unwrap_or((Candidate::NONE, Sums::NONE));
                     (self.rounded(&real, scale, min), true)
                 }
+                Step::Range => (self.range(), true),
                 Step::Move(scale, min) => (self.moved(scale, min), false),
                 Step::Rescale => (self.rescaled(), true),
             };
             last = self.consider(&candidate, whole);
         }
+        self.settle();
+    }
+
+    /// Where the sums cancelled, compares the best with the range by errors weight by weight, in super-blocks.
+    #[inline(always)]
+    fn settle(&mut self) {
+        let mut cancels = false;
+        for i in 0..L {
+            let (s, m) = (self.best.d[i] * self.best.scale[i], self.best.dmin[i] * self.best.min[i]);
+            let terms = max(self.tile.xx[i], max(s * s * self.sums.qq[i], m * m * self.tile.n[i]));
+            cancels |= terms > 0.0 && self.error[i] + self.tile.xx[i] < CANCELS * terms;
+        }
+        if !cancels {
+            return;
+        }
+        let range = self.range();
+        let better = less(&self.measured(&range), &self.measured(&self.best));
+        replace(&mut self.best.scale, &range.scale, &better);
+        replace(&mut self.best.min, &range.min, &better);
+        replace(&mut self.best.d, &range.d, &better);
+        replace(&mut self.best.dmin, &range.dmin, &better);
+    }
+
+    /// The error of each super-block, weight by weight.
+    #[inline(always)]
+    fn measured(&self, candidate: &Candidate<L>) -> Lane<L> {
+        let (mut s, mut m, mut inverse, mut z) = ([0f32; L], [0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
+            s[i] = candidate.d[i] * candidate.scale[i];
+            m[i] = candidate.dmin[i] * candidate.min[i];
+            inverse[i] = reciprocal(s[i]);
+            z[i] = m[i] * inverse[i];
+        }
+        total::<TOGETHER, L>(&block_errors::<BITS, L>(self.tile, &inverse, &z, &s, &m))
     }
 }
 

@@ -1,11 +1,25 @@
 //! Weights to blocks of 32: the bits of llama.cpp's `NumPy` reference (`gguf.quants.quantize`).
 //!
-//! The codes are made with the scale before it is rounded to f16, as the reference does.
+//! The codes are made with the scale before it is rounded to f16, as the reference does. Where f16 has fewer than
+//! 7 bits left, so that the reference loses decibels and writes zeros at last, the scale is rounded away from 0, and codes are
+//! made with what is stored.
 
-use super::super::{
-    lanes::{max, min},
-    narrow::half,
+use super::{
+    super::{
+        lanes::{max, min},
+        narrow::half,
+    },
+    super_block::{LEAST_NORMAL, as_half, covering_half},
 };
+
+/// Below it an f16 has fewer than 7 bits.
+const COARSE: f32 = LEAST_NORMAL / 8.0;
+
+/// A scale as codes are made with it.
+#[inline(always)]
+fn scale(d: f32) -> f32 {
+    if d.abs() < COARSE { covering_half(d) } else { d }
+}
 
 /// `1 / d`; 0 where `d` is 0.
 #[inline(always)]
@@ -65,7 +79,7 @@ fn fifth_bits(codes: &[u8; 32], out: &mut [u8]) {
 #[inline(always)]
 fn symmetric<const MIDDLE: u8>(x: &[f32; 32]) -> (f32, [u8; 32]) {
     let middle = f32::from(MIDDLE);
-    let d = extreme(x) / -middle;
+    let d = scale(extreme(x) / -middle);
     let inverse = inverse(d);
     (d, x.map(|x| cut(x * inverse + (middle + 0.5), 2.0 * middle - 1.0)))
 }
@@ -74,8 +88,13 @@ fn symmetric<const MIDDLE: u8>(x: &[f32; 32]) -> (f32, [u8; 32]) {
 #[inline(always)]
 fn affine<const MOST: u8>(x: &[f32; 32]) -> (f32, f32, [u8; 32]) {
     let most = f32::from(MOST);
-    let (low, high) = range(x);
-    let d = (high - low) / most;
+    let (mut low, high) = range(x);
+    if max(high, -low) < most * COARSE {
+        // The minimum as stored, rounded down.
+        let near = as_half(low);
+        low = if near > low { near - LEAST_NORMAL / 1024.0 } else { near };
+    }
+    let d = scale((high - low) / most);
     let inverse = inverse(d);
     (d, low, x.map(|x| cut((x - low) * inverse + 0.5, most)))
 }
@@ -118,7 +137,7 @@ pub(super) fn q8_0(x: &[f32; 32], out: &mut [u8; 34]) {
     for x in x {
         most = max(x.abs(), most);
     }
-    let d = most / 127.0;
+    let d = scale(most / 127.0);
     let inverse = inverse(d);
     out[..2].copy_from_slice(&half(d).to_le_bytes());
     for (out, x) in out[2..].iter_mut().zip(x) {

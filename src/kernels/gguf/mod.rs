@@ -19,6 +19,7 @@ mod encode;
 mod legacy;
 mod pack;
 mod schedule;
+mod super_block;
 mod symmetric;
 
 pub use decode::decode_blocks;

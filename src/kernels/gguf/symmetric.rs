@@ -8,11 +8,11 @@ use super::{
     super::{
         lanes::{less, max, min, replace},
         search::{
-            candidate::Sums,
+            sums::{Sums, block_errors},
             tile::{Lane, Tile},
         },
     },
-    affine::{as_half, together, total},
+    super_block::{CANCELS, as_half, covering_half, together, total},
 };
 
 /// How the next candidate is made.
@@ -24,6 +24,8 @@ pub(super) enum Step {
     Fit,
     /// Codes for the best real scales, the largest times a factor being the least code.
     Round(f32),
+    /// Codes for the range of each sub-block: what the search must not lose to.
+    Range,
     /// The best codes moved.
     Move(f32),
     /// `d` fitted to the best codes.
@@ -126,7 +128,7 @@ impl<const BITS: usize, const SCALES: usize, const L: usize> Search<'_, BITS, SC
         let (low, high) = (together::<TOGETHER, L>(real, min), together::<TOGETHER, L>(real, max));
         let most: Lane<L> = from_fn(|i| if -low[i] > high[i] { low[i] } else { high[i] });
         for i in 0..L {
-            candidate.d[i] = as_half(most[i] * (-factor / SCALES as f32));
+            candidate.d[i] = covering_half(most[i] * (-factor / SCALES as f32));
             candidate.scale[i] = round::<SCALES>(real[i] * signed_reciprocal(candidate.d[i]));
         }
         candidate
@@ -171,11 +173,43 @@ impl<const BITS: usize, const SCALES: usize, const L: usize> Search<'_, BITS, SC
                     }
                     (Self::rounded(&self.real.unwrap_or([0.0; L]), factor), true)
                 }
+                Step::Range => (Self::rounded(&self.shrunk(1.0).scale, 1.0), true),
                 Step::Move(by) => (self.moved(by), false),
                 Step::Rescale => (self.rescaled(), true),
             };
             last = self.consider(&candidate, whole);
         }
+        self.settle();
+    }
+
+    /// Where the sums cancelled, compares the best with the range by errors weight by weight, in super-blocks.
+    #[inline(always)]
+    fn settle(&mut self) {
+        let mut cancels = false;
+        for i in 0..L {
+            let zero = self.best.d[i] * self.best.scale[i] * Self::MIDDLE;
+            let terms = max(self.tile.xx[i], zero * zero * self.tile.n[i]);
+            cancels |= terms > 0.0 && self.error[i] + self.tile.xx[i] < CANCELS * terms;
+        }
+        if !cancels {
+            return;
+        }
+        let range = Self::rounded(&self.shrunk(1.0).scale, 1.0);
+        let better = less(&self.measured(&range), &self.measured(&self.best));
+        replace(&mut self.best.scale, &range.scale, &better);
+        replace(&mut self.best.d, &range.d, &better);
+    }
+
+    /// The error of each super-block, weight by weight.
+    #[inline(always)]
+    fn measured(&self, candidate: &Candidate<L>) -> Lane<L> {
+        let (mut s, mut m, mut inverse) = ([0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
+            s[i] = candidate.d[i] * candidate.scale[i];
+            m[i] = s[i] * Self::MIDDLE;
+            inverse[i] = signed_reciprocal(s[i]);
+        }
+        total::<TOGETHER, L>(&block_errors::<BITS, L>(self.tile, &inverse, &[Self::MIDDLE; L], &s, &m))
     }
 }
 

@@ -3,143 +3,24 @@
 use super::{
     grid::Grid,
     schedule::Step,
+    sums::{Sums, errors},
     tile::{Lane, Tile},
 };
 use crate::kernels::{
     lanes::max,
-    params::{max_code, middle, reciprocal, round_clamped_f32},
+    params::{max_code, middle, reciprocal},
     range::covering_scale,
 };
 
 /// For each lane a factor of the grid, and a zero-point code, both as f32 so that they stay in its registers.
 pub(super) type Candidate<const L: usize> = (Lane<L>, Lane<L>);
 
-/// What a candidate leaves: sums over the codes `q` that it gives.
-#[derive(Clone, Copy)]
-pub(in crate::kernels) struct Sums<const L: usize> {
-    pub q: Lane<L>,
-    pub qq: Lane<L>,
-    pub xq: Lane<L>,
-}
-
-impl<const L: usize> Sums<L> {
-    pub(in crate::kernels) const NONE: Self = Self { q: [0.0; L], qq: [0.0; L], xq: [0.0; L] };
-
-    /// Of the codes of all weights of a tile, for an inverse scale and a zero point.
-    #[inline(always)]
-    pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile<L>, inverse: &Lane<L>, z: &Lane<L>) -> Self {
-        let mut sums = Self::NONE;
-        let (q, qq, xq) = (parts_mut(&mut sums.q), parts_mut(&mut sums.qq), parts_mut(&mut sums.xq));
-        for (part, (inverse, z)) in parts(inverse).iter().zip(parts(z)).enumerate() {
-            [q[part], qq[part], xq[part]] = sums_of(tile, part, &Codes::<BITS> { inverse, z });
-        }
-        Self { q: tile.total(sums.q), qq: tile.total(sums.qq), xq: tile.total(sums.xq) }
-    }
-}
-
-/// The squared error of each lane, weight by weight, times the importances: what is left where the sums would cancel.
-#[inline(always)]
-pub(in crate::kernels) fn errors<const BITS: usize, const L: usize>(
-    tile: &Tile<L>,
-    s: &Lane<L>,
-    z: &Lane<L>,
-) -> Lane<L> {
-    let inverse = s.map(reciprocal);
-    let mut errors = [0.0; L];
-    let out = parts_mut(&mut errors);
-    for (part, (inverse, z)) in parts(&inverse).iter().zip(parts(z)).enumerate() {
-        [out[part]] = sums_of(tile, part, &Errors::<BITS> { s: &parts(s)[part], z, inverse });
-    }
-    tile.total(errors)
-}
-
-/// `N` numbers of each weight, to be added up. A trait, since a closure would be compiled for the baseline.
-trait Summand<const N: usize> {
-    /// Adds those of weights, with their importances where they differ.
-    fn add(&self, sums: &mut [Part; N], x: &Part, weight: Option<&Part>);
-}
-
-/// The sums over a part of the lanes of a tile.
-#[inline(always)]
-fn sums_of<const N: usize, const L: usize>(tile: &Tile<L>, part: usize, summand: &impl Summand<N>) -> [Part; N] {
-    let mut sums = [[0.0; AT_ONCE]; N];
-    if let Some((x, weight)) = &tile.tail {
-        summand.add(&mut sums, &parts(x)[part], Some(&parts(weight)[part]));
-    }
-    match tile.importance {
-        None => {
-            for x in tile.weights {
-                summand.add(&mut sums, &parts(x)[part], None);
-            }
-        }
-        Some(importance) => {
-            for (x, weight) in tile.weights.iter().zip(importance) {
-                summand.add(&mut sums, &parts(x)[part], Some(&parts(weight)[part]));
-            }
-        }
-    }
-    sums
-}
-
-/// Lanes whose sums are taken together, so that they stay in registers.
-const AT_ONCE: usize = 16;
-
-/// One number for each of these lanes.
-type Part = [f32; AT_ONCE];
-
-#[inline(always)]
-fn parts<const L: usize>(lanes: &Lane<L>) -> &[Part] {
-    lanes.as_chunks().0
-}
-
-#[inline(always)]
-fn parts_mut<const L: usize>(lanes: &mut Lane<L>) -> &mut [Part] {
-    lanes.as_chunks_mut().0
-}
-
-/// The codes `q`: sums of `q`, `q^2` and `x q`.
-struct Codes<'a, const BITS: usize> {
-    inverse: &'a Part,
-    z: &'a Part,
-}
-
-impl<const BITS: usize> Summand<3> for Codes<'_, BITS> {
-    #[inline(always)]
-    fn add(&self, [sum_q, sum_qq, sum_xq]: &mut [Part; 3], x: &Part, weight: Option<&Part>) {
-        for i in 0..AT_ONCE {
-            let q = round_clamped_f32(x[i] * self.inverse[i] + self.z[i], max_code::<BITS>());
-            let wq = weight.map_or(q, |w| w[i] * q);
-            sum_q[i] += wq;
-            sum_qq[i] += wq * q;
-            sum_xq[i] += wq * x[i];
-        }
-    }
-}
-
-/// The squared error of what the codes decode to.
-struct Errors<'a, const BITS: usize> {
-    s: &'a Part,
-    z: &'a Part,
-    inverse: &'a Part,
-}
-
-impl<const BITS: usize> Summand<1> for Errors<'_, BITS> {
-    #[inline(always)]
-    fn add(&self, [sum]: &mut [Part; 1], x: &Part, weight: Option<&Part>) {
-        for i in 0..AT_ONCE {
-            let q = round_clamped_f32(x[i] * self.inverse[i] + self.z[i], max_code::<BITS>());
-            let off = x[i] - self.s[i] * (q - self.z[i]);
-            sum[i] += weight.map_or(off, |w| w[i] * off) * off;
-        }
-    }
-}
-
 /// The largest scale of a candidate, in covering scales. Where codes do not spread, a fit is a quotient of what rounding left
 /// over, and may be any number. The schedules reach a little over the covering scale, for scales that are rounded up.
 const MOST_SCALE: f32 = 1.25;
 
 /// The share of its terms below which an error is no longer told by sums: they cancel, and what is left is rounding.
-pub(super) const CANCELS: f32 = 1e-3;
+pub(super) const CANCELS: f32 = 2e-4;
 
 /// The best of the candidates so far, in each lane.
 pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
@@ -159,9 +40,12 @@ pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
 impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
     #[inline(always)]
     pub(super) fn new(tile: &'t Tile<'t, L>, grid: G, row_scale: f32, symmetric: bool) -> Self {
-        let mut most = [0.0; L];
+        let (mut most, inverse_row_scale) = ([0.0; L], reciprocal(row_scale));
         for (most, (low, high)) in most.iter_mut().zip(tile.low.iter().zip(&tile.high)) {
-            *most = MOST_SCALE * covering_scale::<BITS>(*low, *high, symmetric);
+            let cover = covering_scale::<BITS>(*low, *high, symmetric);
+            // At the end of the grid the least scale that covers may be larger. Groups of zeros keep the candidate before all.
+            let least = if cover > 0.0 { row_scale * grid.up(cover * inverse_row_scale) } else { 0.0 };
+            *most = max(MOST_SCALE * cover, least);
         }
         Self {
             most,
@@ -169,7 +53,7 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
             grid,
             symmetric,
             row_scale,
-            inverse_row_scale: reciprocal(row_scale),
+            inverse_row_scale,
             error: [f32::INFINITY; L],
             best: ([0.0; L], [0.0; L]),
             sums: Sums::NONE,

@@ -5,15 +5,16 @@
 
 use crate::kernels::{
     affine::{Scale, affine, affine_decode, affine_encode},
-    minmax::minmax,
+    gguf::{BlockType, decode_blocks, encode_blocks},
+    minmax::{centred, minmax},
     params::zero_point,
     samples::Random,
-    scale::scale_factor,
-    search::search,
+    scale::{scale_code_up, scale_factor},
+    search::{search, search_group},
 };
 
 /// Weights of a row; the kinds are those that a search by sums gets wrong, and those that checkpoints have.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "normal",
     "heavy tails",
     "constant",
@@ -23,6 +24,7 @@ const KINDS: [&str; 14] = [
     "nearly constant, 10 %",
     "one that differs",
     "one outlier",
+    "one far outlier",
     "two values",
     "one sign",
     "zeros and few",
@@ -45,6 +47,7 @@ fn row(kind: &str, n: usize, random: &mut Random) -> Vec<f32> {
             "nearly constant, 10 %" => near(random, 0.1),
             "one that differs" => level * if i == other { 0.5 } else { 1.0 },
             "one outlier" => level * if i == other { 1000.0 } else { random.normal() },
+            "one far outlier" => level * if i == other { 1e6 } else { random.normal() },
             "two values" => level * if random.uniform() < 0.3 { 1.1 } else { 1.0 },
             "one sign" => level * random.normal().abs(),
             "zeros and few" => level * if random.uniform() < 0.1 { random.normal() } else { 0.0 },
@@ -129,7 +132,10 @@ fn search_never_loses_to_the_range() {
                         let decode = |by| two_level(&row, importance, bits, g, symmetric, by);
                         compare(&what, &row, importance, &decode("search"), &decode("minmax"));
                         groups += n.div_ceil(g);
-                        for scale in [Scale::F32, Scale::F16, Scale::BF16] {
+                        for (scale, factor) in
+                            [(Scale::F32, 1.0), (Scale::F16, 1.0), (Scale::F16, 1e-5), (Scale::BF16, 1.0)]
+                        {
+                            let row: Vec<f32> = row.iter().map(|x| x * factor).collect();
                             let decode = |by| float_scales(&row, importance, bits, g, symmetric, (scale, by));
                             let (search, range) = (decode(true), decode(false));
                             for start in (0..n).step_by(g) {
@@ -148,5 +154,118 @@ fn search_never_loses_to_the_range() {
     assert!(groups > 10_000);
     if rounds > 1 {
         eprintln!("{groups} groups compared");
+    }
+}
+
+/// Blocks of 256 by the range alone, in f64: scale and minimum of each sub-block, rounded to codes relative to the largest.
+fn block_range(kind: BlockType, block: &[f32]) -> Vec<f32> {
+    /// The half of no smaller magnitude below the normal ones, else the nearest.
+    fn half(x: f64) -> f64 {
+        let near = half::f16::from_f64(x);
+        let further = half::f16::from_bits(near.to_bits() + 1);
+        let short = near.to_f64().abs() < x.abs() && x.abs() < half::f16::MIN_POSITIVE.to_f64();
+        if short { further.to_f64() } else { near.to_f64() }
+    }
+    let (sub, bits, most) = match kind {
+        BlockType::Q2_K => (16, 2, 15.0),
+        BlockType::Q3_K => (16, 3, 32.0),
+        BlockType::Q4_K => (32, 4, 63.0),
+        BlockType::Q5_K => (32, 5, 63.0),
+        _ => (16, 6, 128.0),
+    };
+    let (codes, middle) = (f64::from((1 << bits) - 1), f64::from(1 << (bits - 1)));
+    let symmetric = matches!(kind, BlockType::Q3_K | BlockType::Q6_K);
+    let ends = |x: &[f32]| x.iter().fold((0f64, 0f64), |(low, high), x| (low.min((*x).into()), high.max((*x).into())));
+    let real: Vec<(f64, f64)> = block
+        .chunks(sub)
+        .map(|x| match ends(x) {
+            (low, high) if symmetric => (if -low > high { low } else { high } / -middle, 0.0),
+            (low, high) => ((high - low) / codes, -low),
+        })
+        .collect();
+    let furthest = |value: fn(&(f64, f64)) -> f64| {
+        real.iter().map(value).fold(0f64, |most, x| if x.abs() > most.abs() { x } else { most })
+    };
+    let d = half(furthest(|real| real.0) * if symmetric { -1.0 } else { 1.0 } / most);
+    let dmin = half(furthest(|real| real.1) / most);
+    let code = |x: f64, unit: f64, least: f64, most: f64| {
+        if unit == 0.0 { 0.0 } else { (x / unit).round_ties_even().clamp(least, most) }
+    };
+    let decode = |(i, x): (usize, &f32)| {
+        let (scale, min) = real[i / sub];
+        let (least, largest) = if symmetric { (-most, most - 1.0) } else { (0.0, most) };
+        let (s, m) = (d * code(scale, d, least, largest), dmin * code(min, dmin, 0.0, most));
+        let m = if symmetric { s * middle } else { m };
+        let q =
+            if s == 0.0 { if symmetric { middle } else { 0.0 } } else { ((f64::from(*x) + m) / s).round_ties_even() };
+        (s * q.clamp(0.0, codes) - m) as f32
+    };
+    block.iter().enumerate().map(decode).collect()
+}
+
+#[test]
+fn blocks_never_lose_to_the_range() {
+    let rounds = if std::env::var_os("TORTURE").is_some() { 100 } else { 2 };
+    for round in 0..rounds {
+        let mut random = Random::new(round * 104_729 + 3);
+        for (kind, factor) in
+            KINDS.into_iter().flat_map(|kind| [1.0, 1e-4, 2e-5, 1e-6, 1e-9].map(|factor| (kind, factor)))
+        {
+            let row: Vec<f32> = row(kind, 768, &mut random).iter().map(|x| (x * factor).clamp(-6e4, 6e4)).collect();
+            let weights: Vec<f32> = (0..768).map(|_| random.normal().abs() as f32).collect();
+            for block in [BlockType::Q2_K, BlockType::Q3_K, BlockType::Q4_K, BlockType::Q5_K, BlockType::Q6_K] {
+                let range: Vec<f32> = row.chunks(256).flat_map(|x| block_range(block, x)).collect();
+                for importance in [None, Some(&weights[..])] {
+                    let mut stored = vec![0; 3 * block.bytes()];
+                    encode_blocks(block, &row, importance, &mut stored);
+                    let mut found = vec![0.0; 768];
+                    decode_blocks(block, &stored, &mut found);
+                    for start in (0..768).step_by(256) {
+                        let here = start..start + 256;
+                        let importance = importance.map(|weights| &weights[here.clone()]);
+                        let error = |back: &[f32]| error(&row[here.clone()], importance, |i| back[start + i]);
+                        let (found, least, signal) = (error(&found), error(&range), error(&[0.0; 768]));
+                        let what = format!("{block:?}, {kind} times {factor:e}, importance: {}", importance.is_some());
+                        assert!(found <= least * 1.02 + signal * 1e-13, "{what}: {found:e} {least:e} of {signal:e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_of_gptq_never_lose_to_the_range() {
+    fn check<const BITS: usize>(kind: &str, g: usize, random: &mut Random) {
+        let group = row(kind, g, random);
+        let weights: Vec<f32> = (0..g).map(|_| (random.uniform() * 0.99 + 0.01).powi(2) as f32).collect();
+        let (low, high) = group.iter().fold((0f32, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
+        let cover = (high - low) / f32::from((1u16 << BITS) - 1);
+        for share in [0.6, 1.0, 3.7, 1e3, 1e5] {
+            let row_scale = cover.max(1e-6) * share;
+            let decoded = |scale: u8, zero: u8| -> Vec<f32> {
+                let (s, z) = (row_scale * scale_factor(scale), zero_point::<BITS>(zero));
+                let most = f32::from((1u16 << BITS) - 1);
+                group.iter().map(|x| s * ((x * (1.0 / s) + z).round_ties_even().clamp(0.0, most) - z)).collect()
+            };
+            let (scale, zero) = search_group::<BITS>(&group, &weights, row_scale);
+            let up = scale_code_up(cover / row_scale);
+            let range = decoded(up, centred::<BITS>(low, high, row_scale * scale_factor(up)));
+            compare(
+                &format!("{kind}, {BITS} bits, {g}, {share}"),
+                &group,
+                Some(&weights),
+                &decoded(scale, zero),
+                &range,
+            );
+        }
+    }
+    let rounds = if std::env::var_os("TORTURE").is_some() { 1000 } else { 10 };
+    let mut random = Random::new(77);
+    for (kind, g) in (0..rounds).flat_map(|_| KINDS.into_iter().flat_map(|kind| [32, 128, 300].map(|g| (kind, g)))) {
+        check::<2>(kind, g, &mut random);
+        check::<3>(kind, g, &mut random);
+        check::<4>(kind, g, &mut random);
+        check::<8>(kind, g, &mut random);
     }
 }

@@ -10,6 +10,8 @@ use super::{
 pub(in crate::kernels) struct RowFit {
     cross: f64,
     square: f64,
+    /// What `square` is a difference of.
+    terms: f64,
     /// The sum of `x^2`.
     signal: f64,
 }
@@ -28,14 +30,17 @@ impl RowFit {
             let (q, qq) = (f64::from(search.sums.q[i]), f64::from(search.sums.qq[i]));
             self.cross += m * (f64::from(search.sums.xq[i]) - z * x);
             self.square += m * m * (qq - 2.0 * z * q + z * z * n);
+            self.terms += m * m * (qq + z * z * n);
             self.signal += f64::from(search.tile.xx[i]);
         }
     }
 
-    /// Returns whether the error that the fit leaves is too small a share of the weights to be told by the sums.
+    /// Returns whether the error that the fit leaves is too small a share of the weights to be told by the sums, or so few
+    /// codes are away from their zero points that the fit is not.
     #[inline(always)]
     pub(super) fn cancels(&self) -> bool {
         self.signal * (1.0 - f64::from(CANCELS)) < self.cross * (self.cross / self.square)
+            || self.square < f64::from(CANCELS) * self.terms
     }
 
     /// Returns the row scale of least error for the codes; `row_scale` where there is none.
