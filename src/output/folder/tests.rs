@@ -349,7 +349,7 @@ fn a_folder_is_not_called_like_a_file() {
     for name in ["model.gguf", "a.safetensors", "b.parquet"] {
         let target = run.place.path().join(name);
         let message = OutputFolder::check_target(&target, Existing::Refuse, &Reads::default()).unwrap_err().to_string();
-        assert!(message.ends_with("give its name without the ending"), "{message}");
+        assert!(message.ends_with("looks like a file name; `output` takes a folder (drop the extension)"), "{message}");
     }
     OutputFolder::check_target(&run.place.path().join("model-v1.5"), Existing::Refuse, &Reads::default()).unwrap();
 }
