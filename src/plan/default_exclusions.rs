@@ -180,7 +180,7 @@ mod tests {
             ("model.layers.0.mlp.gate.wg.weight", Some("router")),
             ("layers.0.ffn.gate.weight", Some("router")),
             ("transformer.blocks.0.ffn.router.layer.weight", Some("router")),
-            ("encoder.block.1.layer.1.mlp.router.classifier.weight", Some("router")),
+            ("encoder.block.1.layer.1.mlp.router.gate.weight", Some("router")),
             ("blk.0.ffn_gate_inp.weight", Some("router")),
             ("blk.0.ffn_gate.weight", None),
             ("blocks.0.ffn.gate.0.weight", None),
