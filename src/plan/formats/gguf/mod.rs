@@ -133,6 +133,13 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         sources.push((number, order));
         entries.push(NewEntry { name, element, shape: tensor.shape.clone() });
     }
+    if entries.is_empty()
+        && let Some(tensor) = model.tensors().first()
+    {
+        let dtype = tensor.dtype;
+        let problem = format!("has no tensor that GGUF has a type for: '{}' is {dtype}", tensor.name);
+        return Err(IoError::file(model.folder(), problem));
+    }
     let pairs = pairs(model, &entries, spec, language.as_ref())?;
     let file = lay_out(&pairs, &entries)
         .map_err(|name| IoError::tensor(model.folder(), &name, "has a type or a shape that GGUF does not have"))?;
