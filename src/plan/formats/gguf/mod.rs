@@ -212,7 +212,7 @@ fn quantized(
 fn is_linear(tensor: &Tensor) -> bool {
     let module = tensor.name.strip_suffix(".weight");
     let last = module.map(|module| module.rsplit('.').next().unwrap_or(module));
-    tensor.shape.len() == 2 && last.is_some_and(|last| !last.contains("embed"))
+    tensor.shape.len() == 2 && last.is_some_and(|last| !last.contains("embed") || last.ends_with("embedder"))
 }
 
 /// What a tensor becomes that is not quantized. llama.cpp reads BF16 everywhere but in vectors.
