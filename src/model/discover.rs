@@ -97,7 +97,7 @@ fn of_index(folder: PathBuf, name: &str) -> Result<Found, IoError> {
     Ok(Found { files: index.files(&folder)?, index: Some(index), folder, passed_over: Vec::new() })
 }
 
-/// Whether a name is that of an index, of a variant too: `model.safetensors.index.fp16.json`.
+/// Tells whether a name is that of an index, of a variant too: `model.safetensors.index.fp16.json`.
 fn is_index(name: &str) -> bool {
     name.split_once(".safetensors.index.").is_some_and(|(_, end)| end.rsplit('.').next() == Some("json"))
 }

@@ -7,7 +7,7 @@ use crate::storage::error::IoError;
 /// The names that loaders look for.
 const STANDARD: [&str; 2] = ["model", "diffusion_pytorch_model"];
 
-/// What the name of a shard says.
+/// The stem, the numbers and the extension that the name of a shard has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shard<'n> {
     stem: &'n str,

@@ -11,14 +11,14 @@ const BLOCK: [usize; 2] = [128, 128];
 /// The width of the blocks of MX, whose scales are exponents.
 const MX: usize = 32;
 
-/// What the names of scales end in, after the name of a tensor: those of diffusers, `ModelOpt` and compressed-tensors, and of
+/// The ends of the names of scales, after the name of a tensor: those of diffusers, `ModelOpt` and compressed-tensors, and of
 /// `DeepSeek`.
 const SCALES: [&str; 2] = ["_scale", "_scale_inv"];
 
 /// The same after `<m>` of a tensor `<m>.weight`: those of `ComfyUI`, and of `DeepSeek`'s own code.
 const SCALES_OF_MODULE: [&str; 2] = [".scale_weight", ".scale"];
 
-/// What the names of companions end in that mean nothing once `<m>.weight` is decoded, after `<m>`.
+/// The ends of the names of companions that mean nothing once `<m>.weight` is decoded, after `<m>`.
 const COMPANIONS: [&str; 10] = [
     ".input_scale",
     ".scale_input",
@@ -89,7 +89,7 @@ fn find(weight: &Tensor, tensors: &[Tensor], by_name: &HashMap<String, usize>, s
     }
 }
 
-/// How a companion applies, from its shape.
+/// Returns how a companion applies, from its shape.
 fn fit(weight: &Tensor, companion: usize, scale: &Tensor, said: Option<[usize; 2]>) -> Scale {
     let rows = match weight.shape.len() {
         0 | 1 => &[],

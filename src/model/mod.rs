@@ -51,7 +51,7 @@ pub struct Model {
     files: Vec<ModelFile>,
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
-    /// Whether each means nothing where fp8 and packed weights are decoded.
+    /// For each whether it means nothing where fp8 and packed weights are decoded.
     companions: Vec<bool>,
     labels: Labels,
     /// Where the rows are, of an output folder.
@@ -296,7 +296,7 @@ impl Model {
         self.by_name.get(name).copied()
     }
 
-    /// Whether a tensor of a number means nothing where fp8 and packed weights are decoded: their scales, those of their
+    /// Tells whether a tensor of a number means nothing where fp8 and packed weights are decoded: their scales, those of their
     /// inputs, and marks.
     pub fn is_companion(&self, number: usize) -> bool {
         self.companions.get(number).is_some_and(|companion| *companion)

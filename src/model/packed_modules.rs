@@ -58,7 +58,7 @@ pub fn unpack<'p>(
     Ok(kept.map(|tensor| made.remove(tensor.name.as_str()).unwrap_or_else(|| tensor.clone())).collect())
 }
 
-/// Whether a `weight_g_idx` says nothing: all of it is -1, or each column is of the group that it lies in.
+/// Tells whether a `weight_g_idx` says nothing: all of it is -1, or each column is of the group that it lies in.
 fn in_order(bytes: &[u8], order: &Tensor, groups: usize) -> bool {
     let numbers = bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes));
     let size = order.elements().div_ceil(groups.max(1)).max(1);

@@ -1,4 +1,4 @@
-//! What the configuration beside a model says of how it is quantized.
+//! The configuration beside a model, and what it says of how it is quantized.
 
 use std::path::Path;
 

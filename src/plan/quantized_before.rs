@@ -11,13 +11,13 @@ use crate::{
 /// A way to store quantized weights, and what marks a tensor as such codes.
 #[derive(Debug)]
 pub struct Foreign {
-    /// What people call it.
+    /// The name that people give it.
     pub method: &'static str,
-    /// What the name of the codes ends in; the rest is the stem.
+    /// The end of the name of the codes; the rest is the stem.
     pub codes: &'static str,
     /// The types that the codes may have; empty: any.
     pub dtypes: &'static [Dtype],
-    /// What stands beside the codes: every one of these after the stem.
+    /// The tensors that stand beside the codes: every one of these after the stem.
     pub beside: &'static [&'static str],
 }
 
@@ -76,7 +76,7 @@ const fn row(
     Foreign { method, codes, dtypes, beside }
 }
 
-/// What `quant_method` may be: tensors that are read, or that [`FOREIGN`] knows.
+/// The values that `quant_method` may have: tensors that are read, or that [`FOREIGN`] knows.
 const READ: [&str; 7] = ["compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "modelopt_fp8", "mxfp8", "comfy_quant"];
 
 /// Checks that nothing in a model is quantized in a way that is not read.
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{model::tests::write, storage::dtype::Dtype};
 
-    /// What a model is refused for that holds codes of a row and what stands beside them.
+    /// Returns why a model is refused that holds codes of a row and what stands beside them.
     fn refusal(foreign: &Foreign) -> String {
         let folder = tempfile::tempdir().unwrap();
         let dtype = foreign.dtypes.first().copied().unwrap_or(Dtype::I8);

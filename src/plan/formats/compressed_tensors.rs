@@ -111,13 +111,13 @@ fn read_config(model: &Model) -> Result<serde_json::Map<String, Value>, IoError>
     Ok(config)
 }
 
-/// What is said of the layers of [`CONV1D`].
+/// The note of the layers of [`CONV1D`].
 const TRANSPOSED: &str = "stored as [inputs, outputs], which no linear layer that compressed-tensors quantizes is";
 
 /// The `model_type` of models whose linear layers are `Conv1D` of transformers.
 const CONV1D: [&str; 5] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"];
 
-/// Whether a tensor is the weight of a `Conv1D`: its rows are inputs.
+/// Tells whether a tensor is the weight of a `Conv1D`: its rows are inputs.
 fn is_transposed(config: &serde_json::Map<String, Value>, tensor: &Tensor) -> bool {
     let layers = ["attn.c_attn", "attn.q_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
     let conv1d = config.get("model_type").and_then(Value::as_str).is_some_and(|model| CONV1D.contains(&model));

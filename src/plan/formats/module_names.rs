@@ -24,7 +24,7 @@ pub fn patterns<F: Copy + Ord + Hash>(modules: &[(&str, F)]) -> BTreeMap<F, BTre
     named
 }
 
-/// Whether a name, or a pattern after `re:`, names one of some modules, as loaders read it.
+/// Tells whether a name, or a pattern after `re:`, names one of some modules, as loaders read it.
 ///
 /// # Errors
 /// The pattern is no regular expression.
@@ -34,14 +34,14 @@ pub fn names_any<'m>(name: &str, mut modules: impl Iterator<Item = &'m str>) -> 
     Ok(modules.any(|module| pattern.is_match(module)))
 }
 
-/// What becomes of the numbers in a name.
+/// The two ways to treat the numbers in a name.
 #[derive(Debug, Clone, Copy)]
 enum Numbers {
     Open,
     Given,
 }
 
-/// What becomes of all modules that end in a tail; none where that differs.
+/// Returns what becomes of all modules that end in a tail; `None` where that differs.
 fn fates_by_tail<F: Copy + Eq>(modules: &[(&str, F)], numbers: Numbers) -> HashMap<String, Option<F>> {
     let mut fates: HashMap<String, Option<F>> = HashMap::new();
     for (module, fate) in modules {

@@ -88,7 +88,7 @@ impl Header {
     }
 }
 
-/// What files begin with that people have in the place of safetensors, what they are, and what to do.
+/// The first bytes of files that people have in the place of safetensors, what they are, and what to do.
 const OTHERS: [(&[u8], &str); 9] = [
     (b"version https://git-lfs", "a pointer of Git LFS in the place of the file; `git lfs pull` fetches it"),
     (b"<!DOCTYPE", "a page of HTML in the place of the file, often a login or an error; fetch it again"),
@@ -101,7 +101,7 @@ const OTHERS: [(&[u8], &str); 9] = [
     (b"\x89HDF", "an HDF5 file, as Keras writes it; save its tensors as safetensors first"),
 ];
 
-/// What a file is that is no safetensors file, where its first bytes tell.
+/// Returns what a file is that is no safetensors file, where its first bytes tell.
 fn other_kind(bytes: &[u8]) -> Option<String> {
     let kind = OTHERS.iter().find(|(begin, _)| bytes.starts_with(begin)).map(|(_, kind)| kind);
     kind.map(|kind| format!("is not safetensors: it is {kind}"))

@@ -207,7 +207,7 @@ fn quantized(
     }
 }
 
-/// Whether a tensor is the weight of a linear layer, as far as its shape and its name tell. Loaders of diffusion models
+/// Tells whether a tensor is the weight of a linear layer, as far as its shape and its name tell. Loaders of diffusion models
 /// decode BF16 in those alone, and take it for bytes elsewhere.
 fn is_linear(tensor: &Tensor) -> bool {
     let module = tensor.name.strip_suffix(".weight");
@@ -215,7 +215,7 @@ fn is_linear(tensor: &Tensor) -> bool {
     tensor.shape.len() == 2 && last.is_some_and(|last| !last.contains("embed") || last.ends_with("embedder"))
 }
 
-/// What a tensor becomes that is not quantized. llama.cpp reads BF16 everywhere but in vectors.
+/// Returns what a tensor becomes that is not quantized. llama.cpp reads BF16 everywhere but in vectors.
 fn kept(tensor: &Tensor, language: bool) -> Element {
     let float = float_of(tensor.dtype);
     let bytes = float == Some(Float::BF16) && !language && !is_linear(tensor);
