@@ -162,7 +162,9 @@ fn what_does_not_fit_is_named() {
     fs::remove_dir_all(place.path("out.partial")).unwrap();
     fs::write(place.path("plan/plan.sql"), &sql).unwrap();
     assert!(!place.path("out").exists());
-    crate::model::write(&place.path("model.safetensors"), &[]);
+    let weights = crate::model::f32_bytes(&crate::model::noise(64, 1));
+    let tensor = ("a.weight", safetensors::Dtype::F32, vec![2, 32], weights);
+    crate::model::write(&place.path("model.safetensors"), &[tensor]);
     assert!(run().contains("model.safetensors: has changed since the plan was made; plan again"), "{}", run());
 }
 
