@@ -64,10 +64,14 @@ pub(super) fn companions(tensors: &[Tensor], by_name: &HashMap<String, usize>) -
         }
         let Some(module) = tensor.name.strip_suffix(".weight") else { continue };
         if packed || !matches!(tensor.scale, Scale::None) {
-            COMPANIONS.iter().for_each(|suffix| mark(&format!("{module}{suffix}")));
+            for suffix in COMPANIONS {
+                mark(&format!("{module}{suffix}"));
+            }
             // Key and value caches are scaled in the attention around their projections.
             let attention = module.rsplit_once('.').map_or("", |(attention, _)| attention);
-            [".k_scale", ".v_scale", ".kv_scale"].iter().for_each(|suffix| mark(&format!("{attention}{suffix}")));
+            for suffix in [".k_scale", ".v_scale", ".kv_scale"] {
+                mark(&format!("{attention}{suffix}"));
+            }
         }
     }
     for companion in tensors.iter().filter_map(|tensor| tensor.scale.companion()) {

@@ -27,7 +27,7 @@ pub const KEPT: &[Kept] = &[
         patterns: &[
             r"(^|\.)(lm_head|embed_out|score|classifier(\.\w+)?|qa_outputs)\.weight$",
             r"^(model\.)?output\.weight$",
-            r"^(model\.|transformer\.)?(output_layer|proj_out|vocab_projector|generator_lm_head)\.weight$",
+            r"^(model\.|transformer\.)?(output_layer|vocab_projector|generator_lm_head)\.weight$",
             r"(^|\.)lm_head\.decoder\.weight$",
         ],
     },
