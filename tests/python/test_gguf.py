@@ -57,7 +57,16 @@ def test_blocks_of_32_are_those_of_the_reference(program, model, tmp_path, kind)
     found = {tensor.name: tensor for tensor in reader.tensors}
     for name in ["blocks.0.attn.weight", "blocks.0.mlp.weight", "blocks.0.odd.weight"]:
         assert found[name].tensor_type == T[kind]
-        assert (found[name].data == gguf.quants.quantize(tensors[name], T[kind])).all(), name
+        theirs = gguf.quants.quantize(tensors[name], T[kind])
+        size = gguf.constants.GGML_QUANT_SIZES[T[kind]][1]
+        ours_blocks, their_blocks = found[name].data.reshape(-1, size), theirs.reshape(-1, size)
+        # A scale of fewer than 7 bits: the reference loses decibels there, and writes zeros at last.
+        coarse = np.abs(their_blocks[:, :2].copy().view(np.float16)[:, 0].astype(np.float32)) < 2.0**-17
+        assert (ours_blocks == their_blocks)[~coarse].all() and (~coarse).sum() > 0, name
+        original = tensors[name].astype(np.float64).reshape(-1, 32)
+        ours, reference = (gguf.quants.dequantize(data, T[kind]).reshape(-1, 32) for data in (found[name].data, theirs))
+        lost = [((decoded - original) ** 2).sum(axis=1)[coarse].sum() for decoded in (ours, reference)]
+        assert lost[0] <= lost[1], (name, lost)
 
 
 @pytest.mark.parametrize("kind", LEGACY + SEARCHED)
