@@ -50,7 +50,7 @@ impl Header {
         Self::of(bytes, bytes.len(), path)
     }
 
-    /// The same, of a file of `length` bytes, of which the first up to the [end](end) of its header are given.
+    /// The same, of a file of `length` bytes, of which the first up to the [end] of its header are given.
     ///
     /// # Errors
     /// As [`Self::parse`].
