@@ -399,7 +399,7 @@ def equalization_factors(
     act_absmax: Any, weight_absmax: Any, alpha: float | ArrayLike | ArrowStream
 ) -> Any:
     """The SmoothQuant factors (arXiv:2211.10438), one per input channel: max(act_absmax^alpha / max(weight_absmax,
-    1e-5)^(1-alpha), 1e-5).
+    1e-5)^(1-alpha), 1e-5), and where act_absmax is 0 the geometric mean of the others (1 where there are none).
 
     NULL where any argument is NULL.
 
@@ -422,7 +422,7 @@ def log_equalization_factors(act_absmax: ArrayLike) -> Array: ...
 def log_equalization_factors(act_absmax: ArrowStream) -> ArrayStream: ...
 def log_equalization_factors(act_absmax: Any) -> Any:
     """The factors of log equalization (arXiv:2308.15987), one per input channel: max(act_absmax / log2(2 +
-    act_absmax), 1e-5).
+    act_absmax), 1e-5), and where act_absmax is 0 the geometric mean of the others (1 where there are none).
 
     NULL where act_absmax is NULL.
 
