@@ -33,3 +33,5 @@ pub mod run;
 pub mod sql;
 #[cfg(feature = "io")]
 pub mod storage;
+#[cfg(test)]
+mod testing;

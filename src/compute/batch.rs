@@ -6,9 +6,9 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{Field, Schema};
 
 use super::{
-    ComputeError, dequantize,
-    parallel::{by_blocks, memory_size},
-    quantize,
+    ComputeError,
+    arrays::parallel::{by_blocks, memory_size},
+    dequantize, quantize,
 };
 use crate::types::{QuantizeOptions, quantized::QUANTIZED, weights::WEIGHTS};
 
@@ -60,8 +60,11 @@ fn replace(
 mod tests {
     use arrow_array::StringArray;
 
-    use super::{super::rows::tests::list, *};
-    use crate::{kernels::samples, types::Bits};
+    use super::*;
+    use crate::{
+        testing::{arrays::list, samples},
+        types::Bits,
+    };
 
     fn batch(rows: &[Option<&[f32]>]) -> RecordBatch {
         let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows.len()).map(|i| format!("t{i}"))));

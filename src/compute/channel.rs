@@ -8,8 +8,10 @@ use arrow_array::{
 
 use super::{
     ComputeError,
-    list::ListBuilder,
-    rows::{Rows, finite_absmax},
+    arrays::{
+        list::ListBuilder,
+        rows::{Rows, finite_absmax},
+    },
 };
 use crate::kernels::channel::{channel_absmax, channel_max, channel_min, channel_sum_squares};
 
@@ -174,8 +176,8 @@ fn sums_expected(got: &dyn Array) -> ComputeError {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::rows::tests::list, *};
-    use crate::kernels::samples;
+    use super::*;
+    use crate::testing::{arrays::list, samples};
 
     #[test]
     fn merged_parts_are_the_whole() {

@@ -2,7 +2,10 @@
 
 use arrow_array::{Array, ArrayRef, types::UInt8Type};
 
-use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
+use super::{
+    ComputeError,
+    arrays::{list::ListBuilder, quantized::QuantizedArray},
+};
 use crate::kernels::pack::unpack;
 
 /// Returns the codes of each quantized value as `List<UInt8>`, one element a weight; null gives null.
@@ -25,11 +28,11 @@ pub fn codes(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
 mod tests {
     use arrow_array::cast::AsArray;
 
-    use super::{
-        super::quantized::tests::{array, symmetric, two_groups},
-        *,
+    use super::*;
+    use crate::{
+        testing::arrays::{array, symmetric, two_groups},
+        types::quantized::codes_type,
     };
-    use crate::types::quantized::codes_type;
 
     #[test]
     fn codes_are_unpacked_row_by_row() {

@@ -2,7 +2,7 @@
 
 use arrow_array::{Array, Float64Array};
 
-use super::{ComputeError, pair::measure_pairs};
+use super::{ComputeError, arrays::pair::measure_pairs};
 use crate::kernels::cosine_similarity::cosine_similarity as measure;
 
 /// Returns the cosine similarity of each pair of rows: 1 when both are zeros, 0 when only one is, never NaN.

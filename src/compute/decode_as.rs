@@ -5,8 +5,10 @@ use arrow_schema::DataType;
 
 use super::{
     ComputeError,
-    encoding::{check_count, for_row, kernel_type, row_bytes},
-    list::ListBuilder,
+    arrays::{
+        encoding::{check_count, for_row, kernel_type, row_bytes},
+        list::ListBuilder,
+    },
 };
 use crate::{
     kernels::{

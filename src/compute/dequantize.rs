@@ -2,7 +2,10 @@
 
 use arrow_array::{Array, ArrayRef, types::Float32Type};
 
-use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
+use super::{
+    ComputeError,
+    arrays::{list::ListBuilder, quantized::QuantizedArray},
+};
 use crate::kernels::dequantize::dequantize as decode;
 
 /// Decodes each quantized value to `List<Float32>`; null gives null.
@@ -33,13 +36,8 @@ pub fn dequantize(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{
-            quantized::tests::{SYMMETRIC, TWO_GROUPS, array, symmetric, two_groups},
-            rows::tests::list,
-        },
-        *,
-    };
+    use super::*;
+    use crate::testing::arrays::{SYMMETRIC, TWO_GROUPS, array, list, symmetric, two_groups};
 
     #[test]
     fn values_decode_by_the_formula_and_null_to_null() {

@@ -5,11 +5,13 @@ use arrow_buffer::NullBufferBuilder;
 
 use super::{
     ComputeError,
-    builder::BytesBuilder,
+    arrays::{
+        builder::BytesBuilder,
+        encoding::{check_count, for_row, kernel_type, row_bytes},
+        importance::Importance,
+        rows::{Rows, finite_absmax},
+    },
     decode_as::decode_row,
-    encoding::{check_count, for_row, kernel_type, row_bytes},
-    importance::Importance,
-    rows::{Rows, finite_absmax},
 };
 use crate::{
     kernels::{
@@ -424,7 +426,7 @@ mod tests {
             ("Q5_K", [26.0, 22.0, 16.0]),
             ("Q6_K", [32.0, 26.0, 16.0]),
         ] {
-            let normal = crate::kernels::samples::normal(1024, 3);
+            let normal = crate::testing::samples::normal(1024, 3);
             for (deviation, least) in [2e-5, 1e-6, 3e-7].into_iter().zip(least) {
                 let row: Vec<f32> = normal.iter().map(|x| x * deviation).collect();
                 let (db, _) = loss(&row, text);
@@ -435,7 +437,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_tiny_or_huge_are_searched() {
-        let normal = crate::kernels::samples::normal(512, 4);
+        let normal = crate::testing::samples::normal(512, 4);
         for text in ["int3:g32:asymmetric:F32", "int4:g64:symmetric:BF16"] {
             let (usual, _) = loss(&normal, &format!("{text}:search"));
             for factor in [1e-33, 1e-20, 1e-10, 1e12, 3e37] {

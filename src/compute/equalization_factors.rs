@@ -4,8 +4,10 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 
 use super::{
     ComputeError,
-    list::ListBuilder,
-    rows::{Rows, finite_absmax},
+    arrays::{
+        list::ListBuilder,
+        rows::{Rows, finite_absmax},
+    },
 };
 
 /// The least factor, and the least magnitude of weights that is divided by.
@@ -85,7 +87,8 @@ pub(super) fn average_where_unfed(act_absmax: &[f32], factors: &mut [f32]) {
 mod tests {
     use arrow_array::cast::AsArray;
 
-    use super::{super::rows::tests::list, *};
+    use super::*;
+    use crate::testing::arrays::list;
 
     #[test]
     fn zeros_are_guarded_and_alpha_is_checked() {

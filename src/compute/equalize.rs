@@ -4,8 +4,10 @@ use arrow_array::{Array, ArrayRef, Int64Array, types::Float32Type};
 
 use super::{
     ComputeError,
-    list::ListBuilder,
-    rows::{Rows, finite_absmax},
+    arrays::{
+        list::ListBuilder,
+        rows::{Rows, finite_absmax},
+    },
 };
 
 /// Multiplies each row of `weights` by a row of `factors`, element by element, in f32.
@@ -133,7 +135,8 @@ fn row_factor(channels: &Int64Array, factors: Option<&[f32]>, row: usize) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::{super::rows::tests::list, *};
+    use super::*;
+    use crate::testing::arrays::list;
 
     #[test]
     fn nulls_lengths_and_overflow_have_a_rule() {

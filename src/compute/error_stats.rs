@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, StructArray};
 use arrow_buffer::NullBuffer;
 
-use super::{ComputeError, pair::pair_stats};
+use super::{ComputeError, arrays::pair::pair_stats};
 use crate::types::error_stats::error_stats_fields;
 
 /// Returns the error statistics of each pair of rows, of the type

@@ -4,9 +4,11 @@ use arrow_array::{Array, ArrayRef, ListViewArray, StructArray, cast::AsArray, ty
 
 use super::{
     ComputeError, RowOptions,
-    builder::{QuantizedBuilder, RowShape},
-    row::RowQuantizer,
-    rows::Rows,
+    arrays::{
+        builder::{QuantizedBuilder, RowShape},
+        row::RowQuantizer,
+        rows::Rows,
+    },
 };
 use crate::{
     kernels::{
@@ -179,10 +181,10 @@ mod tests {
     use arrow::compute::{concat, take};
     use arrow_array::{Int32Array, ListArray, types::Float64Type};
 
-    use super::{super::rows::tests::list, *};
+    use super::*;
     use crate::{
         compute::{HessianAccumulator, hessian_factor, quantize},
-        kernels::samples,
+        testing::{arrays::list, samples},
         types::Bits,
     };
 

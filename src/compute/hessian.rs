@@ -8,8 +8,10 @@ use arrow_array::{
 
 use super::{
     ComputeError,
-    list::ListBuilder,
-    rows::{Rows, finite_absmax},
+    arrays::{
+        list::ListBuilder,
+        rows::{Rows, finite_absmax},
+    },
 };
 use crate::kernels::{
     hessian::hessian,
@@ -139,8 +141,8 @@ impl HessianAccumulator {
 mod tests {
     use arrow_array::Int64Array;
 
-    use super::{super::rows::tests::list, *};
-    use crate::kernels::samples;
+    use super::*;
+    use crate::testing::{arrays::list, samples};
 
     #[test]
     fn merged_parts_are_the_whole_and_batches_do_not_matter() {

@@ -4,9 +4,11 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 
 use super::{
     ComputeError,
+    arrays::{
+        list::ListBuilder,
+        rows::{Rows, finite_absmax},
+    },
     equalization_factors::average_where_unfed,
-    list::ListBuilder,
-    rows::{Rows, finite_absmax},
 };
 
 /// The least factor, as of [`equalization_factors`](super::equalization_factors).
@@ -54,7 +56,8 @@ pub fn log_equalization_factors(act_absmax: &dyn Array) -> Result<ArrayRef, Comp
 mod tests {
     use arrow_array::cast::AsArray;
 
-    use super::{super::rows::tests::list, *};
+    use super::*;
+    use crate::testing::arrays::list;
 
     #[test]
     fn signs_are_ignored_and_null_is_null() {

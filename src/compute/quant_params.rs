@@ -46,14 +46,11 @@ pub fn quant_params_weighted(
 mod tests {
     use arrow_array::{StructArray, cast::AsArray};
 
-    use super::{
-        super::{
-            quantized::tests::{SYMMETRIC, TWO_GROUPS, array, symmetric, two_groups},
-            rows::tests::list,
-        },
-        *,
+    use super::*;
+    use crate::{
+        testing::arrays::{SYMMETRIC, TWO_GROUPS, array, list, symmetric, two_groups},
+        types::{Bits, Method, QuantizeOptions, quantized::params_fields},
     };
-    use crate::types::{Bits, Method, QuantizeOptions, quantized::params_fields};
 
     #[test]
     fn parameters_are_the_quantized_value_without_bits_and_codes() {

@@ -4,10 +4,12 @@ use arrow_array::{Array, ArrayRef};
 
 use super::{
     ComputeError, RowOptions,
-    builder::{QuantizedBuilder, RowShape},
-    importance::Importance,
-    row::RowQuantizer,
-    rows::Rows,
+    arrays::{
+        builder::{QuantizedBuilder, RowShape},
+        importance::Importance,
+        row::RowQuantizer,
+        rows::Rows,
+    },
 };
 
 /// Quantizes each row of `weights` with its options.
@@ -87,17 +89,13 @@ pub(super) fn quantize_rows(
 mod tests {
     use arrow_array::Float32Array;
 
-    use super::{
-        super::{
-            dequantize,
-            quantized::tests::{SYMMETRIC, TWO_GROUPS, array, symmetric, two_groups},
-            rows::tests::list,
-        },
-        *,
-    };
+    use super::{super::dequantize, *};
     use crate::{
         compute::{error_stats, sqnr},
-        kernels::samples,
+        testing::{
+            arrays::{SYMMETRIC, TWO_GROUPS, array, list, symmetric, two_groups},
+            samples,
+        },
         types::{Bits, Method, QuantizeOptions},
     };
 

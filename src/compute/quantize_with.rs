@@ -4,10 +4,12 @@ use arrow_array::{Array, ArrayRef};
 
 use super::{
     ComputeError,
-    builder::{QuantizedBuilder, RowShape},
-    quantized::ParamsArray,
-    row::RowQuantizer,
-    rows::Rows,
+    arrays::{
+        builder::{QuantizedBuilder, RowShape},
+        quantized::ParamsArray,
+        row::RowQuantizer,
+        rows::Rows,
+    },
 };
 use crate::types::Bits;
 
@@ -62,15 +64,14 @@ pub fn quantize_with(weights: &dyn Array, bits: &[Option<Bits>], params: &dyn Ar
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{
-            quant_params, quantize,
-            quantized::tests::{TWO_GROUPS, array, two_groups},
-            rows::tests::list,
-        },
+        super::{quant_params, quantize},
         *,
     };
     use crate::{
-        kernels::samples,
+        testing::{
+            arrays::{TWO_GROUPS, array, list, two_groups},
+            samples,
+        },
         types::{Method, QuantizeOptions},
     };
 

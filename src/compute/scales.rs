@@ -2,7 +2,10 @@
 
 use arrow_array::{Array, ArrayRef, types::Float32Type};
 
-use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
+use super::{
+    ComputeError,
+    arrays::{list::ListBuilder, quantized::QuantizedArray},
+};
 use crate::kernels::scale::scale_factor;
 
 /// Returns the scales of each quantized value as `List<Float32>`, one element a group: `row_scale * m(code)`, in units of
@@ -28,13 +31,8 @@ pub fn scales(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{
-            quantized::tests::{array, symmetric, two_groups},
-            rows::tests::list,
-        },
-        *,
-    };
+    use super::*;
+    use crate::testing::arrays::{array, list, symmetric, two_groups};
 
     #[test]
     fn scales_are_in_units_of_weights() {

@@ -2,7 +2,7 @@
 
 use arrow_array::{Array, Float64Array};
 
-use super::{ComputeError, pair::pair_stats};
+use super::{ComputeError, arrays::pair::pair_stats};
 use crate::kernels::error_stats::ErrorStats;
 
 /// Returns the signal-to-quantization-noise ratio of each row of `b` as a stand-in for that of `a`, in dB:

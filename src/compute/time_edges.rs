@@ -4,7 +4,7 @@ use arrow_array::{
     Array, ArrayRef, Float64Array, Int64Array, ListArray, StringArray, cast::AsArray, types::Float64Type,
 };
 
-use super::{ComputeError, list::ListBuilder};
+use super::{ComputeError, arrays::list::ListBuilder};
 use crate::types::TimeMethod;
 
 /// Timesteps that [`TimeMethod::Optimal`] takes: the search is quadratic in them.

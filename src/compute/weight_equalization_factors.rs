@@ -6,7 +6,7 @@ use arrow_array::{
     types::{Float32Type, Float64Type},
 };
 
-use super::{ComputeError, list::ListBuilder};
+use super::{ComputeError, arrays::list::ListBuilder};
 
 /// The least share of the mean of all channels that is divided by.
 const LEAST: f64 = 1e-8;
@@ -81,7 +81,8 @@ pub fn weight_equalization_factors(sum_squares: &dyn Array) -> Result<ArrayRef, 
 mod tests {
     use arrow_array::ListArray;
 
-    use super::{super::rows::tests::list, *};
+    use super::*;
+    use crate::testing::arrays::list;
 
     fn wide(rows: &[Option<&[f64]>]) -> ListArray {
         let rows = rows.iter().map(|row| row.map(|row| row.iter().copied().map(Some).collect::<Vec<_>>()));

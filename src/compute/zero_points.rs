@@ -2,7 +2,10 @@
 
 use arrow_array::{Array, ArrayRef, types::Float32Type};
 
-use super::{ComputeError, list::ListBuilder, quantized::QuantizedArray};
+use super::{
+    ComputeError,
+    arrays::{list::ListBuilder, quantized::QuantizedArray},
+};
 use crate::kernels::params;
 
 /// Returns the zero points of each quantized value as `List<Float32>`, one element a group, in units of codes; where a
@@ -29,13 +32,8 @@ pub fn zero_points(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{
-            quantized::tests::{array, symmetric, two_groups},
-            rows::tests::list,
-        },
-        *,
-    };
+    use super::*;
+    use crate::testing::arrays::{array, list, symmetric, two_groups};
 
     #[test]
     fn zero_points_are_in_units_of_codes() {

@@ -7,32 +7,18 @@
 // Only what is inlined into a kernel is compiled for its instruction set (`dispatch`).
 #![allow(clippy::inline_always)]
 
-pub mod affine;
-pub mod channel;
-pub mod cholesky;
-pub mod cosine_similarity;
-pub mod dequantize;
-#[cfg(test)]
-mod digest;
+mod codes;
 pub mod dispatch;
-pub mod error_stats;
-pub mod extreme;
-pub mod finite;
+mod errors;
+mod floats;
 pub mod gguf;
-pub mod gptq;
-pub mod hessian;
+mod inputs;
 mod lanes;
-pub mod minmax;
-pub mod mse;
-pub mod narrow;
-pub mod pack;
-pub mod params;
-pub mod quantize;
-pub mod range;
-#[cfg(test)]
-pub(crate) mod samples;
-pub mod scale;
 pub mod search;
-pub mod sqnr;
-pub mod triangle;
-pub mod widen;
+#[cfg(test)]
+mod tests;
+
+pub use codes::{affine, dequantize, extreme, gptq, minmax, pack, params, quantize, range, scale};
+pub use errors::{cosine_similarity, error_stats, mse, sqnr};
+pub use floats::{finite, narrow, widen};
+pub use inputs::{channel, cholesky, hessian, triangle};

@@ -249,12 +249,14 @@ kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{
-        dispatch::Target,
-        minmax::minmax,
-        params::{round_clamped_f32, zero_point},
-        samples,
-        scale::scale_factor,
+    use crate::{
+        kernels::{
+            dispatch::Target,
+            minmax::minmax,
+            params::{round_clamped_f32, zero_point},
+            scale::scale_factor,
+        },
+        testing::samples,
     };
 
     struct Found {

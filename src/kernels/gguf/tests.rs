@@ -1,9 +1,9 @@
 //! Blocks against their definition, every target against every other.
 
 use super::*;
-use crate::kernels::{
-    dispatch::Target,
-    samples::{self, Random},
+use crate::{
+    kernels::dispatch::Target,
+    testing::samples::{self, Random},
 };
 
 /// Reads bytes from hexadecimal.

@@ -3,14 +3,16 @@
 //! `TORTURE=1 cargo test --release --no-default-features --lib never_loses -- --nocapture` tries 100 times as many rows and
 //! prints how many groups it compared.
 
-use crate::kernels::{
-    affine::{Scale, affine, affine_decode, affine_encode},
-    gguf::{BlockType, decode_blocks, encode_blocks},
-    minmax::{centred, minmax},
-    params::zero_point,
-    samples::Random,
-    scale::{scale_code_up, scale_factor},
-    search::{search, search_group},
+use crate::{
+    kernels::{
+        affine::{Scale, affine, affine_decode, affine_encode},
+        gguf::{BlockType, decode_blocks, encode_blocks},
+        minmax::{centred, minmax},
+        params::zero_point,
+        scale::{scale_code_up, scale_factor},
+        search::{search, search_group},
+    },
+    testing::samples::Random,
 };
 
 /// Weights of a row; the kinds are those that a search by sums gets wrong, and those that checkpoints have.

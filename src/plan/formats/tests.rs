@@ -12,7 +12,6 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsAr
 use super::*;
 use crate::{
     compute::{decode_as, encode_as},
-    kernels::samples::Random,
     model::{Model, part::Run, scan::rows_of, tests::write},
     output::{
         new_manifest::new_manifest,
@@ -20,6 +19,7 @@ use crate::{
     },
     plan::selection::Selection,
     storage::{dtype::Dtype, error::IoError, row_layout::Piece},
+    testing::samples::Random,
     types::{
         Bits,
         weights::{CHANNEL, NAME},

@@ -1,0 +1,365 @@
+//! Groups with a scale that is stored as a float and a zero point that is a code, as engines store them:
+//! `weight = scale * (code - zero_point)`.
+
+use super::{
+    minmax::midpoint,
+    pack::{pack_codes, unpack_codes},
+    params::{for_bits, max_code, middle, reciprocal, round_clamped},
+    quantize::encode,
+    range::{covering_scale, group_range},
+};
+use crate::kernels::{
+    dispatch::kernel,
+    search::{FloatScale, Grid, RowFit, search_groups},
+};
+
+/// Weights encoded before they are packed: whole bytes at every width.
+const BLOCK: usize = 256;
+
+/// How a scale is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// bfloat16.
+    BF16,
+    /// Half precision.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Scale {
+    #[inline(always)]
+    const fn grid(self) -> FloatScale {
+        match self {
+            Self::BF16 => FloatScale { dropped: 16, least: 0.0 },
+            Self::F16 => FloatScale { dropped: 13, least: 1.0 / 16_384.0 },
+            Self::F32 => FloatScale { dropped: 0, least: 0.0 },
+        }
+    }
+}
+
+#[inline(always)]
+fn affine_row<const BITS: usize>(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    group_size: usize,
+    (scale, search): (Scale, bool),
+    scales: &mut [f32],
+    mut zero_points: Option<&mut [u8]>,
+) {
+    let grid = scale.grid();
+    let group_size = group_size.max(1);
+    let symmetric = zero_points.is_none();
+    if search && BITS <= 4 {
+        let mut fit = RowFit::default();
+        search_groups::<BITS, _>(weights, importance, group_size, grid, 1.0, symmetric, &mut fit, |g, factor, zero| {
+            if let Some(scale) = scales.get_mut(g) {
+                *scale = factor;
+            }
+            if let Some(code) = zero_points.as_mut().and_then(|codes| codes.get_mut(g)) {
+                *code = zero as u8;
+            }
+        });
+        return;
+    }
+    for (g, (group, scale)) in weights.chunks(group_size).zip(&mut *scales).enumerate() {
+        let (low, high) = group_range(group);
+        let cover = covering_scale::<BITS>(low, high, symmetric);
+        *scale = grid.up(cover);
+        if let Some(code) = zero_points.as_mut().and_then(|codes| codes.get_mut(g)) {
+            *code = round_clamped(midpoint::<BITS>(low, high, *scale), max_code::<BITS>());
+        }
+    }
+}
+
+kernel! {
+    /// Fills the scale, as it is stored, and the zero point of every group: the least squared error by search where
+    /// `method` says so, else the range of the group, zero included.
+    ///
+    /// `weights` are finite and of moderate size ([`extreme`](crate::kernels::extreme)), `scales` and `zero_points` have a
+    /// place for each group; without `zero_points` the zero point is `2^(bits-1)`. `importance` as for
+    /// [`search`](fn@crate::kernels::search::search). No scale of a group with weights other than 0 is 0.
+    ///
+    /// ```
+    /// use arrow_quant::kernels::affine::{Scale, affine};
+    ///
+    /// let (mut scales, mut zero_points) = ([0.0; 1], [0; 1]);
+    /// affine(&[-1.0, 2.0], None, 2, 2, (Scale::BF16, false), &mut scales, Some(&mut zero_points));
+    /// assert_eq!((scales, zero_points), ([1.0], [1]));
+    /// ```
+    pub fn affine(
+        weights: &[f32],
+        importance: Option<&[f32]>,
+        bits: u8,
+        group_size: usize,
+        method: (Scale, bool),
+        scales: &mut [f32],
+        zero_points: Option<&mut [u8]>,
+    ) {
+        for_bits!(bits, BITS => {
+            affine_row::<BITS>(weights, importance, group_size, method, scales, zero_points);
+        });
+    }
+}
+
+#[inline(always)]
+fn zero<const BITS: usize>(zero_points: Option<&[u8]>, group: usize) -> f32 {
+    zero_points.map_or(middle::<BITS>(), |codes| codes.get(group).map_or(0.0, |code| f32::from(*code)))
+}
+
+kernel! {
+    /// Encodes and packs a row: `code = clamp(round(w * (1 / (scale * power)) + zero_point), 0, 2^bits - 1)`, ties to even.
+    ///
+    /// `weights` are the row's weights times `power`, 1 but for rows near the ends of f32
+    /// ([`extreme`](crate::kernels::extreme)).
+    ///
+    /// ```
+    /// let mut packed = [0; 1];
+    /// arrow_quant::kernels::affine::affine_encode(&[-0.5, 0.0, 1.0, 9.0], 1.0, 2, 4, &[0.5], Some(&[1]), &mut packed);
+    /// assert_eq!(packed, [0b11_11_01_00]);
+    /// ```
+    pub fn affine_encode(
+        weights: &[f32],
+        power: f32,
+        bits: u8,
+        group_size: usize,
+        scales: &[f32],
+        zero_points: Option<&[u8]>,
+        packed: &mut [u8],
+    ) {
+        for_bits!(bits, BITS => {
+            let group_size = group_size.max(1);
+            let mut staged = [0; BLOCK];
+            for (b, (weights, packed)) in weights.chunks(BLOCK).zip(packed.chunks_mut(BLOCK * BITS / 8)).enumerate() {
+                let mut start = 0;
+                while start < weights.len() {
+                    let at = b * BLOCK + start;
+                    let group = at / group_size;
+                    let end = weights.len().min(start.saturating_add(group_size - at % group_size));
+                    let inverse = reciprocal(scales.get(group).copied().unwrap_or(0.0) * power);
+                    encode::<BITS>(&weights[start..end], inverse, zero::<BITS>(zero_points, group), &mut staged[start..end]);
+                    start = end;
+                }
+                pack_codes::<BITS>(&staged[..weights.len()], packed);
+            }
+        });
+    }
+}
+
+kernel! {
+    /// Decodes `weights.len()` weights in f32: `scale * (code - zero_point)`.
+    ///
+    /// ```
+    /// let mut weights = [0.0; 4];
+    /// arrow_quant::kernels::affine::affine_decode(&[0b11_10_01_00], 2, 4, &[0.5], Some(&[1]), &mut weights);
+    /// assert_eq!(weights, [-0.5, 0.0, 0.5, 1.0]);
+    /// ```
+    pub fn affine_decode(
+        packed: &[u8],
+        bits: u8,
+        group_size: usize,
+        scales: &[f32],
+        zero_points: Option<&[u8]>,
+        weights: &mut [f32],
+    ) {
+        for_bits!(bits, BITS => {
+            let group_size = group_size.max(1);
+            let mut staged = [0; BLOCK];
+            for (b, (weights, packed)) in weights.chunks_mut(BLOCK).zip(packed.chunks(BLOCK * BITS / 8)).enumerate() {
+                unpack_codes::<BITS>(packed, &mut staged[..weights.len()]);
+                let mut start = 0;
+                while start < weights.len() {
+                    let at = b * BLOCK + start;
+                    let group = at / group_size;
+                    let end = weights.len().min(start.saturating_add(group_size - at % group_size));
+                    let scale = scales.get(group).copied().unwrap_or(0.0);
+                    let zero_point = zero::<BITS>(zero_points, group);
+                    for (code, w) in staged[start..end].iter().zip(&mut weights[start..end]) {
+                        *w = scale * (f32::from(*code) - zero_point);
+                    }
+                    start = end;
+                }
+            }
+        });
+    }
+}
+
+/// Fills scales and zero points of a row near the ends of its float, at its true size: scales just large enough, or where
+/// a code would pass `limit`, just small enough. `beside` gives the least stored scale of at least a number, or with false the
+/// largest of at most it.
+pub fn affine_extreme(
+    weights: &[f32],
+    bits: u8,
+    group_size: usize,
+    limit: f32,
+    beside: impl Fn(f64, bool) -> f32,
+    scales: &mut [f32],
+    mut zero_points: Option<&mut [u8]>,
+) {
+    let (most, half) = (f64::from((1u32 << bits.min(8)) - 1), f64::from(1u32 << (bits.min(8) - 1)));
+    for (g, (group, scale)) in weights.chunks(group_size.max(1)).zip(scales).enumerate() {
+        let (low, high) = group_range(group);
+        let (low, high) = (f64::from(low), f64::from(high));
+        let needed = match zero_points {
+            None => (high / (half - 1.0)).max(-low / half),
+            Some(_) => (high - low) / most,
+        };
+        *scale = beside(needed, true);
+        let mut zero_point = half;
+        if let Some(code) = zero_points.as_mut().and_then(|codes| codes.get_mut(g)) {
+            let z = if *scale > 0.0 { -low / f64::from(*scale) } else { 0.0 };
+            *code = round_clamped(z as f32, most as f32);
+            zero_point = f64::from(*code);
+        }
+        // Only codes that are used must not pass the limit; a smaller scale may use more of them, up to the last.
+        let used = |scale: f32| {
+            let from_zero =
+                |x: f64| (x / f64::from(scale) + zero_point).round_ties_even().clamp(0.0, most) - zero_point;
+            from_zero(low).abs().max(from_zero(high).abs())
+        };
+        for furthest in [used(*scale), zero_point.max(most - zero_point)] {
+            if f64::from(*scale) * used(*scale) > f64::from(limit) {
+                *scale = beside(f64::from(limit) / furthest, false);
+            }
+        }
+    }
+}
+
+/// Scales and zero points of a row.
+#[derive(Debug)]
+pub struct GroupParams<'a> {
+    /// A scale for each group.
+    pub scales: &'a mut [f32],
+    /// A zero point for each group; `None`: symmetric.
+    pub zero_points: Option<&'a mut [u8]>,
+}
+
+/// Replaces the parameters of every group by `others` where these lose less, weight by weight, times the importances. What
+/// would decode to more than `limit` loses without end.
+pub fn affine_better(
+    weights: &[f32],
+    importance: Option<&[f32]>,
+    bits: u8,
+    group_size: usize,
+    limit: f32,
+    params: &mut GroupParams,
+    others: &GroupParams,
+) {
+    let (most, half) = (f64::from((1u32 << bits.min(8)) - 1), f64::from(1u32 << (bits.min(8) - 1)));
+    let group_size = group_size.max(1).min(weights.len().max(1));
+    let error = |g: usize, group: &[f32], params: &GroupParams| -> f64 {
+        let zero_point = |codes: &&mut [u8]| codes.get(g).map_or(0.0, |code| f64::from(*code));
+        let z = params.zero_points.as_ref().map_or(half, zero_point);
+        let s = params.scales.get(g).map_or(0.0, |scale| f64::from(*scale));
+        let square = |x: f32| {
+            let q = if s > 0.0 { (f64::from(x) / s + z).round_ties_even().clamp(0.0, most) } else { z };
+            let decoded = s * (q - z);
+            if decoded.abs() > f64::from(limit) { f64::INFINITY } else { (f64::from(x) - decoded).powi(2) }
+        };
+        let weight =
+            |i: usize| importance.and_then(|weights| weights.get(g * group_size + i)).map_or(1.0, |w| f64::from(*w));
+        group.iter().enumerate().map(|(i, x)| square(*x) * weight(i)).sum()
+    };
+    for (g, group) in weights.chunks(group_size).enumerate() {
+        if error(g, group, others) < error(g, group, params) {
+            params.scales[g] = others.scales[g];
+            if let (Some(codes), Some(others)) = (&mut params.zero_points, &others.zero_points) {
+                codes[g] = others[g];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kernels::dispatch::Target, testing::samples};
+
+    fn decoded(row: &[f32], bits: u8, group: usize, scale: Scale, search: bool, symmetric: bool) -> Vec<f32> {
+        let groups = row.len().div_ceil(group);
+        let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
+        let codes = (!symmetric).then_some(&mut zeros[..]);
+        affine(row, None, bits, group, (scale, search), &mut scales, codes);
+        for s in &scales {
+            assert_eq!(s.to_bits() & ((1 << scale.grid().dropped) - 1), 0, "{s} is not a {scale:?}");
+        }
+        let zeros = (!symmetric).then_some(&zeros[..]);
+        let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];
+        affine_encode(row, 1.0, bits, group, &scales, zeros, &mut packed);
+        let mut back = vec![0.0; row.len()];
+        affine_decode(&packed, bits, group, &scales, zeros, &mut back);
+        back
+    }
+
+    fn error(row: &[f32], back: &[f32]) -> f64 {
+        row.iter().zip(back).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+    }
+
+    #[test]
+    fn the_range_loses_half_a_step_at_most_and_the_search_loses_less() {
+        for (seed, group) in [(1, 32), (2, 64), (3, 100), (4, 4096)] {
+            let row = samples::heavy(4096, seed);
+            for bits in [2u8, 3, 4, 8] {
+                for symmetric in [false, true] {
+                    for scale in [Scale::BF16, Scale::F16, Scale::F32] {
+                        let range = decoded(&row, bits, group, scale, false, symmetric);
+                        let least = decoded(&row, bits, group, scale, true, symmetric);
+                        for (group, back) in row.chunks(group).zip(range.chunks(group)) {
+                            let (low, high) = group_range(group);
+                            let codes = f32::from((1u16 << bits) - 1);
+                            let width =
+                                if symmetric { 2.0 * high.max(-low) / (codes - 1.0) } else { (high - low) / codes };
+                            let worst = group.iter().zip(back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                            // A zero point that is a code shifts the grid by up to half a step more.
+                            assert!(worst <= width * 1.02 + 1e-6, "{bits} bits {symmetric} {scale:?}: {worst} {width}");
+                        }
+                        let (range, least) = (error(&row, &range), error(&row, &least));
+                        assert!(least <= range * 1.001, "{bits} bits {symmetric} {scale:?}: {least} {range}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_target_gives_the_same_bits() {
+        for row in samples::rows().step_by(3) {
+            for (bits, group) in [(2u8, 32), (3, 16), (4, 128), (8, 32), (4, usize::MAX), (8, usize::MAX)] {
+                let groups = row.len().div_ceil(group);
+                let mut first = None;
+                for target in Target::available() {
+                    let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
+                    affine::on(target, &row, None, bits, group, (Scale::BF16, true), &mut scales, Some(&mut zeros));
+                    let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];
+                    affine_encode::on(target, &row, 1.0, bits, group, &scales, Some(&zeros), &mut packed);
+                    let mut back = vec![0.0; row.len()];
+                    affine_decode::on(target, &packed, bits, group, &scales, Some(&zeros), &mut back);
+                    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                    let all = (bits(&scales), zeros, packed, bits(&back));
+                    assert!(*first.get_or_insert_with(|| all.clone()) == all, "{}", target.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_groups_stay_finite_and_near() {
+        let half = |x: f64| x as f32;
+        for symmetric in [false, true] {
+            for row in [[f32::MAX, f32::MIN, 0.0, 1.0], [1e-45, 0.0, -1e-44, 3e-45], [3e38, 1e38, 0.0, 2e38]] {
+                let (mut scales, mut zeros) = ([0.0], [0]);
+                let beside = |x: f64, up: bool| match (up, f64::from(half(x)) < x, f64::from(half(x)) > x) {
+                    (true, true, _) => half(x).next_up(),
+                    (false, _, true) => half(x).next_down(),
+                    _ => half(x),
+                };
+                affine_extreme(&row, 8, 4, f32::MAX, beside, &mut scales, (!symmetric).then_some(&mut zeros[..]));
+                let zeros = (!symmetric).then_some(&zeros[..]);
+                let (mut packed, mut back) = ([0; 4], [0.0; 4]);
+                affine_encode(&row, 1.0, 8, 4, &scales, zeros, &mut packed);
+                affine_decode(&packed, 8, 4, &scales, zeros, &mut back);
+                assert!(back.iter().all(|x| x.is_finite()), "{row:?} {back:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Codes of 2, 3, 4 and 8 bits to bytes and back, least significant bit first.
+//!
+//! A row starts on a byte; unused bits of its last byte are zero. Four codes of 2 bits, eight of 3 bits
+//! (three bytes) and two of 4 bits fill whole bytes; each such cell is packed by shifting in one register.
+
+use crate::kernels::dispatch::kernel;
+
+/// Codes in a cell: what fills whole bytes at every width.
+const CELL: usize = 8;
+
+/// Packs the eight codes of `cell`, one in each byte, into the low `8 * BITS` bits.
+#[inline(always)]
+fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
+    match BITS {
+        2 => {
+            let x = (cell | cell >> 6) & 0x000f_000f_000f_000f;
+            let x = (x | x >> 12) & 0x0000_00ff_0000_00ff;
+            (x | x >> 24) & 0xffff
+        }
+        3 => {
+            let x = (cell | cell >> 5) & 0x003f_003f_003f_003f;
+            let x = (x | x >> 10) & 0x0000_0fff_0000_0fff;
+            (x | x >> 20) & 0x00ff_ffff
+        }
+        4 => {
+            let x = (cell | cell >> 4) & 0x00ff_00ff_00ff_00ff;
+            let x = (x | x >> 8) & 0x0000_ffff_0000_ffff;
+            (x | x >> 16) & 0xffff_ffff
+        }
+        _ => cell,
+    }
+}
+
+/// Returns the reverse of [`pack_cell`].
+#[inline(always)]
+fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
+    match BITS {
+        2 => {
+            let x = (packed | packed << 24) & 0x0000_00ff_0000_00ff;
+            let x = (x | x << 12) & 0x000f_000f_000f_000f;
+            (x | x << 6) & 0x0303_0303_0303_0303
+        }
+        3 => {
+            let x = (packed | packed << 20) & 0x0000_0fff_0000_0fff;
+            let x = (x | x << 10) & 0x003f_003f_003f_003f;
+            (x | x << 5) & 0x0707_0707_0707_0707
+        }
+        4 => {
+            let x = (packed | packed << 16) & 0x0000_ffff_0000_ffff;
+            let x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
+            (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f
+        }
+        _ => packed,
+    }
+}
+
+#[inline(always)]
+pub(in crate::kernels) fn pack_codes<const BITS: usize>(codes: &[u8], packed: &mut [u8]) {
+    if BITS == 8 {
+        for (out, code) in packed.iter_mut().zip(codes) {
+            *out = *code;
+        }
+        return;
+    }
+    let (cells, rest) = codes.as_chunks::<CELL>();
+    let (bytes, tail) = packed.split_at_mut(packed.len().min(cells.len() * BITS));
+    for (out, cell) in bytes.chunks_exact_mut(BITS).zip(cells) {
+        out.copy_from_slice(&pack_cell::<BITS>(u64::from_le_bytes(*cell)).to_le_bytes()[..BITS]);
+    }
+    let mut cell = [0; CELL];
+    cell[..rest.len()].copy_from_slice(rest);
+    for (out, byte) in tail.iter_mut().zip(pack_cell::<BITS>(u64::from_le_bytes(cell)).to_le_bytes()) {
+        *out = byte;
+    }
+}
+
+#[inline(always)]
+pub(in crate::kernels) fn unpack_codes<const BITS: usize>(packed: &[u8], codes: &mut [u8]) {
+    if BITS == 8 {
+        for (out, code) in codes.iter_mut().zip(packed) {
+            *out = *code;
+        }
+        return;
+    }
+    let (cells, rest) = codes.as_chunks_mut::<CELL>();
+    let (bytes, tail) = packed.split_at(packed.len().min(cells.len() * BITS));
+    for (cell, bytes) in cells.iter_mut().zip(bytes.chunks_exact(BITS)) {
+        let mut word = [0; CELL];
+        word[..BITS].copy_from_slice(bytes);
+        *cell = unpack_cell::<BITS>(u64::from_le_bytes(word)).to_le_bytes();
+    }
+    let mut word = [0; CELL];
+    for (byte, packed) in word.iter_mut().zip(tail) {
+        *byte = *packed;
+    }
+    for (out, code) in rest.iter_mut().zip(unpack_cell::<BITS>(u64::from_le_bytes(word)).to_le_bytes()) {
+        *out = code;
+    }
+}
+
+kernel! {
+    /// Packs codes, one a byte and below `2^bits`, into `ceil(codes.len() * bits / 8)` bytes.
+    ///
+    /// `bits` is 2, 3 or 4; every other value is taken as 8.
+    ///
+    /// ```
+    /// let mut packed = [0; 4];
+    /// arrow_quant::kernels::pack::pack(&[0, 1, 7, 8, 9, 10, 14, 15], 4, &mut packed);
+    /// assert_eq!(packed, [0x10, 0x87, 0xa9, 0xfe]);
+    /// ```
+    pub fn pack(codes: &[u8], bits: u8, packed: &mut [u8]) {
+        match bits {
+            2 => pack_codes::<2>(codes, packed),
+            3 => pack_codes::<3>(codes, packed),
+            4 => pack_codes::<4>(codes, packed),
+            _ => pack_codes::<8>(codes, packed),
+        }
+    }
+}
+
+kernel! {
+    /// Unpacks `codes.len()` codes: the reverse of [`pack`](fn@pack).
+    ///
+    /// ```
+    /// let mut codes = [0; 5];
+    /// arrow_quant::kernels::pack::unpack(&[0xe4, 0x02], 2, &mut codes);
+    /// assert_eq!(codes, [0, 1, 2, 3, 2]);
+    /// ```
+    pub fn unpack(packed: &[u8], bits: u8, codes: &mut [u8]) {
+        match bits {
+            2 => unpack_codes::<2>(packed, codes),
+            3 => unpack_codes::<3>(packed, codes),
+            4 => unpack_codes::<4>(packed, codes),
+            _ => unpack_codes::<8>(packed, codes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kernels::dispatch::Target, testing::samples::Random};
+
+    /// Bit by bit, as the format is defined.
+    fn naive(codes: &[u8], bits: usize) -> Vec<u8> {
+        let mut packed = vec![0; (codes.len() * bits).div_ceil(8)];
+        for (i, code) in codes.iter().enumerate() {
+            for bit in 0..bits {
+                packed[(i * bits + bit) / 8] |= (code >> bit & 1) << ((i * bits + bit) % 8);
+            }
+        }
+        packed
+    }
+
+    #[test]
+    fn every_target_packs_every_length_as_defined_and_back() {
+        let mut random = Random::new(7);
+        for bits in [2u8, 3, 4, 8] {
+            for n in (0..=300).chain([1000, 4096]) {
+                let codes: Vec<u8> = (0..n).map(|_| (random.bits() >> 32) as u8 & (0xff >> (8 - bits))).collect();
+                let want = naive(&codes, bits.into());
+                for target in Target::available() {
+                    let mut packed = vec![0xff; want.len()];
+                    pack::on(target, &codes, bits, &mut packed);
+                    assert_eq!(packed, want, "{bits} bits, {n} codes, {}", target.name());
+                    let mut back = vec![0xff; n];
+                    unpack::on(target, &packed, bits, &mut back);
+                    assert_eq!(back, codes, "{bits} bits, {n} codes, {}", target.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let packed = |codes: &[u8], bits: u8| {
+            let mut out = vec![0; (codes.len() * bits as usize).div_ceil(8)];
+            pack(codes, bits, &mut out);
+            out
+        };
+        assert_eq!(packed(&[0, 1, 7, 8, 9, 10, 14, 15], 4), [0x10, 0x87, 0xa9, 0xfe]);
+        assert_eq!(packed(&[0, 1, 2, 3, 0, 1, 2, 3], 2), [0xe4, 0xe4]);
+        assert_eq!(packed(&[0, 1, 2, 3, 4, 5, 6, 7], 3), [0x88, 0xc6, 0xfa]);
+        // Codes 2 and 5 straddle bytes: bits 6 to 8 and 15 to 17.
+        assert_eq!(packed(&[0, 0, 7, 0, 0, 7, 0, 0, 5], 3), [0xc0, 0x81, 0x03, 0x05]);
+        assert_eq!(packed(&[7, 7, 7], 3), [0xff, 0x01]);
+        assert_eq!(packed(&[0, 255, 1], 8), [0, 255, 1]);
+    }
+
+    #[test]
+    fn short_buffers_do_not_panic() {
+        for bits in [2, 3, 4, 8] {
+            for n in 0..40 {
+                let mut packed = vec![0; 3];
+                pack(&vec![1; n], bits, &mut packed);
+                unpack(&packed, bits, &mut vec![0; n]);
+            }
+        }
+    }
+}
