@@ -410,4 +410,4 @@ fn source_digest(contents: &Contents, data_start: usize) -> Result<String, IoErr
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -208,16 +208,10 @@ mod tests {
     use super::*;
     use crate::{
         output::{
-            existing::Existing,
-            folder::OutputFolder,
-            part_writer::{
-                PartWriter,
-                tests::{manifest, model, output, sums},
-            },
-            pending_part::PendingPart,
-            reads::Reads,
+            existing::Existing, folder::OutputFolder, part_writer::PartWriter, pending_part::PendingPart, reads::Reads,
         },
         storage::folder::manifest::MANIFEST,
+        testing::parts::{manifest, model, output, sums},
         types::{PartFormat, output::output_schema},
     };
 

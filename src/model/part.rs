@@ -104,7 +104,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::tests::write, storage::dtype::Dtype};
+    use crate::{storage::dtype::Dtype, testing::models::write};
 
     /// A model of U8 tensors of the shapes given, in this order.
     fn model(shapes: &[[usize; 2]]) -> (Model, tempfile::TempDir) {

@@ -1,22 +1,15 @@
 //! Models on disk, written by the reference implementation.
 
-use ::safetensors::{Dtype as Reference, tensor::TensorView};
 use arrow_array::cast::AsArray;
 
 use super::*;
-use crate::storage::{
-    dtype::Dtype,
-    gguf::{value::Value, writer::lay_out},
+use crate::{
+    storage::{
+        dtype::Dtype,
+        gguf::{value::Value, writer::lay_out},
+    },
+    testing::models::write,
 };
-
-/// Writes a safetensors file of tensors of a dtype, a shape and bytes.
-pub(crate) fn write(path: &Path, tensors: &[(&str, Dtype, &[usize], &[u8])]) {
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-        let dtype: Reference = serde_json::from_str(&format!("\"{dtype}\"")).unwrap();
-        (*name, TensorView::new(dtype, shape.to_vec(), bytes).unwrap())
-    });
-    std::fs::write(path, ::safetensors::serialize(views, None).unwrap()).unwrap();
-}
 
 fn message(path: &Path) -> String {
     Model::open(path).unwrap_err().to_string()

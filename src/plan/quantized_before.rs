@@ -117,7 +117,7 @@ pub fn check(model: &Model) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::tests::write, storage::dtype::Dtype};
+    use crate::{storage::dtype::Dtype, testing::models::write};
 
     /// Returns why a model is refused that holds codes of a row and what stands beside them.
     fn refusal(foreign: &Foreign) -> String {

@@ -183,9 +183,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::tests::write,
         plan::{selection::Selection, spec::Spec},
         storage::dtype::Dtype,
+        testing::models::write,
     };
 
     fn model() -> (Model, tempfile::TempDir) {

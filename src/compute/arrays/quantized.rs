@@ -234,13 +234,14 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::compute::cast;
-    use arrow_array::{ArrayRef, BinaryArray, Float32Array, UInt8Array, UInt32Array};
-    use arrow_buffer::NullBuffer;
+    use arrow_array::ArrayRef;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::arrays::{Parts, SYMMETRIC, TWO_GROUPS, array, list, symmetric, two_groups};
-    use crate::{compute, types::quantized::quantized_fields};
+    use crate::{
+        compute,
+        testing::arrays::{Parts, array, list, symmetric, two_groups},
+    };
 
     type Decode = fn(&dyn Array) -> Result<ArrayRef, ComputeError>;
 

@@ -148,7 +148,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::compute::cast;
-    use arrow_array::{ArrayRef, Float64Array, ListArray, NullArray, StringArray};
+    use arrow_array::{Float64Array, ListArray, NullArray, StringArray};
     use arrow_schema::Field;
 
     use super::*;

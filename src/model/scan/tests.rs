@@ -11,10 +11,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::{buffer_pool::Pool, *};
-use crate::{
-    model::{part::PART_BYTES, tests::write},
-    storage::dtype::Dtype,
-};
+use crate::{model::part::PART_BYTES, storage::dtype::Dtype, testing::models::write};
 
 fn bytes<T: Copy, const N: usize>(values: &[T], to: fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|value| to(*value)).collect()

@@ -5,18 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::*;
+use super::{place::exchange, unfinished::Placing, *};
 use crate::{
     model::{Model, part::Part},
-    output::{
-        part_writer::{
-            PartWriter,
-            tests::{manifest, model, output},
-        },
-        pending_part::PendingPart,
-        place::exchange,
-        unfinished::Placing,
-    },
+    output::{part_writer::PartWriter, pending_part::PendingPart},
+    testing::parts::{manifest, model, output},
     types::PartFormat,
 };
 

@@ -6,9 +6,10 @@ use arrow_array::{Array, ListArray, cast::AsArray, types::Float32Type};
 
 use super::{architectures::ARCHITECTURES, change::Change, changes::Equalization, foldable, folds::Folds};
 use crate::{
-    model::{Model, tests::write},
+    model::Model,
     plan::{selection::Selection, spec::Spec},
     storage::{dtype::Dtype, parquet_table::write_table},
+    testing::models::write,
 };
 
 #[test]

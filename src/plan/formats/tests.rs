@@ -12,14 +12,14 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsAr
 use super::*;
 use crate::{
     compute::{decode_as, encode_as},
-    model::{Model, part::Run, scan::rows_of, tests::write},
+    model::{Model, part::Run, scan::rows_of},
     output::{
         new_manifest::new_manifest,
         row_writer::{ENCODED, RowFiles},
     },
     plan::selection::Selection,
     storage::{dtype::Dtype, error::IoError, row_layout::Piece},
-    testing::samples::Random,
+    testing::{models::write, samples::Random},
     types::{
         Bits,
         weights::{CHANNEL, NAME},

@@ -1,7 +1,7 @@
 //! Choices for models on disk.
 
 use super::*;
-use crate::{model::tests::write, plan::choices_table::choices_batch, storage::dtype::Dtype};
+use crate::{plan::choices_table::choices_batch, storage::dtype::Dtype, testing::models::write};
 
 fn model() -> (Model, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();

@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        output::part_writer::tests::{model, output},
+        testing::parts::{model, output},
         types::output::output_schema,
     };
 

@@ -4,8 +4,11 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{existing::Existing, pending_part::WrittenPart};
-use crate::storage::{atomic_file::write_renamed, error::IoError, folder::manifest::Manifest, stamp::Stamp};
+use super::existing::Existing;
+use crate::{
+    output::pending_part::WrittenPart,
+    storage::{atomic_file::write_renamed, error::IoError, folder::manifest::Manifest, stamp::Stamp},
+};
 
 /// The output in the making; once it has its place, what it replaced.
 pub(crate) const OUTPUT: &str = "output";

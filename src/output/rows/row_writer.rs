@@ -10,11 +10,11 @@ use std::{
 
 use arrow_array::{Array, BinaryArray, RecordBatch, StringViewArray, cast::AsArray, types::Int64Type};
 
-use super::{
-    pending_part::{PendingPart, WrittenPart},
-    row_order::RowOrder,
-};
 use crate::{
+    output::{
+        parts::row_order::RowOrder,
+        pending_part::{PendingPart, WrittenPart},
+    },
     storage::{
         atomic_file::write_renamed,
         error::IoError,

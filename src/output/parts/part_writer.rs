@@ -198,4 +198,4 @@ fn properties() -> WriterProperties {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

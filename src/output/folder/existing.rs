@@ -20,7 +20,7 @@ pub enum Existing {
 
 impl Existing {
     /// Tells whether the output that is there goes when the new one is complete.
-    pub(super) const fn replaces(self) -> bool {
+    pub(in crate::output) const fn replaces(self) -> bool {
         matches!(self, Self::Overwrite | Self::Force)
     }
 }

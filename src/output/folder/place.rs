@@ -9,12 +9,14 @@ use super::{
     entries::Entries,
     existing::Existing,
     lock::Lock,
-    pending_part::WrittenPart,
     unfinished::{OUTPUT, Placing, REPLACED, Unfinished},
 };
-use crate::storage::{
-    atomic_file::{exists, folder_of, sync_folder},
-    error::IoError,
+use crate::{
+    output::pending_part::WrittenPart,
+    storage::{
+        atomic_file::{exists, folder_of, sync_folder},
+        error::IoError,
+    },
 };
 
 /// The place of an output, and the folder `TARGET.partial` beside it, in which the output is made. One run at a time holds it.

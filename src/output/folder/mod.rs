@@ -1,5 +1,13 @@
 //! An output folder in the making: written beside its place and renamed when complete.
 
+mod entries;
+pub mod existing;
+mod lock;
+mod place;
+pub mod reads;
+mod target;
+mod unfinished;
+
 use std::{
     collections::HashMap,
     fs,
@@ -8,15 +16,14 @@ use std::{
 };
 
 use arrow_array::RecordBatch;
+use entries::WEIGHTS;
+use existing::Existing;
+use place::{Left, Place, partial_of};
+use reads::Reads;
+use target::check;
+use unfinished::{PARTS, Unfinished};
 
-use super::{
-    entries::{Entries, WEIGHTS},
-    existing::Existing,
-    pending_part::WrittenPart,
-    place::{Left, Place, check_replaced, partial_of},
-    reads::Reads,
-    unfinished::{PARTS, Unfinished},
-};
+use super::pending_part::WrittenPart;
 use crate::{
     model::{Model, output_folder::QuantizedModel},
     storage::{
@@ -30,9 +37,6 @@ use crate::{
         parquet_table::write_table,
     },
 };
-
-/// The endings of files that an output holds: a folder of such a name would be taken for one.
-const FILES: [&str; 4] = ["gguf", "safetensors", "parquet", "arrow"];
 
 /// An output folder in the making.
 #[derive(Debug)]
@@ -297,46 +301,6 @@ impl OutputFolder {
         let target = self.place.target.clone();
         self.place.put(self.unfinished)?;
         Ok(target)
-    }
-}
-
-/// Checks that an output can go to its place, by what is there and what is left of another run.
-fn check(target: &Path, partial: &Path, existing: Existing, left: &Left) -> Result<(), IoError> {
-    let refuse = |path: &Path, problem: &str| Err(IoError::file(path, problem));
-    let resumed = match left {
-        Left::Run(unfinished) if existing == Existing::Resume => Some(unfinished.existing),
-        _ => None,
-    };
-    if !exists(target)? {
-        if FILES.iter().any(|file| target.extension().is_some_and(|extension| extension == *file)) {
-            let problem = "looks like a file name; `output` takes a folder (drop the extension)";
-            return refuse(target, problem);
-        }
-    } else if !target.is_dir() {
-        return refuse(target, "is a file; the output is a folder that holds the weights and what goes with them");
-    } else if existing == Existing::Resume
-        && resumed.is_none()
-        && Manifest::read(target).is_ok_and(|there| there.complete)
-    {
-        return refuse(target, "is complete already; there is nothing to resume");
-    } else if resumed == Some(Existing::Refuse) {
-        let problem = "came while a run that does not replace it was unfinished; move it away to go on with `resume`, or \
-                       begin again with `overwrite`";
-        return refuse(target, problem);
-    } else {
-        check_replaced(target, resumed.unwrap_or(existing))?;
-    }
-    match left {
-        Left::Nothing => Ok(()),
-        _ if existing.replaces() => Entries::of_unfinished(partial)?.check(existing == Existing::Force).map(drop),
-        Left::Unknown(error) if existing == Existing::Refuse => {
-            refuse(partial, &format!("is of a run of which nothing is known: {error}"))
-        }
-        Left::Run(_) if existing == Existing::Refuse => {
-            let problem = "was left by a run that did not finish; go on with `resume`, or begin again with `overwrite`";
-            refuse(partial, problem)
-        }
-        Left::Run(_) | Left::Unknown(_) => Ok(()),
     }
 }
 
