@@ -11,7 +11,8 @@ use crate::{
         compare::{Compared, compare, difference::Difference},
         peak_memory::peak_resident,
     },
-    storage::{escape::escaped, folder::error_sums::ErrorSums},
+    storage::escape::escaped,
+    types::ErrorSums,
 };
 
 #[derive(Debug, clap::Args)]
@@ -77,8 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 fn line(sums: &ErrorSums) -> String {
-    let stats = sums.stats();
-    format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", stats.sqnr(), stats.cosine_similarity(), stats.mse(), sums.max_abs)
+    format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", sums.sqnr(), sums.cosine_similarity(), sums.mse(), sums.max_abs)
 }
 
 fn words(difference: &Difference) -> String {
@@ -108,10 +108,9 @@ fn json(tensor: &Compared) -> serde_json::Value {
 }
 
 fn figures(sums: &ErrorSums) -> serde_json::Value {
-    let stats = sums.stats();
     // JSON has no infinity: equal weights have no noise, and no ratio.
-    let sqnr = Some(stats.sqnr()).filter(|db| db.is_finite());
+    let sqnr = Some(sums.sqnr()).filter(|db| db.is_finite());
     serde_json::json!({
-        "sqnr_db": sqnr, "cosine": stats.cosine_similarity(), "mse": stats.mse(), "max_abs_error": sums.max_abs, "n": sums.n,
+        "sqnr_db": sqnr, "cosine": sums.cosine_similarity(), "mse": sums.mse(), "max_abs_error": sums.max_abs, "n": sums.n,
     })
 }

@@ -128,8 +128,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     let totals = &summary.totals;
     let quality = match (totals.bits_per_weight, &totals.errors) {
         (Some(bits), Some(errors)) => {
-            let stats = errors.stats();
-            format!(" at {bits:.3} bits, {:.2} dB SQNR, cosine {:.6}", stats.sqnr(), stats.cosine_similarity())
+            format!(" at {bits:.3} bits, {:.2} dB SQNR, cosine {:.6}", errors.sqnr(), errors.cosine_similarity())
         }
         _ => String::new(),
     };

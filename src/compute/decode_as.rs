@@ -6,7 +6,7 @@ use arrow_schema::DataType;
 use super::{
     ComputeError,
     arrays::{
-        encoding::{check_count, for_row, kernel_type, row_bytes},
+        encoding::{check_count, for_row, row_bytes},
         list::ListBuilder,
     },
 };
@@ -64,7 +64,7 @@ pub fn decode_row(encoding: Encoding, bytes: &[u8], out: &mut [f32]) {
     match encoding {
         Encoding::Float(float) => floats(float, bytes, out),
         Encoding::Packed(packed) => unpack(packed, bytes, out),
-        Encoding::Block(block) => decode_blocks(kernel_type(block), bytes, out),
+        Encoding::Block(block) => decode_blocks(block, bytes, out),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     ComputeError,
     arrays::{
         builder::BytesBuilder,
-        encoding::{check_count, for_row, kernel_type, row_bytes},
+        encoding::{check_count, for_row, row_bytes},
         importance::Importance,
         rows::{Rows, finite_absmax},
     },
@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     kernels::{
-        affine::{GroupParams, Scale, affine, affine_better, affine_encode, affine_extreme},
+        affine::{affine, affine_encode},
+        affine_extreme::{GroupParams, affine_better, affine_extreme},
         extreme,
         gguf::encode_blocks,
         narrow::{narrow_bf16, narrow_f16},
@@ -146,29 +147,24 @@ impl Encoder {
             let value = weights[element];
             return Err(ComputeError::TooLarge { row, element, value, float: packed.scale.name() });
         }
-        let search = packed.method == Method::Search;
-        let scale = match packed.scale {
-            Float::F16 => Scale::F16,
-            Float::BF16 => Scale::BF16,
-            Float::F32 | Float::F64 => Scale::F32,
-        };
+        let method = (packed.scale, packed.method);
         let mut prepared = weights;
         if power == 1.0 && absmax < 0.5 * limit {
             let zero_points = zero_points.as_deref_mut();
-            affine(weights, importance, bits, group_size, (scale, search), &mut self.scales, zero_points);
+            affine(weights, importance, bits, group_size, method, &mut self.scales, zero_points);
         } else {
             self.rescaled.resize(weights.len(), 0.0);
             extreme::rescale(weights, power, &mut self.rescaled);
             prepared = &self.rescaled;
             let beside = |x, up| beside(packed.scale, x, up);
             affine_extreme(weights, bits, group_size, limit, beside, &mut self.scales, zero_points.as_deref_mut());
-            if search {
+            if packed.method == Method::Search {
                 // The search knows nothing of the ends: what it found at a moderate size is kept where it loses less.
                 let (scales, zeros) = &mut self.searched;
                 scales.resize(groups, 0.0);
                 zeros.resize(groups, 0);
                 let mut codes = (!packed.symmetric).then_some(&mut zeros[..]);
-                affine(prepared, importance, bits, group_size, (scale, true), scales, codes.as_deref_mut());
+                affine(prepared, importance, bits, group_size, method, scales, codes.as_deref_mut());
                 for scale in scales.iter_mut() {
                     *scale = (*scale / power).min(limit);
                 }
@@ -249,7 +245,7 @@ fn blocks(
     out: &mut [u8],
 ) -> Result<(), ComputeError> {
     fits_blocks(block, weights, row)?;
-    encode_blocks(kernel_type(block), weights, importance, out);
+    encode_blocks(block, weights, importance, out);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use arrow_array::{Array, Float64Array};
 
 use super::{ComputeError, arrays::pair::pair_stats};
-use crate::kernels::error_stats::ErrorStats;
+use crate::types::ErrorSums;
 
 /// Returns the mean squared error of each pair of rows; 0 for empty rows.
 ///
@@ -23,5 +23,5 @@ use crate::kernels::error_stats::ErrorStats;
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn mse(a: &dyn Array, b: &dyn Array) -> Result<Float64Array, ComputeError> {
-    Ok(pair_stats(a, b)?.iter().map(|stats| stats.as_ref().map(ErrorStats::mse)).collect())
+    Ok(pair_stats(a, b)?.iter().map(|stats| stats.as_ref().map(ErrorSums::mse)).collect())
 }

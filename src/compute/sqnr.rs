@@ -3,7 +3,7 @@
 use arrow_array::{Array, Float64Array};
 
 use super::{ComputeError, arrays::pair::pair_stats};
-use crate::kernels::error_stats::ErrorStats;
+use crate::types::ErrorSums;
 
 /// Returns the signal-to-quantization-noise ratio of each row of `b` as a stand-in for that of `a`, in dB:
 /// `10 log10(sum a^2 / sum (a-b)^2)`. Infinite when the rows are equal, minus infinity when only `a` is zeros.
@@ -24,5 +24,5 @@ use crate::kernels::error_stats::ErrorStats;
 /// # Ok::<(), arrow_quant::compute::ComputeError>(())
 /// ```
 pub fn sqnr(a: &dyn Array, b: &dyn Array) -> Result<Float64Array, ComputeError> {
-    Ok(pair_stats(a, b)?.iter().map(|stats| stats.as_ref().map(ErrorStats::sqnr)).collect())
+    Ok(pair_stats(a, b)?.iter().map(|stats| stats.as_ref().map(ErrorSums::sqnr)).collect())
 }

@@ -18,7 +18,7 @@ pub mod search;
 #[cfg(test)]
 mod tests;
 
-pub use codes::{affine, dequantize, extreme, gptq, minmax, pack, params, quantize, range, scale};
+pub use codes::{affine, affine_extreme, dequantize, extreme, gptq, minmax, pack, params, quantize, range, scale};
 pub use errors::{cosine_similarity, error_stats, mse, sqnr};
 pub use floats::{finite, narrow, widen};
 pub use inputs::{channel, cholesky, hessian, triangle};

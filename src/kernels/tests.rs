@@ -1,7 +1,7 @@
 //! One number for all that the kernels give, the same for every instruction set and every architecture.
 
 use super::{
-    affine::{Scale, affine, affine_decode, affine_encode},
+    affine::{affine, affine_decode, affine_encode},
     channel::{channel_absmax, channel_max, channel_min, channel_sum_squares},
     cholesky::{BLOCK, cholesky, invert},
     cosine_similarity::cosine_similarity,
@@ -10,7 +10,7 @@ use super::{
     error_stats::error_stats,
     extreme::{is_tiny, power, rescale, settle, tiny_params},
     finite::absmax_bits,
-    gguf::{BlockType, decode_blocks, encode_blocks},
+    gguf::{decode_blocks, encode_blocks},
     gptq::{GptqRows, gptq, gptq_row_scale},
     hessian::hessian,
     minmax::minmax,
@@ -23,7 +23,10 @@ use super::{
     triangle::{triangle_len, triangle_row},
     widen::{narrow_f64, widen_bf16, widen_f8_e4m3, widen_f8_e4m3fnuz, widen_f8_e5m2, widen_f8_e5m2fnuz, widen_f16},
 };
-use crate::testing::samples::Random;
+use crate::{
+    testing::samples::Random,
+    types::{Block, Float, Method},
+};
 
 /// The digest of the kernels' results when this test was written, on x86-64 and on 64-bit Arm.
 const DIGEST: u64 = 0xcb19_f72b_df5c_51c9;
@@ -180,20 +183,20 @@ fn exported(target: Option<Target>, row: &[f32], digest: &mut Digest) {
     let weights: Vec<f32> = row.iter().map(|x| x.clamp(-60_000.0, 60_000.0)).collect();
     let importance: Vec<f32> = row.iter().map(|x| x.abs().min(3.0)).collect();
     for importance in [None, Some(&importance[..])] {
-        for kind in BlockType::ALL {
-            let blocks = weights.len() / kind.elements();
-            let (mut stored, mut back) = (vec![0; blocks * kind.bytes()], vec![0.0; blocks * kind.elements()]);
+        for kind in Block::ALL {
+            let blocks = weights.len() / kind.weights();
+            let (mut stored, mut back) = (vec![0; blocks * kind.bytes()], vec![0.0; blocks * kind.weights()]);
             call!(target, encode_blocks(kind, &weights, importance, &mut stored));
             call!(target, decode_blocks(kind, &stored, &mut back));
             digest.bytes(&stored);
             digest.f32s(&back);
         }
-        for (bits, scale) in [(2, Scale::BF16), (3, Scale::F16), (4, Scale::F16), (4, Scale::F32), (8, Scale::BF16)] {
-            for (searches, symmetric) in [(false, false), (true, false), (true, true)] {
+        for (bits, scale) in [(2, Float::BF16), (3, Float::F16), (4, Float::F16), (4, Float::F32), (8, Float::BF16)] {
+            for (method, symmetric) in [(Method::Minmax, false), (Method::Search, false), (Method::Search, true)] {
                 let groups = weights.len().div_ceil(32);
                 let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
                 let codes = (!symmetric).then_some(&mut zeros[..]);
-                call!(target, affine(&weights, importance, bits, 32, (scale, searches), &mut scales, codes));
+                call!(target, affine(&weights, importance, bits, 32, (scale, method), &mut scales, codes));
                 let codes = (!symmetric).then_some(&zeros[..]);
                 let mut packed = vec![0; (weights.len() * bits as usize).div_ceil(8)];
                 call!(target, affine_encode(&weights, 1.0, bits, 32, &scales, codes, &mut packed));

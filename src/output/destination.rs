@@ -9,9 +9,9 @@ use super::{
     pending_part::{PendingPart, WrittenPart},
     row_writer::{RowFiles, RowWriter},
 };
-use crate::storage::{
-    error::IoError,
-    folder::{error_sums::ErrorSums, manifest::Manifest},
+use crate::{
+    storage::{error::IoError, folder::manifest::Manifest},
+    types::ErrorSums,
 };
 
 /// The place that the rows of a run's parts go to.

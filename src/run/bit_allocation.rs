@@ -24,9 +24,8 @@ use crate::{
         width::{Width, candidates_batch},
     },
     sql::{recipes, threads::runtime},
-    storage::folder::error_sums::ErrorSums,
     types::{
-        QuantizeOptions,
+        ErrorSums, QuantizeOptions,
         error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
         quantized::BITS,
         weights::NAME,

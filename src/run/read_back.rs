@@ -12,12 +12,11 @@ use crate::{
         scan::{BATCH_BYTES, rows_of},
     },
     plan::formats::written::Written,
-    storage::{
-        error::IoError,
-        folder::{error_sums::ErrorSums, tensor_report::TensorReport},
-        row_layout::Order,
+    storage::{error::IoError, folder::tensor_report::TensorReport, row_layout::Order},
+    types::{
+        ErrorSums,
+        weights::{DATA, WEIGHTS, weights_schema},
     },
-    types::weights::{DATA, WEIGHTS, weights_schema},
 };
 
 /// Returns the error sums of the rows of a part, read back from `output`, by the number of their tensor in `source`.
@@ -75,7 +74,7 @@ pub fn check_part<'a>(
                 }
                 let errors = error_stats(&a, &b).map_err(|error| refuse(&error.offset(start).to_string()))?;
                 let sum = sums.entry(run.tensor).or_default();
-                *sum = sum.add_rows(&errors, 0..rows.len()).map_err(|problem| refuse(&problem))?;
+                *sum = sum.add_rows(&errors, 0..rows.len()).map_err(|problem| refuse(&problem.to_string()))?;
             }
             if !watch(bytes) {
                 return Ok(sums);

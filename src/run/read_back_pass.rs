@@ -16,10 +16,8 @@ use crate::{
     model::{Model, part::Part},
     output::folder::OutputFolder,
     plan::{equalization::changes::Equalization, formats::export::Export},
-    storage::{
-        error::IoError,
-        folder::{error_sums::ErrorSums, tensor_report::TensorReport},
-    },
+    storage::{error::IoError, folder::tensor_report::TensorReport},
+    types::ErrorSums,
 };
 
 /// The error sums of a part's tensors, by number.

@@ -11,11 +11,11 @@ use crate::{
     plan::selection::Choice,
     storage::{
         error::IoError,
-        folder::{error_sums::ErrorSums, manifest::REPORT, tensor_report::TensorReport},
+        folder::{manifest::REPORT, tensor_report::TensorReport},
         parquet_table::write_table,
     },
     types::{
-        Block, QuantizeOptions,
+        Block, ErrorSums, QuantizeOptions,
         report::{SQNR_DB, report_schema},
         weights::NAME,
     },
@@ -86,9 +86,9 @@ pub fn report_batch(
                 options(|options| i64::from(options.bits.get()), |block| i64::from(block.bits())),
                 options(|options| i64::from(options.group_size()), |block| i64::from(block.group_size())),
                 Arc::new(per_weight.collect::<Float64Array>()),
-                measure(|sums| sums.stats().sqnr()),
-                measure(|sums| sums.stats().cosine_similarity()),
-                measure(|sums| sums.stats().mse()),
+                measure(ErrorSums::sqnr),
+                measure(ErrorSums::cosine_similarity),
+                measure(ErrorSums::mse),
                 measure(|sums| sums.max_abs),
                 Arc::new(Int64Array::from_iter_values(tensors.iter().map(|tensor| bytes(tensor.bytes() as u64)))),
                 Arc::new(Int64Array::from_iter_values(reports.iter().map(|report| bytes(report.bytes_out)))),
@@ -148,7 +148,7 @@ pub const LITTLE_LEFT_DB: f64 = 3.0;
 /// Says in the notes which tensors have an SQNR below [`LITTLE_LEFT_DB`].
 pub fn note_little_left(choices: &mut [Choice], reports: &[TensorReport]) {
     for (choice, report) in choices.iter_mut().zip(reports) {
-        let Some(db) = report.errors.map(|errors| errors.stats().sqnr()).filter(|db| *db < LITTLE_LEFT_DB) else {
+        let Some(db) = report.errors.map(|errors| errors.sqnr()).filter(|db| *db < LITTLE_LEFT_DB) else {
             continue;
         };
         let note = format!("little is left of it: {db:.2} dB SQNR");

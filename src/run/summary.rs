@@ -33,7 +33,6 @@ impl Summary {
     #[must_use]
     pub fn figures(&self, gptq_tensors: usize, output: &Path) -> serde_json::Value {
         let totals = &self.totals;
-        let stats = totals.errors.map(|errors| errors.stats());
         let equalization = self.prepared.equalization.as_ref();
         serde_json::json!({
             "output": output,
@@ -43,10 +42,10 @@ impl Summary {
             "quantized_weights": totals.weights,
             "bits_per_weight": totals.bits_per_weight,
             // JSON has no infinity: weights that lost nothing have no ratio.
-            "sqnr_db": stats.map(|stats| stats.sqnr()).filter(|db| db.is_finite()),
-            "cosine": stats.map(|stats| stats.cosine_similarity()),
-            "mse": stats.map(|stats| stats.mse()),
-            "max_abs_error": stats.map(|stats| stats.max_abs),
+            "sqnr_db": totals.errors.map(|sums| sums.sqnr()).filter(|db| db.is_finite()),
+            "cosine": totals.errors.map(|sums| sums.cosine_similarity()),
+            "mse": totals.errors.map(|sums| sums.mse()),
+            "max_abs_error": totals.errors.map(|sums| sums.max_abs),
             "bytes_in": totals.bytes_in,
             "bytes_out": totals.bytes_out,
             "file_bytes": self.file_bytes,

@@ -14,12 +14,9 @@ use crate::{
         selection::{Choice, Selection},
         spec::Spec,
     },
-    storage::{
-        dtype::Dtype,
-        folder::{error_sums::ErrorSums, manifest::Manifest},
-    },
+    storage::{dtype::Dtype, folder::manifest::Manifest},
     types::{
-        Bits, PartFormat,
+        Bits, ErrorSums, PartFormat,
         output::output_schema,
         quantized::quantized_type,
         weights::{CHANNEL, DATA, DTYPE, MODULE, NAME, SHAPE, WEIGHTS},

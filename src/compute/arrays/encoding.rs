@@ -1,26 +1,6 @@
 //! The parts that encoding and decoding of rows share.
 
-use crate::{
-    compute::ComputeError,
-    kernels::gguf::BlockType,
-    types::{Block, Encoding},
-};
-
-/// Returns the kernels' word for a block type.
-pub(in crate::compute) const fn kernel_type(block: Block) -> BlockType {
-    match block {
-        Block::Q4_0 => BlockType::Q4_0,
-        Block::Q4_1 => BlockType::Q4_1,
-        Block::Q5_0 => BlockType::Q5_0,
-        Block::Q5_1 => BlockType::Q5_1,
-        Block::Q8_0 => BlockType::Q8_0,
-        Block::Q2_K => BlockType::Q2_K,
-        Block::Q3_K => BlockType::Q3_K,
-        Block::Q4_K => BlockType::Q4_K,
-        Block::Q5_K => BlockType::Q5_K,
-        Block::Q6_K => BlockType::Q6_K,
-    }
-}
+use crate::{compute::ComputeError, types::Encoding};
 
 /// Returns the bytes of a row.
 pub(in crate::compute) fn row_bytes(encoding: Encoding, length: usize) -> Result<usize, ComputeError> {

@@ -11,8 +11,9 @@ use crate::{
     compute::ComputeError,
     kernels::{
         dequantize::dequantize,
-        error_stats::{ErrorStats, error_stats, error_stats_of_codes},
+        error_stats::{error_stats, error_stats_of_codes},
     },
+    types::ErrorSums,
 };
 
 enum Side<'a> {
@@ -100,9 +101,9 @@ fn measure_sides<T>(
 ///
 /// # Errors
 /// Returns the errors of [`measure_pairs`].
-pub(in crate::compute) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec<Option<ErrorStats>>, ComputeError> {
+pub(in crate::compute) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec<Option<ErrorSums>>, ComputeError> {
     // Squares of f32 do not overflow f64: the sums are finite when all elements are.
-    let finite = |stats: &ErrorStats| stats.a2.is_finite() && stats.b2.is_finite();
+    let finite = |stats: &ErrorSums| stats.a2.is_finite() && stats.b2.is_finite();
     let (a, b) = (Side::try_new(a, FIRST)?, Side::try_new(b, SECOND)?);
     let (Side::Rows(rows), Side::Quantized(quantized)) = (&a, &b) else {
         return measure_sides(&a, &b, error_stats, finite);

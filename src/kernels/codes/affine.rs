@@ -8,33 +8,24 @@ use super::{
     quantize::encode,
     range::{covering_scale, group_range},
 };
-use crate::kernels::{
-    dispatch::kernel,
-    search::{FloatScale, Grid, RowFit, search_groups},
+use crate::{
+    kernels::{
+        dispatch::kernel,
+        search::{FloatScale, Grid, RowFit, search_groups},
+    },
+    types::{Float, Method},
 };
 
 /// Weights encoded before they are packed: whole bytes at every width.
 const BLOCK: usize = 256;
 
-/// How a scale is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
-    /// bfloat16.
-    BF16,
-    /// Half precision.
-    F16,
-    /// Single precision.
-    F32,
-}
-
-impl Scale {
-    #[inline(always)]
-    const fn grid(self) -> FloatScale {
-        match self {
-            Self::BF16 => FloatScale { dropped: 16, least: 0.0 },
-            Self::F16 => FloatScale { dropped: 13, least: 1.0 / 16_384.0 },
-            Self::F32 => FloatScale { dropped: 0, least: 0.0 },
-        }
+/// Returns the grid of the scales that a float holds.
+#[inline(always)]
+const fn grid(float: Float) -> FloatScale {
+    match float {
+        Float::BF16 => FloatScale { dropped: 16, least: 0.0 },
+        Float::F16 => FloatScale { dropped: 13, least: 1.0 / 16_384.0 },
+        Float::F32 | Float::F64 => FloatScale { dropped: 0, least: 0.0 },
     }
 }
 
@@ -43,14 +34,14 @@ fn affine_row<const BITS: usize>(
     weights: &[f32],
     importance: Option<&[f32]>,
     group_size: usize,
-    (scale, search): (Scale, bool),
+    (float, method): (Float, Method),
     scales: &mut [f32],
     mut zero_points: Option<&mut [u8]>,
 ) {
-    let grid = scale.grid();
+    let grid = grid(float);
     let group_size = group_size.max(1);
     let symmetric = zero_points.is_none();
-    if search && BITS <= 4 {
+    if method == Method::Search && BITS <= 4 {
         let mut fit = RowFit::default();
         search_groups::<BITS, _>(weights, importance, group_size, grid, 1.0, symmetric, &mut fit, |g, factor, zero| {
             if let Some(scale) = scales.get_mut(g) {
@@ -81,10 +72,10 @@ kernel! {
     /// [`search`](fn@crate::kernels::search::search). No scale of a group with weights other than 0 is 0.
     ///
     /// ```
-    /// use arrow_quant::kernels::affine::{Scale, affine};
+    /// use arrow_quant::{kernels::affine::affine, types::{Float, Method}};
     ///
     /// let (mut scales, mut zero_points) = ([0.0; 1], [0; 1]);
-    /// affine(&[-1.0, 2.0], None, 2, 2, (Scale::BF16, false), &mut scales, Some(&mut zero_points));
+    /// affine(&[-1.0, 2.0], None, 2, 2, (Float::BF16, Method::Minmax), &mut scales, Some(&mut zero_points));
     /// assert_eq!((scales, zero_points), ([1.0], [1]));
     /// ```
     pub fn affine(
@@ -92,7 +83,7 @@ kernel! {
         importance: Option<&[f32]>,
         bits: u8,
         group_size: usize,
-        method: (Scale, bool),
+        method: (Float, Method),
         scales: &mut [f32],
         zero_points: Option<&mut [u8]>,
     ) {
@@ -184,104 +175,18 @@ kernel! {
     }
 }
 
-/// Fills scales and zero points of a row near the ends of its float, at its true size: scales just large enough, or where
-/// a code would pass `limit`, just small enough. `beside` gives the least stored scale of at least a number, or with false the
-/// largest of at most it.
-pub fn affine_extreme(
-    weights: &[f32],
-    bits: u8,
-    group_size: usize,
-    limit: f32,
-    beside: impl Fn(f64, bool) -> f32,
-    scales: &mut [f32],
-    mut zero_points: Option<&mut [u8]>,
-) {
-    let (most, half) = (f64::from((1u32 << bits.min(8)) - 1), f64::from(1u32 << (bits.min(8) - 1)));
-    for (g, (group, scale)) in weights.chunks(group_size.max(1)).zip(scales).enumerate() {
-        let (low, high) = group_range(group);
-        let (low, high) = (f64::from(low), f64::from(high));
-        let needed = match zero_points {
-            None => (high / (half - 1.0)).max(-low / half),
-            Some(_) => (high - low) / most,
-        };
-        *scale = beside(needed, true);
-        let mut zero_point = half;
-        if let Some(code) = zero_points.as_mut().and_then(|codes| codes.get_mut(g)) {
-            let z = if *scale > 0.0 { -low / f64::from(*scale) } else { 0.0 };
-            *code = round_clamped(z as f32, most as f32);
-            zero_point = f64::from(*code);
-        }
-        // Only codes that are used must not pass the limit; a smaller scale may use more of them, up to the last.
-        let used = |scale: f32| {
-            let from_zero =
-                |x: f64| (x / f64::from(scale) + zero_point).round_ties_even().clamp(0.0, most) - zero_point;
-            from_zero(low).abs().max(from_zero(high).abs())
-        };
-        for furthest in [used(*scale), zero_point.max(most - zero_point)] {
-            if f64::from(*scale) * used(*scale) > f64::from(limit) {
-                *scale = beside(f64::from(limit) / furthest, false);
-            }
-        }
-    }
-}
-
-/// Scales and zero points of a row.
-#[derive(Debug)]
-pub struct GroupParams<'a> {
-    /// A scale for each group.
-    pub scales: &'a mut [f32],
-    /// A zero point for each group; `None`: symmetric.
-    pub zero_points: Option<&'a mut [u8]>,
-}
-
-/// Replaces the parameters of every group by `others` where these lose less, weight by weight, times the importances. What
-/// would decode to more than `limit` loses without end.
-pub fn affine_better(
-    weights: &[f32],
-    importance: Option<&[f32]>,
-    bits: u8,
-    group_size: usize,
-    limit: f32,
-    params: &mut GroupParams,
-    others: &GroupParams,
-) {
-    let (most, half) = (f64::from((1u32 << bits.min(8)) - 1), f64::from(1u32 << (bits.min(8) - 1)));
-    let group_size = group_size.max(1).min(weights.len().max(1));
-    let error = |g: usize, group: &[f32], params: &GroupParams| -> f64 {
-        let zero_point = |codes: &&mut [u8]| codes.get(g).map_or(0.0, |code| f64::from(*code));
-        let z = params.zero_points.as_ref().map_or(half, zero_point);
-        let s = params.scales.get(g).map_or(0.0, |scale| f64::from(*scale));
-        let square = |x: f32| {
-            let q = if s > 0.0 { (f64::from(x) / s + z).round_ties_even().clamp(0.0, most) } else { z };
-            let decoded = s * (q - z);
-            if decoded.abs() > f64::from(limit) { f64::INFINITY } else { (f64::from(x) - decoded).powi(2) }
-        };
-        let weight =
-            |i: usize| importance.and_then(|weights| weights.get(g * group_size + i)).map_or(1.0, |w| f64::from(*w));
-        group.iter().enumerate().map(|(i, x)| square(*x) * weight(i)).sum()
-    };
-    for (g, group) in weights.chunks(group_size).enumerate() {
-        if error(g, group, others) < error(g, group, params) {
-            params.scales[g] = others.scales[g];
-            if let (Some(codes), Some(others)) = (&mut params.zero_points, &others.zero_points) {
-                codes[g] = others[g];
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{kernels::dispatch::Target, testing::samples};
 
-    fn decoded(row: &[f32], bits: u8, group: usize, scale: Scale, search: bool, symmetric: bool) -> Vec<f32> {
+    fn decoded(row: &[f32], bits: u8, group: usize, (float, method): (Float, Method), symmetric: bool) -> Vec<f32> {
         let groups = row.len().div_ceil(group);
         let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
         let codes = (!symmetric).then_some(&mut zeros[..]);
-        affine(row, None, bits, group, (scale, search), &mut scales, codes);
+        affine(row, None, bits, group, (float, method), &mut scales, codes);
         for s in &scales {
-            assert_eq!(s.to_bits() & ((1 << scale.grid().dropped) - 1), 0, "{s} is not a {scale:?}");
+            assert_eq!(s.to_bits() & ((1 << grid(float).dropped) - 1), 0, "{s} is not a {float}");
         }
         let zeros = (!symmetric).then_some(&zeros[..]);
         let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];
@@ -301,9 +206,9 @@ mod tests {
             let row = samples::heavy(4096, seed);
             for bits in [2u8, 3, 4, 8] {
                 for symmetric in [false, true] {
-                    for scale in [Scale::BF16, Scale::F16, Scale::F32] {
-                        let range = decoded(&row, bits, group, scale, false, symmetric);
-                        let least = decoded(&row, bits, group, scale, true, symmetric);
+                    for scale in [Float::BF16, Float::F16, Float::F32] {
+                        let range = decoded(&row, bits, group, (scale, Method::Minmax), symmetric);
+                        let least = decoded(&row, bits, group, (scale, Method::Search), symmetric);
                         for (group, back) in row.chunks(group).zip(range.chunks(group)) {
                             let (low, high) = group_range(group);
                             let codes = f32::from((1u16 << bits) - 1);
@@ -329,7 +234,16 @@ mod tests {
                 let mut first = None;
                 for target in Target::available() {
                     let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
-                    affine::on(target, &row, None, bits, group, (Scale::BF16, true), &mut scales, Some(&mut zeros));
+                    affine::on(
+                        target,
+                        &row,
+                        None,
+                        bits,
+                        group,
+                        (Float::BF16, Method::Search),
+                        &mut scales,
+                        Some(&mut zeros),
+                    );
                     let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];
                     affine_encode::on(target, &row, 1.0, bits, group, &scales, Some(&zeros), &mut packed);
                     let mut back = vec![0.0; row.len()];

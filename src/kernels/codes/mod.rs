@@ -1,6 +1,7 @@
 //! Codes of rows: their parameters, chosen and stored, and weights to codes and back.
 
 pub mod affine;
+pub mod affine_extreme;
 pub mod dequantize;
 pub mod extreme;
 pub mod gptq;

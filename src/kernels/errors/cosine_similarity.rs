@@ -1,9 +1,11 @@
 //! The cosine of the angle between two rows.
 
-use super::error_stats::ErrorStats;
-use crate::kernels::{
-    dispatch::kernel,
-    lanes::{each_pair, fold},
+use crate::{
+    kernels::{
+        dispatch::kernel,
+        lanes::{each_pair, fold},
+    },
+    types::ErrorSums,
 };
 
 /// Returns the cosine from the three sums. Two rows of zeros (or none) are equal, so 1; a row of zeros beside
@@ -17,7 +19,7 @@ fn cosine(dot: f64, a2: f64, b2: f64) -> f64 {
     }
 }
 
-impl ErrorStats {
+impl ErrorSums {
     /// Returns the cosine similarity; 1 when both rows are zeros, 0 when only one is.
     ///
     /// Rows that are alike have it from their difference, by the law of cosines: `1 - cos` keeps its digits where

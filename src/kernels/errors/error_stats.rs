@@ -7,39 +7,6 @@ use crate::kernels::{
     params::{Params, for_bits},
 };
 
-/// Sums over the elements of two rows, made as [`error_stats`](fn@error_stats) says. They add up over rows:
-/// [`ErrorStats::merge`].
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct ErrorStats {
-    /// The sum of `a * b`.
-    pub dot: f64,
-    /// The sum of `a^2`.
-    pub a2: f64,
-    /// The sum of `b^2`.
-    pub b2: f64,
-    /// The sum of `(a - b)^2`.
-    pub err2: f64,
-    /// The largest `|a - b|`, the difference rounded to f32 where squares are.
-    pub max_abs: f64,
-    /// The number of elements.
-    pub n: u64,
-}
-
-impl ErrorStats {
-    /// Returns the statistics of both parts together.
-    #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        Self {
-            dot: self.dot + other.dot,
-            a2: self.a2 + other.a2,
-            b2: self.b2 + other.b2,
-            err2: self.err2 + other.err2,
-            max_abs: self.max_abs.max(other.max_abs),
-            n: self.n + other.n,
-        }
-    }
-}
-
 /// Lanes of the sums.
 const LANES: usize = 16;
 
@@ -48,7 +15,7 @@ const PIECE: usize = 64 * LANES;
 
 /// Sums that are taken in pieces of two rows.
 trait Sums: Pieces + Default {
-    fn fold(self) -> ErrorStats;
+    fn fold(self) -> ErrorSums;
 }
 
 /// Squares in f32, pieces of them in f64: twice as fast as [`Exact`], and right to five digits at least unless the squares
@@ -79,9 +46,9 @@ struct Lanes<T> {
 
 impl Lanes<f64> {
     #[inline(always)]
-    fn fold(self, n: u64) -> ErrorStats {
+    fn fold(self, n: u64) -> ErrorSums {
         let sum = |lanes| fold(lanes, |a, b| a + b);
-        ErrorStats {
+        ErrorSums {
             dot: sum(self.dot),
             a2: sum(self.a2),
             b2: sum(self.b2),
@@ -120,7 +87,7 @@ impl Pieces for Exact {
 
 impl Sums for Exact {
     #[inline(always)]
-    fn fold(self) -> ErrorStats {
+    fn fold(self) -> ErrorSums {
         self.sums.fold(self.n)
     }
 }
@@ -162,7 +129,7 @@ impl Pieces for Quick {
 
 impl Sums for Quick {
     #[inline(always)]
-    fn fold(mut self) -> ErrorStats {
+    fn fold(mut self) -> ErrorSums {
         self.flush();
         self.whole.fold(self.n)
     }
@@ -170,7 +137,7 @@ impl Sums for Quick {
 
 /// Returns true if no square that counts has left the range of f32: what is lost below is under 2^-149 an element.
 #[inline(always)]
-fn is_sound(stats: &ErrorStats) -> bool {
+fn is_sound(stats: &ErrorSums) -> bool {
     const LEAST: f64 = 1e-20;
     let sound = |sum: f64| sum > LEAST && sum < f64::INFINITY;
     sound(stats.a2) && sound(stats.b2) && (sound(stats.err2) || stats.max_abs == 0.0)
@@ -187,14 +154,14 @@ kernel! {
     /// let stats = arrow_quant::kernels::error_stats::error_stats(&[1.0, 2.0], &[1.0, 3.0]);
     /// assert_eq!((stats.dot, stats.a2, stats.b2, stats.err2, stats.max_abs, stats.n), (7.0, 5.0, 10.0, 1.0, 1.0, 2));
     /// ```
-    pub fn error_stats(a: &[f32], b: &[f32]) -> ErrorStats {
+    pub fn error_stats(a: &[f32], b: &[f32]) -> ErrorSums {
         let stats = of_rows::<Quick>(a, b);
         if is_sound(&stats) { stats } else { of_rows::<Exact>(a, b) }
     }
 }
 
 #[inline(always)]
-fn of_rows<S: Sums>(a: &[f32], b: &[f32]) -> ErrorStats {
+fn of_rows<S: Sums>(a: &[f32], b: &[f32]) -> ErrorSums {
     let mut sums = S::default();
     sums.add(a, b);
     sums.fold()
@@ -211,7 +178,7 @@ kernel! {
     /// let stats = error_stats_of_codes(&[0.0, 1.0], &[0x10], &params);
     /// assert_eq!((stats.dot, stats.a2, stats.b2, stats.err2, stats.max_abs, stats.n), (0.5, 1.0, 0.25, 0.25, 0.5, 2));
     /// ```
-    pub fn error_stats_of_codes(row: &[f32], packed: &[u8], params: &Params<'_>) -> ErrorStats {
+    pub fn error_stats_of_codes(row: &[f32], packed: &[u8], params: &Params<'_>) -> ErrorSums {
         for_bits!(params.bits, BITS => {
             let stats = of_codes::<BITS, Quick>(row, packed, params);
             if is_sound(&stats) { stats } else { of_codes::<BITS, Exact>(row, packed, params) }
@@ -220,7 +187,7 @@ kernel! {
 }
 
 #[inline(always)]
-fn of_codes<const BITS: usize, S: Sums>(row: &[f32], packed: &[u8], params: &Params) -> ErrorStats {
+fn of_codes<const BITS: usize, S: Sums>(row: &[f32], packed: &[u8], params: &Params) -> ErrorSums {
     let mut sums = S::default();
     beside_decoded::<BITS>(row, packed, params, &mut sums);
     sums.fold()

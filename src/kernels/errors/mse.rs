@@ -1,8 +1,9 @@
 //! The mean squared error.
 
-use super::error_stats::{ErrorStats, error_stats};
+use super::error_stats::error_stats;
+use crate::types::ErrorSums;
 
-impl ErrorStats {
+impl ErrorSums {
     /// Returns `err2 / n`; 0 for empty rows.
     pub fn mse(&self) -> f64 {
         if self.n == 0 { 0.0 } else { self.err2 / self.n as f64 }

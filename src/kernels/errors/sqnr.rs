@@ -1,8 +1,9 @@
 //! The signal-to-quantization-noise ratio.
 
-use super::error_stats::{ErrorStats, error_stats};
+use super::error_stats::error_stats;
+use crate::types::ErrorSums;
 
-impl ErrorStats {
+impl ErrorSums {
     /// Returns `10 log10(a2 / err2)` in dB. Plus infinity without error, minus infinity when `a` is zeros and `b` is not.
     pub fn sqnr(&self) -> f64 {
         // 0/0 is the only way to NaN, and is taken by the first arm.
@@ -11,7 +12,7 @@ impl ErrorStats {
 }
 
 /// Returns the signal-to-quantization-noise ratio of `b` as a stand-in for `a`, in dB; the rules are those of
-/// [`ErrorStats::sqnr`].
+/// [`ErrorSums::sqnr`].
 ///
 /// ```
 /// use arrow_quant::kernels::sqnr::sqnr;

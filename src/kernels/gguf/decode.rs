@@ -3,10 +3,8 @@
 //! The order of the operations is that of the reference: a scale is multiplied out first, then the code, then a minimum
 //! is added or subtracted, each rounded to f32.
 
-use super::{
-    super::{dispatch::kernel, widen::half},
-    BlockType,
-};
+use super::super::{dispatch::kernel, widen::half};
+use crate::types::Block;
 
 #[inline(always)]
 fn half_at(block: &[u8], at: usize) -> f32 {
@@ -165,29 +163,29 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
 kernel! {
     /// Decodes blocks to f32: the bits of llama.cpp's `NumPy` reference (`gguf.quants.dequantize`).
     ///
-    /// `out` takes [`BlockType::elements`] numbers for each block; what is no whole block is left alone.
+    /// `out` takes [`Block::weights`] numbers for each block; what is no whole block is left alone.
     ///
     /// ```
-    /// use arrow_quant::kernels::gguf::{BlockType, decode_blocks};
+    /// use arrow_quant::{kernels::gguf::decode_blocks, types::Block};
     ///
     /// let mut block = [0x98; 18];
     /// block[..2].copy_from_slice(&[0x00, 0x38]); // d is 0.5
     /// let mut out = [0.0; 32];
-    /// decode_blocks(BlockType::Q4_0, &block, &mut out);
+    /// decode_blocks(Block::Q4_0, &block, &mut out);
     /// assert_eq!((out[0], out[31]), (0.0, 0.5));
     /// ```
-    pub fn decode_blocks(kind: BlockType, blocks: &[u8], out: &mut [f32]) {
+    pub fn decode_blocks(kind: Block, blocks: &[u8], out: &mut [f32]) {
         match kind {
-            BlockType::Q4_0 => each!(q4_0, blocks, out),
-            BlockType::Q4_1 => each!(q4_1, blocks, out),
-            BlockType::Q5_0 => each!(q5_0, blocks, out),
-            BlockType::Q5_1 => each!(q5_1, blocks, out),
-            BlockType::Q8_0 => each!(q8_0, blocks, out),
-            BlockType::Q2_K => each!(q2_k, blocks, out),
-            BlockType::Q3_K => each!(q3_k, blocks, out),
-            BlockType::Q4_K => each!(q4_k, blocks, out),
-            BlockType::Q5_K => each!(q5_k, blocks, out),
-            BlockType::Q6_K => each!(q6_k, blocks, out),
+            Block::Q4_0 => each!(q4_0, blocks, out),
+            Block::Q4_1 => each!(q4_1, blocks, out),
+            Block::Q5_0 => each!(q5_0, blocks, out),
+            Block::Q5_1 => each!(q5_1, blocks, out),
+            Block::Q8_0 => each!(q8_0, blocks, out),
+            Block::Q2_K => each!(q2_k, blocks, out),
+            Block::Q3_K => each!(q3_k, blocks, out),
+            Block::Q4_K => each!(q4_k, blocks, out),
+            Block::Q5_K => each!(q5_k, blocks, out),
+            Block::Q6_K => each!(q6_k, blocks, out),
         }
     }
 }

@@ -7,10 +7,11 @@ use super::{
         params::{max_code, reciprocal, round_clamped},
         search::tile::{Buffer, NARROW, Tile, WIDE},
     },
-    BlockType, affine, legacy,
+    affine, legacy,
     pack::{self, SuperBlock},
     schedule, symmetric,
 };
+use crate::types::Block;
 
 /// Codes of a sub-block as the search counted them.
 #[inline(always)]
@@ -150,7 +151,7 @@ fn searched<S: Scheme + Pack<BYTES>, const BYTES: usize>(
 }
 
 kernel! {
-    /// Encodes weights to blocks, [`BlockType::bytes`] for every [`BlockType::elements`] of them; what is no whole block
+    /// Encodes weights to blocks, [`Block::bytes`] for every [`Block::weights`] of them; what is no whole block
     /// is left alone.
     ///
     /// The types of 32 elements give the bits of llama.cpp's `NumPy` reference (`gguf.quants.quantize`). Those of 256 are
@@ -160,26 +161,26 @@ kernel! {
     /// No weight may be larger than 65504, the largest f16.
     ///
     /// ```
-    /// use arrow_quant::kernels::gguf::{BlockType, decode_blocks, encode_blocks};
+    /// use arrow_quant::{kernels::gguf::{decode_blocks, encode_blocks}, types::Block};
     ///
     /// let weights: Vec<f32> = (0..256).map(|i| (i as f32).sin()).collect();
     /// let (mut blocks, mut back) = ([0; 144], [0.0; 256]);
-    /// encode_blocks(BlockType::Q4_K, &weights, None, &mut blocks);
-    /// decode_blocks(BlockType::Q4_K, &blocks, &mut back);
+    /// encode_blocks(Block::Q4_K, &weights, None, &mut blocks);
+    /// decode_blocks(Block::Q4_K, &blocks, &mut back);
     /// assert!(weights.iter().zip(&back).all(|(a, b)| (a - b).abs() < 0.1));
     /// ```
-    pub fn encode_blocks(kind: BlockType, weights: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    pub fn encode_blocks(kind: Block, weights: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         match kind {
-            BlockType::Q4_0 => each!(legacy::q4_0, weights, out),
-            BlockType::Q4_1 => each!(legacy::q4_1, weights, out),
-            BlockType::Q5_0 => each!(legacy::q5_0, weights, out),
-            BlockType::Q5_1 => each!(legacy::q5_1, weights, out),
-            BlockType::Q8_0 => each!(legacy::q8_0, weights, out),
-            BlockType::Q2_K => searched::<Q2K, 84>(weights, importance, out, schedule::Q2_K),
-            BlockType::Q3_K => searched::<Q3K, 110>(weights, importance, out, schedule::Q3_K),
-            BlockType::Q4_K => searched::<Q4K, 144>(weights, importance, out, schedule::Q4_K),
-            BlockType::Q5_K => searched::<Q5K, 176>(weights, importance, out, schedule::Q5_K),
-            BlockType::Q6_K => searched::<Q6K, 210>(weights, importance, out, schedule::Q6_K),
+            Block::Q4_0 => each!(legacy::q4_0, weights, out),
+            Block::Q4_1 => each!(legacy::q4_1, weights, out),
+            Block::Q5_0 => each!(legacy::q5_0, weights, out),
+            Block::Q5_1 => each!(legacy::q5_1, weights, out),
+            Block::Q8_0 => each!(legacy::q8_0, weights, out),
+            Block::Q2_K => searched::<Q2K, 84>(weights, importance, out, schedule::Q2_K),
+            Block::Q3_K => searched::<Q3K, 110>(weights, importance, out, schedule::Q3_K),
+            Block::Q4_K => searched::<Q4K, 144>(weights, importance, out, schedule::Q4_K),
+            Block::Q5_K => searched::<Q5K, 176>(weights, importance, out, schedule::Q5_K),
+            Block::Q6_K => searched::<Q6K, 210>(weights, importance, out, schedule::Q6_K),
         }
     }
 }

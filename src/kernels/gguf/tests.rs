@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     kernels::dispatch::Target,
     testing::samples::{self, Random},
+    types::Block,
 };
 
 /// Reads bytes from hexadecimal.
@@ -11,14 +12,14 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
-fn encoded(kind: BlockType, weights: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
-    let mut blocks = vec![0; weights.len() / kind.elements() * kind.bytes()];
+fn encoded(kind: Block, weights: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
+    let mut blocks = vec![0; weights.len() / kind.weights() * kind.bytes()];
     encode_blocks(kind, weights, importance, &mut blocks);
     blocks
 }
 
-fn decoded(kind: BlockType, blocks: &[u8]) -> Vec<f32> {
-    let mut weights = vec![0.0; blocks.len() / kind.bytes() * kind.elements()];
+fn decoded(kind: Block, blocks: &[u8]) -> Vec<f32> {
+    let mut weights = vec![0.0; blocks.len() / kind.bytes() * kind.weights()];
     decode_blocks(kind, blocks, &mut weights);
     weights
 }
@@ -50,11 +51,11 @@ fn rows() -> Vec<Vec<f32>> {
 fn golden_blocks() {
     let weights: Vec<f32> = (0..32).map(|i| (i as f32 - 16.0) / 8.0).collect();
     for (kind, hex) in [
-        (BlockType::Q4_0, "0034809191a2a2b3b3c4c4d5d5e6e6f7f7f8"),
-        (BlockType::Q4_1, "223400c080809191a2a2b3b3c4c4d5d5e6e6f7f7"),
-        (BlockType::Q5_0, "00300000ffff00112233445566778899aabbccddeeff"),
-        (BlockType::Q5_1, "003000c00000ffff00112233445566778899aabbccddeeff"),
-        (BlockType::Q8_0, "082481899199a1a9b1b9c0c8d0d8e0e8f0f8000810182028303840474f575f676f77"),
+        (Block::Q4_0, "0034809191a2a2b3b3c4c4d5d5e6e6f7f7f8"),
+        (Block::Q4_1, "223400c080809191a2a2b3b3c4c4d5d5e6e6f7f7"),
+        (Block::Q5_0, "00300000ffff00112233445566778899aabbccddeeff"),
+        (Block::Q5_1, "003000c00000ffff00112233445566778899aabbccddeeff"),
+        (Block::Q8_0, "082481899199a1a9b1b9c0c8d0d8e0e8f0f8000810182028303840474f575f676f77"),
     ] {
         assert_eq!(encoded(kind, &weights, None), bytes(hex), "{kind:?}");
     }
@@ -63,9 +64,9 @@ fn golden_blocks() {
 #[test]
 fn every_target_gives_the_same_bits() {
     let mut random = Random::new(11);
-    for kind in BlockType::ALL {
+    for kind in Block::ALL {
         let noise: Vec<u8> = (0..7 * kind.bytes()).map(|_| (random.bits() >> 40) as u8).collect();
-        let mut want = vec![0.0; 7 * kind.elements()];
+        let mut want = vec![0.0; 7 * kind.weights()];
         decode_blocks::on(Target::BASELINE, kind, &noise, &mut want);
         for target in Target::available() {
             let mut got = vec![0.0; want.len()];
@@ -76,7 +77,7 @@ fn every_target_gives_the_same_bits() {
         for row in rows() {
             let importance: Vec<f32> = row.iter().map(|x| x.abs().min(3.0)).collect();
             for importance in [None, Some(&importance[..])] {
-                let mut want = vec![0; row.len() / kind.elements() * kind.bytes()];
+                let mut want = vec![0; row.len() / kind.weights() * kind.bytes()];
                 encode_blocks::on(Target::BASELINE, kind, &row, importance, &mut want);
                 for target in Target::available() {
                     let mut got = vec![0; want.len()];
@@ -91,7 +92,7 @@ fn every_target_gives_the_same_bits() {
 #[test]
 fn blocks_do_not_depend_on_those_beside_them() {
     let row: Vec<f32> = samples::heavy(256 * 7, 3);
-    for kind in BlockType::ALL {
+    for kind in Block::ALL {
         let whole = encoded(kind, &row, None);
         let apart: Vec<u8> = row.chunks(256).flat_map(|block| encoded(kind, block, None)).collect();
         assert_eq!(whole, apart, "{kind:?}");
@@ -103,16 +104,16 @@ fn the_noise_is_what_the_bits_allow() {
     // Normal rows: what each type reaches in dB, less a tenth.
     let row = samples::normal(256 * 40, 1);
     for (kind, least) in [
-        (BlockType::Q4_0, 21.1),
-        (BlockType::Q4_1, 21.9),
-        (BlockType::Q5_0, 27.2),
-        (BlockType::Q5_1, 28.2),
-        (BlockType::Q8_0, 45.2),
-        (BlockType::Q2_K, 11.5),
-        (BlockType::Q3_K, 16.7),
-        (BlockType::Q4_K, 22.9),
-        (BlockType::Q5_K, 29.0),
-        (BlockType::Q6_K, 35.1),
+        (Block::Q4_0, 21.1),
+        (Block::Q4_1, 21.9),
+        (Block::Q5_0, 27.2),
+        (Block::Q5_1, 28.2),
+        (Block::Q8_0, 45.2),
+        (Block::Q2_K, 11.5),
+        (Block::Q3_K, 16.7),
+        (Block::Q4_K, 22.9),
+        (Block::Q5_K, 29.0),
+        (Block::Q6_K, 35.1),
     ] {
         let db = sqnr(&row, &decoded(kind, &encoded(kind, &row, None)));
         assert!((least..least + 1.0).contains(&db), "{kind:?}: {db}");
@@ -121,7 +122,7 @@ fn the_noise_is_what_the_bits_allow() {
 
 #[test]
 fn constants_zeros_and_extremes_come_back() {
-    for kind in BlockType::ALL {
+    for kind in Block::ALL {
         for constant in [0.0, 0.37, -0.37, 1000.0, -65504.0] {
             let back = decoded(kind, &encoded(kind, &[constant; 256], None));
             let near = |x: &f32| (x - constant).abs() <= constant.abs() * 0.002;
@@ -141,7 +142,7 @@ fn what_matters_more_is_nearer() {
     let row = samples::heavy(256 * 8, 9);
     let importance: Vec<f32> = (0..row.len()).map(|i| if i % 4 == 0 { 100.0 } else { 1.0 }).collect();
     let error = |back: &[f32]| -> f64 { row.iter().zip(back).step_by(4).map(|(a, b)| f64::from(a - b).powi(2)).sum() };
-    for kind in [BlockType::Q2_K, BlockType::Q3_K, BlockType::Q4_K, BlockType::Q5_K, BlockType::Q6_K] {
+    for kind in [Block::Q2_K, Block::Q3_K, Block::Q4_K, Block::Q5_K, Block::Q6_K] {
         let plain = error(&decoded(kind, &encoded(kind, &row, None)));
         let weighted = error(&decoded(kind, &encoded(kind, &row, Some(&importance))));
         assert!(weighted < plain, "{kind:?}: {weighted} {plain}");
@@ -150,7 +151,7 @@ fn what_matters_more_is_nearer() {
 
 #[test]
 fn short_buffers_do_not_panic() {
-    for kind in BlockType::ALL {
+    for kind in Block::ALL {
         for n in [0, 31, 33, 255, 300, 600] {
             let row = samples::normal(n, 1);
             encode_blocks(kind, &row, Some(&row[..n / 2]), &mut vec![0; kind.bytes() + 7]);

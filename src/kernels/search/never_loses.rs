@@ -5,14 +5,15 @@
 
 use crate::{
     kernels::{
-        affine::{Scale, affine, affine_decode, affine_encode},
-        gguf::{BlockType, decode_blocks, encode_blocks},
+        affine::{affine, affine_decode, affine_encode},
+        gguf::{decode_blocks, encode_blocks},
         minmax::{centred, minmax},
         params::zero_point,
         scale::{scale_code_up, scale_factor},
         search::{search, search_group},
     },
     testing::samples::Random,
+    types::{Block, Float, Method},
 };
 
 /// Weights of a row; the kinds are those that a search by sums gets wrong, and those that checkpoints have.
@@ -97,7 +98,7 @@ fn float_scales(
     bits: u8,
     g: usize,
     symmetric: bool,
-    method: (Scale, bool),
+    method: (Float, Method),
 ) -> Vec<f32> {
     let groups = row.len().div_ceil(g);
     let (mut scales, mut zeros) = (vec![0.0; groups], vec![0; groups]);
@@ -135,11 +136,11 @@ fn search_never_loses_to_the_range() {
                         compare(&what, &row, importance, &decode("search"), &decode("minmax"));
                         groups += n.div_ceil(g);
                         for (scale, factor) in
-                            [(Scale::F32, 1.0), (Scale::F16, 1.0), (Scale::F16, 1e-5), (Scale::BF16, 1.0)]
+                            [(Float::F32, 1.0), (Float::F16, 1.0), (Float::F16, 1e-5), (Float::BF16, 1.0)]
                         {
                             let row: Vec<f32> = row.iter().map(|x| x * factor).collect();
                             let decode = |by| float_scales(&row, importance, bits, g, symmetric, (scale, by));
-                            let (search, range) = (decode(true), decode(false));
+                            let (search, range) = (decode(Method::Search), decode(Method::Minmax));
                             for start in (0..n).step_by(g) {
                                 let group = start..n.min(start + g);
                                 let importance = importance.map(|weights| &weights[group.clone()]);
@@ -160,7 +161,7 @@ fn search_never_loses_to_the_range() {
 }
 
 /// Blocks of 256 by the range alone, in f64: scale and minimum of each sub-block, rounded to codes relative to the largest.
-fn block_range(kind: BlockType, block: &[f32]) -> Vec<f32> {
+fn block_range(kind: Block, block: &[f32]) -> Vec<f32> {
     /// The half of no smaller magnitude below the normal ones, else the nearest.
     fn half(x: f64) -> f64 {
         let near = half::f16::from_f64(x);
@@ -169,14 +170,14 @@ fn block_range(kind: BlockType, block: &[f32]) -> Vec<f32> {
         if short { further.to_f64() } else { near.to_f64() }
     }
     let (sub, bits, most) = match kind {
-        BlockType::Q2_K => (16, 2, 15.0),
-        BlockType::Q3_K => (16, 3, 32.0),
-        BlockType::Q4_K => (32, 4, 63.0),
-        BlockType::Q5_K => (32, 5, 63.0),
+        Block::Q2_K => (16, 2, 15.0),
+        Block::Q3_K => (16, 3, 32.0),
+        Block::Q4_K => (32, 4, 63.0),
+        Block::Q5_K => (32, 5, 63.0),
         _ => (16, 6, 128.0),
     };
     let (codes, middle) = (f64::from((1 << bits) - 1), f64::from(1 << (bits - 1)));
-    let symmetric = matches!(kind, BlockType::Q3_K | BlockType::Q6_K);
+    let symmetric = matches!(kind, Block::Q3_K | Block::Q6_K);
     let ends = |x: &[f32]| x.iter().fold((0f64, 0f64), |(low, high), x| (low.min((*x).into()), high.max((*x).into())));
     let real: Vec<(f64, f64)> = block
         .chunks(sub)
@@ -215,7 +216,7 @@ fn blocks_never_lose_to_the_range() {
         {
             let row: Vec<f32> = row(kind, 768, &mut random).iter().map(|x| (x * factor).clamp(-6e4, 6e4)).collect();
             let weights: Vec<f32> = (0..768).map(|_| random.normal().abs() as f32).collect();
-            for block in [BlockType::Q2_K, BlockType::Q3_K, BlockType::Q4_K, BlockType::Q5_K, BlockType::Q6_K] {
+            for block in [Block::Q2_K, Block::Q3_K, Block::Q4_K, Block::Q5_K, Block::Q6_K] {
                 let range: Vec<f32> = row.chunks(256).flat_map(|x| block_range(block, x)).collect();
                 for importance in [None, Some(&weights[..])] {
                     let mut stored = vec![0; 3 * block.bytes()];

@@ -25,10 +25,10 @@ use crate::{
     storage::{
         digest::Digesting,
         error::IoError,
-        folder::{error_sums::ErrorSums, manifest::Manifest, row_digest::Contents, tensor_report::TensorReport},
+        folder::{manifest::Manifest, row_digest::Contents, tensor_report::TensorReport},
     },
     types::{
-        PartFormat,
+        ErrorSums, PartFormat,
         output::output_schema,
         weights::{CHANNEL, NAME},
     },

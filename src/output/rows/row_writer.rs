@@ -20,13 +20,15 @@ use crate::{
         error::IoError,
         file_layout::Layout,
         folder::{
-            error_sums::ErrorSums,
             manifest::{FileEntry, Manifest},
             tensor_report::TensorReport,
         },
         row_layout::{Order, Piece},
     },
-    types::weights::{CHANNEL, NAME},
+    types::{
+        ErrorSums,
+        weights::{CHANNEL, NAME},
+    },
 };
 
 /// `encoded`: the row as it is stored.

@@ -11,8 +11,8 @@ use crate::{
         choices_table::{option_columns, option_fields},
         selection::Choice,
     },
-    storage::{error::IoError, folder::error_sums::ErrorSums},
-    types::QuantizeOptions,
+    storage::error::IoError,
+    types::{ErrorSums, QuantizeOptions},
 };
 
 /// The size and the error of a tensor that is quantized in one way.
@@ -29,7 +29,7 @@ pub struct Width {
 impl Width {
     /// Returns the signal-to-noise ratio in dB; infinite where nothing is lost.
     pub fn sqnr(&self) -> f64 {
-        if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.stats().sqnr() }
+        if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.sqnr() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The difference between a tensor of one model and that of the other.
 
-use crate::storage::folder::error_sums::ErrorSums;
+use crate::types::ErrorSums;
 
 /// The difference of one tensor of the reference.
 #[derive(Debug, Clone)]

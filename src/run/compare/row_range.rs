@@ -18,8 +18,8 @@ use crate::{
         Session, recipes,
         tables::{WeightsTable, external},
     },
-    storage::{error::IoError, folder::error_sums::ErrorSums},
-    types::weights::NAME,
+    storage::error::IoError,
+    types::{ErrorSums, weights::NAME},
 };
 
 /// Bytes of the rows of one side of a query, stored and widened to f32, at most. A query takes milliseconds to plan, as

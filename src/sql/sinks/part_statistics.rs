@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use arrow_array::{Array, RecordBatch, cast::AsArray};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
-use crate::{storage::folder::error_sums::ErrorSums, types::weights::NAME};
+use crate::types::{ErrorSums, weights::NAME};
 
 /// The sums of one part.
 #[derive(Debug, Default)]

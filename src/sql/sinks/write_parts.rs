@@ -33,8 +33,9 @@ use futures::{StreamExt, stream::once};
 use super::part_statistics::PartStatistics;
 use crate::{
     output::{destination::Destination, pending_part::WrittenPart},
-    storage::folder::{error_sums::ErrorSums, tensor_report::TensorReport},
+    storage::folder::tensor_report::TensorReport,
     types::{
+        ErrorSums,
         error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
         weights::NAME,
     },

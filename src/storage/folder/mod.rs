@@ -1,6 +1,5 @@
 //! The files of an output folder: the manifest, and parts read back.
 
-pub mod error_sums;
 pub mod manifest;
 pub mod part_reader;
 pub(crate) mod row_digest;

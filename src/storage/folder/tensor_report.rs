@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error_sums::ErrorSums;
+use crate::types::ErrorSums;
 
 /// The report of a part, or of all parts together, on one tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,5 +34,20 @@ impl TensorReport {
     pub(crate) fn add(&mut self, bytes: usize) {
         self.rows += 1;
         self.bytes_out += bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_sums_read_back_as_written() {
+        for value in [0.1, 1.0 / 3.0, 1e-310, f64::MAX, 5e-324, 123_456_789.123_456_78] {
+            let sums =
+                ErrorSums { dot: -value, a2: value, b2: value * 0.7, err2: value / 3.0, max_abs: value, n: u64::MAX };
+            let json = serde_json::to_string(&sums).unwrap();
+            assert_eq!(serde_json::from_str::<ErrorSums>(&json).unwrap(), sums, "{json}");
+        }
     }
 }
