@@ -53,7 +53,7 @@ pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<
 /// searched: in blocks of 256 and in packed codes. Floats, ranges and blocks of 32 take no account of it.
 ///
 /// `importance` is a list array of one row, for all weights, or of one row for each row of `weights`, as long as that.
-/// Where it is null, all weigh alike.
+/// Null means that all weigh alike.
 ///
 /// # Errors
 /// As [`encode_as`]; also when an importance is negative, infinite, NaN or null, or a row of it has another length.
@@ -94,7 +94,7 @@ fn encode_rows(
 pub struct Encoder {
     rescaled: Vec<f32>,
     scales: Vec<f32>,
-    /// What the search found for a row near the ends of its float.
+    /// The scales and zero points that the search found for a row near the ends of its float.
     searched: (Vec<f32>, Vec<u8>),
 }
 
@@ -365,7 +365,7 @@ mod tests {
         }
     }
 
-    /// What a row loses in dB, and the largest magnitude that comes back.
+    /// Returns the signal-to-noise ratio of a row in dB, and the largest magnitude that comes back.
     fn loss(row: &[f32], text: &str) -> (f64, f32) {
         let encoding = [Some(text.parse().unwrap())];
         let stored = encode_as(&list(&[Some(row)]), &encoding).unwrap();

@@ -9,17 +9,7 @@ use std::{
 const FIRST_WORDS: [&str; 9] = ["What", "Whether", "How", "Where", "Which", "Who", "Why", "Those", "Told"];
 
 /// Folders and files whose doc comments still begin with questions: none is added here, and those that are done go.
-const NOT_YET: [&str; 9] = [
-    "src/cli/quantize.rs",
-    "src/compute/encode_as.rs",
-    "src/compute/arrays/row.rs",
-    "src/kernels/",
-    "src/model/",
-    "src/plan/",
-    "src/run/",
-    "src/sql/tables/",
-    "src/storage/",
-];
+const NOT_YET: [&str; 5] = ["src/cli/quantize.rs", "src/model/", "src/plan/", "src/run/", "src/sql/tables/"];
 
 /// Phrases that have a plainer form: the phrase, and that form.
 const RETIRED: [(&str, &str); 18] = [

@@ -41,11 +41,14 @@ impl RowQuantizer {
     }
 }
 
-/// What the estimators write their group ranges to.
+/// The buffer that the estimators write their group ranges to.
 pub(in crate::compute) struct Scratch<'a>(&'a mut Vec<f32>);
 
 impl Prepared<'_> {
     /// Fills scale codes and zero-point codes, and returns the row's scale.
+    ///
+    /// The scales of a tiny row may be rounded to the few values that f32 has at its end. There the search's parameters
+    /// are kept if they lose less than those of the range, as both are decoded.
     pub(in crate::compute) fn estimate(
         &self,
         importance: Option<&[f32]>,
@@ -56,42 +59,25 @@ impl Prepared<'_> {
     ) -> f32 {
         let Self { weights, power } = *self;
         let (bits, group_size) = (options.bits.get(), options.group_size() as usize);
-        if extreme::is_tiny(power) {
-            return self.tiny(importance, options, scratch, scales, zero_points);
-        }
         scratch.0.resize(2 * scales.len(), 0.0);
-        let codes = zero_points.as_deref_mut();
-        let row_scale = match options.method {
+        let mut by_method = |scales: &mut [u8], codes: Option<&mut [u8]>| match options.method {
             Method::Minmax => minmax(weights, bits, group_size, scratch.0, scales, codes),
             Method::Search => search(weights, importance, bits, group_size, scratch.0, scales, codes),
         };
-        if power == 1.0 {
-            return row_scale;
+        if !extreme::is_tiny(power) {
+            let row_scale = by_method(scales, zero_points.as_deref_mut());
+            if power == 1.0 {
+                return row_scale;
+            }
+            return extreme::settle(weights, power, bits, group_size, row_scale, scales, zero_points.as_deref());
         }
-        extreme::settle(weights, power, bits, group_size, row_scale, scales, zero_points.as_deref())
-    }
-
-    /// As [`Self::estimate`], for a row whose scales may be rounded to the few values that f32 has at its end: what the search
-    /// finds at a moderate size is kept where it loses less than the range, as both are decoded.
-    fn tiny(
-        &self,
-        importance: Option<&[f32]>,
-        options: QuantizeOptions,
-        scratch: &mut Scratch,
-        scales: &mut [u8],
-        mut zero_points: Option<&mut [u8]>,
-    ) -> f32 {
-        let Self { weights, power } = *self;
-        let (bits, group_size) = (options.bits.get(), options.group_size() as usize);
         let range = extreme::tiny_params(weights, power, bits, group_size, scales, zero_points.as_deref_mut());
         if options.method == Method::Minmax {
             return range;
         }
         // Such rows are rare: the buffers of their own are of no account.
         let (mut others, mut zeros) = (vec![0; scales.len()], vec![0; scales.len()]);
-        scratch.0.resize(2 * scales.len(), 0.0);
-        let codes = zero_points.is_some().then_some(&mut zeros[..]);
-        let searched = search(weights, importance, bits, group_size, scratch.0, &mut others, codes) / power;
+        let searched = by_method(&mut others, zero_points.is_some().then_some(&mut zeros[..])) / power;
         let codes = zero_points.is_some().then_some(&zeros[..]);
         let others = Params { bits, group_size, row_scale: searched, scales: &others, zero_points: codes };
         let params = Params { bits, group_size, row_scale: range, scales, zero_points: zero_points.as_deref() };
@@ -106,7 +92,7 @@ impl Prepared<'_> {
         searched
     }
 
-    /// Whether the row is of a moderate size as it is.
+    /// Returns true if the row is of a moderate size unscaled.
     pub(in crate::compute) fn is_moderate(&self) -> bool {
         self.power == 1.0
     }

@@ -37,7 +37,7 @@ pub fn rescale(row: &[f32], power: f32, out: &mut [f32]) {
     }
 }
 
-/// Whether a row that is multiplied by `power` is so small that [`tiny_params`] has to find its parameters.
+/// Returns true if a row that is multiplied by `power` is so small that [`tiny_params`] has to find its parameters.
 pub fn is_tiny(power: f32) -> bool {
     power > 1.0 / TINY
 }

@@ -16,7 +16,7 @@ use super::{
     super_block::{CANCELS, as_half, covering_half, together, total},
 };
 
-/// How the next candidate is made.
+/// The way to make the next candidate.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// The range shrunk, leaning to an end: -1 clips nothing at the low end, 1 nothing at the high end.
@@ -44,6 +44,19 @@ pub(super) struct Candidate<const L: usize> {
 
 impl<const L: usize> Candidate<L> {
     const NONE: Self = Self { scale: [0.0; L], min: [0.0; L], d: [1.0; L], dmin: [1.0; L] };
+
+    /// Returns scale and minimum as they decode, the inverse of the scale, and the zero point.
+    #[inline(always)]
+    fn decoded(&self) -> [Lane<L>; 4] {
+        let (mut s, mut m, mut inverse, mut z) = ([0f32; L], [0f32; L], [0f32; L], [0f32; L]);
+        for i in 0..L {
+            s[i] = self.d[i] * self.scale[i];
+            m[i] = self.dmin[i] * self.min[i];
+            inverse[i] = reciprocal(s[i]);
+            z[i] = m[i] * inverse[i];
+        }
+        [s, m, inverse, z]
+    }
 }
 
 /// `SCALES` is the largest code of a scale and of a minimum, `TOGETHER` the lanes of a super-block.
@@ -51,7 +64,7 @@ struct Search<'t, const BITS: usize, const SCALES: usize, const TOGETHER: usize,
     tile: &'t Tile<'t, L>,
     error: Lane<L>,
     best: Candidate<L>,
-    /// What the best left.
+    /// The sums of the best.
     sums: Sums<L>,
     /// The best before rounding, and what it left.
     real: Option<(Candidate<L>, Sums<L>)>,
@@ -63,13 +76,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
     /// Evaluates a candidate, and keeps it where it is the best: in each lane, or in super-blocks as a whole.
     #[inline(always)]
     fn consider(&mut self, candidate: &Candidate<L>, whole: bool) -> Sums<L> {
-        let (mut s, mut m, mut inverse, mut z) = ([0f32; L], [0f32; L], [0f32; L], [0f32; L]);
-        for i in 0..L {
-            s[i] = candidate.d[i] * candidate.scale[i];
-            m[i] = candidate.dmin[i] * candidate.min[i];
-            inverse[i] = reciprocal(s[i]);
-            z[i] = m[i] * inverse[i];
-        }
+        let [s, m, inverse, z] = candidate.decoded();
         let sums = Sums::of::<BITS>(self.tile, &inverse, &z);
         let mut error = [0f32; L];
         for i in 0..L {
@@ -225,7 +232,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         self.settle();
     }
 
-    /// Where the sums cancelled, compares the best with the range by errors weight by weight, in super-blocks.
+    /// Compares the best with the range in super-blocks where the sums cancelled, by errors weight by weight.
     #[inline(always)]
     fn settle(&mut self) {
         let mut cancels = false;
@@ -248,13 +255,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
     /// The error of each super-block, weight by weight.
     #[inline(always)]
     fn measured(&self, candidate: &Candidate<L>) -> Lane<L> {
-        let (mut s, mut m, mut inverse, mut z) = ([0f32; L], [0f32; L], [0f32; L], [0f32; L]);
-        for i in 0..L {
-            s[i] = candidate.d[i] * candidate.scale[i];
-            m[i] = candidate.dmin[i] * candidate.min[i];
-            inverse[i] = reciprocal(s[i]);
-            z[i] = m[i] * inverse[i];
-        }
+        let [s, m, inverse, z] = candidate.decoded();
         total::<TOGETHER, L>(&block_errors::<BITS, L>(self.tile, &inverse, &z, &s, &m))
     }
 }

@@ -1,4 +1,4 @@
-//! Which candidates the searches consider, for each type of 256. Found by trial on normal rows with a factor per column.
+//! The candidates that the searches consider, for each type of 256. Found by trial on normal rows with a factor per column.
 
 use super::{
     affine::Step::{self as Affine, Fit, Move, Range, Rescale, Round, Shrink},

@@ -1,4 +1,4 @@
-//! What the searches of super-blocks share: scales that are halves, and folds over the lanes of a super-block.
+//! Parts of the searches of super-blocks: scales that are halves, and folds over the lanes of a super-block.
 
 use super::super::{lanes::fold, narrow, search::tile::Lane, widen};
 

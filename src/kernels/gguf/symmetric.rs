@@ -15,7 +15,7 @@ use super::{
     super_block::{CANCELS, as_half, covering_half, together, total},
 };
 
-/// How the next candidate is made.
+/// The way to make the next candidate.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// The scale at which the extreme is code 0, times a factor; at a negative factor it is the last code.
@@ -66,7 +66,7 @@ struct Search<'t, const BITS: usize, const SCALES: usize, const L: usize> {
     tile: &'t Tile<'t, L>,
     error: Lane<L>,
     best: Candidate<L>,
-    /// What the best left: sums of `x (q - z)` and `(q - z)^2`.
+    /// The remainders of the best: sums of `x (q - z)` and `(q - z)^2`.
     sums: (Lane<L>, Lane<L>),
     /// The best scales before rounding.
     real: Option<Lane<L>>,
@@ -182,7 +182,7 @@ impl<const BITS: usize, const SCALES: usize, const L: usize> Search<'_, BITS, SC
         self.settle();
     }
 
-    /// Where the sums cancelled, compares the best with the range by errors weight by weight, in super-blocks.
+    /// Compares the best with the range in super-blocks where the sums cancelled, by errors weight by weight.
     #[inline(always)]
     fn settle(&mut self) {
         let mut cancels = false;

@@ -33,7 +33,7 @@ pub(super) struct Search<'t, const BITS: usize, const L: usize, G> {
     most: Lane<L>,
     error: Lane<L>,
     pub best: Candidate<L>,
-    /// What the best left.
+    /// The sums of the best.
     pub sums: Sums<L>,
 }
 
@@ -157,8 +157,8 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
         self.settle();
     }
 
-    /// Where the sums cancelled, in groups of nearly one value, compares the best by its error weight by weight with what
-    /// [`minmax`](fn@crate::kernels::minmax::minmax) may take, and keeps the least.
+    /// Compares the best, by its error weight by weight, with what [`minmax`](fn@crate::kernels::minmax::minmax) may take,
+    /// and keeps the least: only where the sums cancelled, in groups of nearly one value.
     #[inline(always)]
     fn settle(&mut self) {
         let mut cancels = false;

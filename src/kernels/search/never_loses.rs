@@ -67,7 +67,7 @@ fn error(row: &[f32], importance: Option<&[f32]>, decoded: impl Fn(usize) -> f32
     (0..row.len()).map(|i| square(i) * importance.map_or(1.0, |w| f64::from(w[i]))).sum()
 }
 
-/// What the two-level parameters decode a row to.
+/// Returns a row as two-level parameters decode it.
 fn two_level(row: &[f32], importance: Option<&[f32]>, bits: u8, g: usize, symmetric: bool, by: &str) -> Vec<f32> {
     let groups = row.len().div_ceil(g);
     let (mut scratch, mut scales, mut zeros) = (vec![0.0; 2 * groups], vec![0; groups], vec![0; groups]);
@@ -91,7 +91,7 @@ fn two_level(row: &[f32], importance: Option<&[f32]>, bits: u8, g: usize, symmet
     row.iter().enumerate().map(decode).collect()
 }
 
-/// What float scales decode a row to.
+/// Returns a row as float scales decode it.
 fn float_scales(
     row: &[f32],
     importance: Option<&[f32]>,

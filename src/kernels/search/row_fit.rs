@@ -10,7 +10,7 @@ use super::{
 pub(in crate::kernels) struct RowFit {
     cross: f64,
     square: f64,
-    /// What `square` is a difference of.
+    /// The sums that `square` is a difference of.
     terms: f64,
     /// The sum of `x^2`.
     signal: f64,

@@ -3,7 +3,7 @@
 use super::tile::{Lane, Tile};
 use crate::kernels::params::{max_code, reciprocal, round_clamped_f32};
 
-/// What a candidate leaves: sums over the codes `q` that it gives.
+/// Sums over the codes `q` that a candidate gives.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Sums<const L: usize> {
     pub q: Lane<L>,

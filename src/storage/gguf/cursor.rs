@@ -19,12 +19,12 @@ impl<'a> Cursor<'a> {
         self.length
     }
 
-    /// Where the bytes end that the file has and that were asked for in vain.
+    /// The end of the bytes that the file has, when more were asked for.
     pub fn lacking(&self) -> Option<usize> {
         self.lacking
     }
 
-    /// Where it is.
+    /// Its place in the file.
     pub fn at(&self) -> usize {
         self.at
     }

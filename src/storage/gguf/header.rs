@@ -68,7 +68,7 @@ impl Element {
         }
     }
 
-    /// The number that the format has for it; none: the format has no such type.
+    /// Returns the number that the format has for it. `None` means that the format has no such type.
     #[must_use]
     pub fn number(self) -> Option<u32> {
         TYPES.into_iter().find(|(_, element)| *element == self).map(|(number, _)| number)
@@ -102,7 +102,7 @@ pub struct Entry {
     pub element: Element,
     /// Its dimensions, the innermost last (the file has it first); none for a scalar.
     pub shape: Vec<usize>,
-    /// Where its bytes lie, counted from the start of the file.
+    /// The range of its bytes, counted from the start of the file.
     pub range: Range<usize>,
 }
 
@@ -113,7 +113,7 @@ pub struct Header {
     pub pairs: Vec<Pair>,
     /// The tensors, in the order of the file, which is that of their bytes.
     pub entries: Vec<Entry>,
-    /// Where the data begins, counted from the start of the file; at its end where there is none.
+    /// The place where the data begins, counted from the start of the file; its end if there is none.
     pub data_start: usize,
 }
 
@@ -244,7 +244,7 @@ fn alignment(pairs: &[Pair]) -> Result<usize, String> {
     })
 }
 
-/// What a file says of one tensor, checked but for its place.
+/// The entry of one tensor, checked except for its place.
 struct Info {
     element: Element,
     shape: Vec<usize>,

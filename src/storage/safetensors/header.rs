@@ -23,7 +23,7 @@ pub struct Entry {
     pub dtype: Dtype,
     /// Its dimensions; none for a scalar.
     pub shape: Vec<usize>,
-    /// Where its bytes lie, counted from the start of the file.
+    /// The range of its bytes, counted from the start of the file.
     pub range: Range<usize>,
 }
 
@@ -34,7 +34,7 @@ pub struct Header {
     pub metadata: Vec<(String, String)>,
     /// The tensors in the order of their bytes, which cover the rest of the file without a gap.
     pub entries: Vec<Entry>,
-    /// Where the data begins, counted from the start of the file.
+    /// The place where the data begins, counted from the start of the file.
     pub data_start: usize,
 }
 
@@ -107,7 +107,7 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
     kind.map(|kind| format!("is not safetensors: it is {kind}"))
 }
 
-/// Where the header of a file ends, by its first [`LENGTH_BYTES`]; no more than is allowed.
+/// Returns the end of the header of a file, by its first [`LENGTH_BYTES`]; no more than is allowed.
 pub fn end(bytes: &[u8]) -> usize {
     let declared = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     LENGTH_BYTES + usize::try_from(declared).map_or(0, |declared| if declared > MAX_HEADER { 0 } else { declared })
@@ -140,7 +140,7 @@ fn header_text(bytes: &[u8], length: usize) -> Result<&str, String> {
         .map_err(|error| format!("the safetensors header is not UTF-8 from its byte {}", error.valid_up_to()))
 }
 
-/// What an entry says, with the places counted from the start of the file.
+/// Returns an entry with its places counted from the start of the file.
 fn checked(entry: &RawEntry, data_start: usize, file: usize) -> Result<(Dtype, Vec<usize>, Range<usize>), String> {
     let dtype: Dtype = entry.dtype.parse()?;
     if entry.shape.len() > MAX_RANK {
