@@ -44,7 +44,7 @@ fn spatial(criterion: &mut Criterion) {
     let rows = normal(64, 4096, 1);
     group.throughput(Throughput::Elements(64 * 4096));
     for size in [32, 64, 128, 4096] {
-        for method in Method::ALL {
+        for method in Method::ALL.iter().copied() {
             let options = QuantizeOptions::new(Bits::Four).with_group_size(size);
             let options = RowOptions::Same(options.unwrap_or_else(|error| panic!("{error}")).with_method(method));
             let name = format!("4 bits, {method}, groups of {size}");
@@ -107,7 +107,7 @@ fn time_grouping(criterion: &mut Criterion) {
             edges.update(&t, &lo, &hi, 8, method)?;
             edges.finish()
         };
-        for method in TimeMethod::ALL {
+        for method in TimeMethod::ALL.iter().copied() {
             group.bench_function(BenchmarkId::new(format!("time_edges, {method}"), steps), |bencher| {
                 bencher.iter(|| edges(method));
             });
@@ -157,7 +157,7 @@ fn blocks(criterion: &mut Criterion) {
     let rows = normal(64, 4096, 4);
     let mut group = criterion.benchmark_group("blocks");
     group.throughput(Throughput::Elements(64 * 4096));
-    for block in Block::ALL {
+    for block in Block::ALL.iter().copied() {
         let encoding = [Some(Encoding::Block(block))];
         let stored = encode_as(&rows, &encoding).unwrap_or_else(|error| panic!("{error}"));
         group.bench_function(format!("encode_as {block}"), |bencher| bencher.iter(|| encode_as(&rows, &encoding)));

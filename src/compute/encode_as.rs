@@ -249,11 +249,11 @@ fn blocks(
     Ok(())
 }
 
-/// Refuses the weights of a row that blocks do not hold.
+/// Checks that blocks hold the weights of a row; `row` is its number in errors.
 ///
 /// # Errors
-/// A weight is not finite, or beyond what a half holds.
-pub(crate) fn fits_blocks(block: Block, weights: &[f32], row: usize) -> Result<(), ComputeError> {
+/// Returns an error if a weight is not finite, or beyond what a half holds.
+pub fn fits_blocks(block: Block, weights: &[f32], row: usize) -> Result<(), ComputeError> {
     if finite_absmax(weights, row)? > HALF_MOST
         && let Some(element) = weights.iter().position(|weight| weight.abs() > HALF_MOST)
     {
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn floats_that_fit_come_back_and_nulls_stay() {
         let weights = list(&[Some(&[1.0, -0.0, 65504.0, f32::INFINITY]), None, Some(&[])]);
-        for float in Float::ALL {
+        for float in Float::ALL.iter().copied() {
             let encoding = [Some(Encoding::Float(float))];
             let stored = encode_as(&weights, &encoding).unwrap();
             assert_eq!(stored.as_binary::<i32>().value(0).len(), 4 * float.bytes());

@@ -108,7 +108,7 @@ mod tests {
         let weights = list(&[Some(&TWO_GROUPS), None, Some(&SYMMETRIC)]);
         let per_row = vec![Some(options(Bits::Two, 4)), Some(options(Bits::Two, 4)), None];
         // What the codes hit exactly, both methods find.
-        for method in Method::ALL {
+        for method in Method::ALL.iter().copied() {
             let two = options(Bits::Two, 4).with_method(method);
             let three = options(Bits::Three, 32).with_method(method).with_symmetric(true);
             let got = quantize(&weights, &RowOptions::PerRow(vec![Some(two), Some(two), Some(three)])).unwrap();

@@ -96,7 +96,8 @@ mod tests {
         let rows: Vec<_> = samples::rows().filter(|row| row.len() % 37 < 3).collect();
         let weights = list(&rows.iter().map(|row| Some(&row[..])).chain([None]).collect::<Vec<_>>());
         for bits in Bits::ALL {
-            for (method, symmetric) in Method::ALL.into_iter().flat_map(|method| [(method, false), (method, true)]) {
+            for (method, symmetric) in Method::ALL.iter().copied().flat_map(|method| [(method, false), (method, true)])
+            {
                 let options = QuantizeOptions::new(bits).with_method(method).with_symmetric(symmetric).into();
                 let params = quant_params(&weights, &options).unwrap();
                 let got = quantize_with(&weights, &[Some(bits)], &params).unwrap();

@@ -183,7 +183,7 @@ fn exported(target: Option<Target>, row: &[f32], digest: &mut Digest) {
     let weights: Vec<f32> = row.iter().map(|x| x.clamp(-60_000.0, 60_000.0)).collect();
     let importance: Vec<f32> = row.iter().map(|x| x.abs().min(3.0)).collect();
     for importance in [None, Some(&importance[..])] {
-        for kind in Block::ALL {
+        for kind in Block::ALL.iter().copied() {
             let blocks = weights.len() / kind.weights();
             let (mut stored, mut back) = (vec![0; blocks * kind.bytes()], vec![0.0; blocks * kind.weights()]);
             call!(target, encode_blocks(kind, &weights, importance, &mut stored));

@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_folder_reads_back_as_written() {
-        for format in PartFormat::ALL {
+        for format in PartFormat::ALL.iter().copied() {
             let (_place, folder, rows) = written(format);
             let model = QuantizedModel::open(&folder).unwrap();
             assert_eq!(model.parts(), rows.len());
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn damage_to_any_part_is_named() {
-        for format in PartFormat::ALL {
+        for format in PartFormat::ALL.iter().copied() {
             let (_place, folder, _) = written(format);
             let path = folder.join(format!("weights/part-00001.{format}"));
             let bytes = std::fs::read(&path).unwrap();

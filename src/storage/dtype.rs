@@ -1,11 +1,12 @@
 //! The element types of safetensors: name, width, and widening to f32.
 
-use std::{fmt, str::FromStr};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::types::Float;
 
 /// The type of a tensor's elements, in the words of safetensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(parse_err_ty = String, parse_err_fn = unknown)]
 #[allow(missing_docs, non_camel_case_types, reason = "the names are the documentation: those of the format")]
 pub enum Dtype {
     BOOL,
@@ -34,58 +35,12 @@ pub enum Dtype {
 
 impl Dtype {
     /// Every element type.
-    pub const ALL: [Self; 22] = [
-        Self::BOOL,
-        Self::F4,
-        Self::F6_E2M3,
-        Self::F6_E3M2,
-        Self::U8,
-        Self::I8,
-        Self::F8_E5M2,
-        Self::F8_E4M3,
-        Self::F8_E8M0,
-        Self::F8_E4M3FNUZ,
-        Self::F8_E5M2FNUZ,
-        Self::I16,
-        Self::U16,
-        Self::F16,
-        Self::BF16,
-        Self::I32,
-        Self::U32,
-        Self::F32,
-        Self::C64,
-        Self::F64,
-        Self::I64,
-        Self::U64,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Returns the name as files write it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BOOL => "BOOL",
-            Self::F4 => "F4",
-            Self::F6_E2M3 => "F6_E2M3",
-            Self::F6_E3M2 => "F6_E3M2",
-            Self::U8 => "U8",
-            Self::I8 => "I8",
-            Self::F8_E5M2 => "F8_E5M2",
-            Self::F8_E4M3 => "F8_E4M3",
-            Self::F8_E8M0 => "F8_E8M0",
-            Self::F8_E4M3FNUZ => "F8_E4M3FNUZ",
-            Self::F8_E5M2FNUZ => "F8_E5M2FNUZ",
-            Self::I16 => "I16",
-            Self::U16 => "U16",
-            Self::F16 => "F16",
-            Self::BF16 => "BF16",
-            Self::I32 => "I32",
-            Self::U32 => "U32",
-            Self::F32 => "F32",
-            Self::C64 => "C64",
-            Self::F64 => "F64",
-            Self::I64 => "I64",
-            Self::U64 => "U64",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the bits of one element: 4, 6, 8, 16, 32 or 64.
@@ -122,23 +77,9 @@ impl Dtype {
     }
 }
 
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Dtype {
-    type Err = String;
-
-    /// # Errors
-    /// Returns an error if the format has no such name; the message lists those that it has.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|dtype| dtype.name() == text)
-            .ok_or_else(|| format!("unknown dtype '{text}'; known are {}", Self::ALL.map(Self::name).join(", ")))
-    }
+fn unknown(text: &str) -> String {
+    let known = Dtype::ALL.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ");
+    format!("unknown dtype '{text}'; known are {known}")
 }
 
 /// Returns the float type that values of a dtype are stored as by default: their own; bfloat16 for those of 8 bits, as it
@@ -169,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_name_reads_back_as_its_dtype() {
-        for dtype in Dtype::ALL {
+        for dtype in Dtype::ALL.iter().copied() {
             assert_eq!(dtype.name().parse(), Ok(dtype));
         }
         assert!("f32".parse::<Dtype>().unwrap_err().starts_with("unknown dtype 'f32'; known are BOOL, F4,"));
@@ -177,7 +118,7 @@ mod tests {
 
     #[test]
     fn widths_are_those_of_the_reference_implementation() {
-        for dtype in Dtype::ALL {
+        for dtype in Dtype::ALL.iter().copied() {
             let reference: safetensors::Dtype = serde_json::from_str(&format!("\"{dtype}\"")).unwrap();
             assert_eq!(dtype.bits(), reference.bitsize(), "{dtype}");
         }

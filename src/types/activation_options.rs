@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+
 use super::OptionsError;
 
 /// Bits of an activation's code: 2 to 8.
@@ -60,7 +62,8 @@ impl fmt::Display for ActivationBits {
 }
 
 /// The method that cuts the timesteps into groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase", parse_err_ty = OptionsError, parse_err_fn = unknown_method)]
 pub enum TimeMethod {
     /// Groups of equal length in time.
     Uniform,
@@ -73,33 +76,17 @@ pub enum TimeMethod {
 
 impl TimeMethod {
     /// Every method.
-    pub const ALL: [Self; 3] = [Self::Uniform, Self::Quantile, Self::Optimal];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Returns the name as SQL and the command line write it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Uniform => "uniform",
-            Self::Quantile => "quantile",
-            Self::Optimal => "optimal",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-impl fmt::Display for TimeMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for TimeMethod {
-    type Err = OptionsError;
-
-    fn from_str(text: &str) -> Result<Self, OptionsError> {
-        Self::ALL.into_iter().find(|method| method.name() == text).ok_or_else(|| {
-            OptionsError::new(format!("method must be 'uniform', 'quantile' or 'optimal', not '{text}'"))
-        })
-    }
+fn unknown_method(text: &str) -> OptionsError {
+    OptionsError::new(format!("method must be 'uniform', 'quantile' or 'optimal', not '{text}'"))
 }
 
 #[cfg(test)]
@@ -118,6 +105,6 @@ mod tests {
         }
         let error = "even".parse::<TimeMethod>().unwrap_err().to_string();
         assert_eq!(error, "method must be 'uniform', 'quantile' or 'optimal', not 'even'");
-        assert!(TimeMethod::ALL.into_iter().all(|method| method.name().parse() == Ok(method)));
+        assert!(TimeMethod::ALL.iter().all(|method| method.name().parse() == Ok(*method)));
     }
 }

@@ -1,11 +1,12 @@
 //! The block types of GGUF: what a row of a tensor is stored as in files that llama.cpp and its relatives load.
 
-use std::{fmt, str::FromStr};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::OptionsError;
 
 /// Consecutive weights of a row that share scales. The names are those of the format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(parse_err_ty = OptionsError, parse_err_fn = unknown)]
 #[allow(missing_docs, non_camel_case_types, reason = "the names are the documentation: those of the format")]
 pub enum Block {
     Q4_0,
@@ -22,34 +23,12 @@ pub enum Block {
 
 impl Block {
     /// Every type.
-    pub const ALL: [Self; 10] = [
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q5_0,
-        Self::Q5_1,
-        Self::Q8_0,
-        Self::Q2_K,
-        Self::Q3_K,
-        Self::Q4_K,
-        Self::Q5_K,
-        Self::Q6_K,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Returns the name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Q4_0 => "Q4_0",
-            Self::Q4_1 => "Q4_1",
-            Self::Q5_0 => "Q5_0",
-            Self::Q5_1 => "Q5_1",
-            Self::Q8_0 => "Q8_0",
-            Self::Q2_K => "Q2_K",
-            Self::Q3_K => "Q3_K",
-            Self::Q4_K => "Q4_K",
-            Self::Q5_K => "Q5_K",
-            Self::Q6_K => "Q6_K",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the weights of a block: 32 or 256.
@@ -113,19 +92,7 @@ impl Block {
     }
 }
 
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Block {
-    type Err = OptionsError;
-
-    fn from_str(text: &str) -> Result<Self, OptionsError> {
-        Self::ALL.into_iter().find(|block| block.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            OptionsError::new(format!("the block type must be one of {names}, not '{text}'"))
-        })
-    }
+fn unknown(text: &str) -> OptionsError {
+    let names = Block::ALL.iter().map(|block| block.name()).collect::<Vec<_>>().join(", ");
+    OptionsError::new(format!("the block type must be one of {names}, not '{text}'"))
 }

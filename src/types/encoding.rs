@@ -2,10 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+
 use super::{Bits, Block, Method, OptionsError};
 
 /// The floats that rows are stored as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(parse_err_ty = OptionsError, parse_err_fn = unknown_float)]
 pub enum Float {
     /// IEEE half precision.
     F16,
@@ -19,17 +22,12 @@ pub enum Float {
 
 impl Float {
     /// Every float.
-    pub const ALL: [Self; 4] = [Self::F16, Self::BF16, Self::F32, Self::F64];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Returns the name, which is that of safetensors.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "F16",
-            Self::BF16 => "BF16",
-            Self::F32 => "F32",
-            Self::F64 => "F64",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the bytes of one number.
@@ -43,21 +41,8 @@ impl Float {
     }
 }
 
-impl fmt::Display for Float {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Float {
-    type Err = OptionsError;
-
-    fn from_str(text: &str) -> Result<Self, OptionsError> {
-        Self::ALL
-            .into_iter()
-            .find(|float| float.name() == text)
-            .ok_or_else(|| OptionsError::new(format!("the dtype must be F16, BF16, F32 or F64, not '{text}'")))
-    }
+fn unknown_float(text: &str) -> OptionsError {
+    OptionsError::new(format!("the dtype must be F16, BF16, F32 or F64, not '{text}'"))
 }
 
 /// Codes with a scale, and where they are asymmetric a zero point, for each group: what the `pack-quantized` format of
@@ -124,7 +109,7 @@ impl Encoding {
 
     /// Returns the type of a tensor that is stored so, as the weights table names it.
     #[must_use]
-    pub const fn dtype(&self) -> &'static str {
+    pub fn dtype(&self) -> &'static str {
         match self {
             Self::Float(float) => float.name(),
             Self::Packed(packed) => match packed.bits {
@@ -210,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_name_reads_back_as_its_encoding() {
-        for float in Float::ALL {
+        for float in Float::ALL.iter().copied() {
             assert_eq!(float.name().parse(), Ok(float));
             assert_eq!(float.name().parse(), Ok(Encoding::Float(float)));
         }
@@ -238,7 +223,7 @@ mod tests {
         assert_eq!(row("int4:g4:asymmetric:F16", 12), Some(8 + 3 * 3));
         assert_eq!(row("int3:channel:symmetric:F32", 11), Some(8 + 4));
         assert_eq!(row("int4:g5:symmetric:F16", 12), None);
-        for block in Block::ALL {
+        for block in Block::ALL.iter().copied() {
             let encoding = Encoding::Block(block);
             assert_eq!(block.name().parse(), Ok(encoding));
             assert_eq!(encoding.row_bytes(3 * block.weights()), Some(3 * block.bytes()));

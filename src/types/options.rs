@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+
 /// An option outside what is accepted. The message says what is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -88,7 +90,8 @@ impl FromStr for Bits {
 }
 
 /// The method that chooses scale and zero point of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase", parse_err_ty = OptionsError, parse_err_fn = unknown_method)]
 pub enum Method {
     /// The range of the group, zero included.
     Minmax,
@@ -98,7 +101,7 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 2] = [Self::Minmax, Self::Search];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Returns the method taken where none is named: [`Method::Search`] up to 4 bits, where clipping pays.
     #[must_use]
@@ -108,29 +111,13 @@ impl Method {
 
     /// Returns the name as SQL and the command line write it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Minmax => "minmax",
-            Self::Search => "search",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Method {
-    type Err = OptionsError;
-
-    fn from_str(text: &str) -> Result<Self, OptionsError> {
-        Self::ALL
-            .into_iter()
-            .find(|method| method.name() == text)
-            .ok_or_else(|| OptionsError(format!("method must be 'search' or 'minmax', not '{text}'")))
-    }
+fn unknown_method(text: &str) -> OptionsError {
+    OptionsError(format!("method must be 'search' or 'minmax', not '{text}'"))
 }
 
 /// The number of weights that share a scale and a zero point: 1 and more, or `channel`, which is the whole row.

@@ -40,7 +40,8 @@ const TESTS: [&str; 2] = ["tests.rs", "never_loses.rs"];
 
 /// The code of a file: no comments, no tests, and of a literal only its quotes.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    // A visibility is no import.
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default().replace("pub(in crate::", "pub(");
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let mut code = String::new();
     for line in lines {

@@ -60,9 +60,9 @@ def test_blocks_are_carried_as_they_are(program, model, tmp_path):
     ("query", "message"),
     [
         ("SELECT name, channel, 'Q4_K' AS dtype, weights FROM layers", "cannot be stored as Q4_K"),
-        ("SELECT name, channel, 'Q4' AS dtype, weights FROM layers", "'Q4' is no type of GGUF; there are F32"),
+        ("SELECT name, channel, 'Q4' AS dtype, weights FROM layers", "unknown GGUF type 'Q4'; known are F32"),
         ("SELECT name, channel, dtype, shape, data FROM layers WHERE channel > 0", "row 0 is missing"),
-        ("SELECT 'a' AS name, 0 AS channel, 'U8' AS dtype, data FROM layers LIMIT 1", "'U8' is no type of GGUF"),
+        ("SELECT 'a' AS name, 0 AS channel, 'U8' AS dtype, data FROM layers LIMIT 1", "unknown GGUF type 'U8'"),
         ("SELECT repeat('a', 128) AS name, 0 AS channel, [1.0] AS weights", "has a name of 128 bytes"),
         ("SELECT 'a' AS name, 0 AS channel, [1, 1, 1, 1, 1, 1] AS shape, [1.0] AS weights", "has 6 dimensions"),
     ],

@@ -132,7 +132,7 @@ mod tests {
     fn every_option() -> impl Iterator<Item = QuantizeOptions> {
         Bits::ALL.into_iter().flat_map(|bits| {
             [1, 7, 32, 128, i64::from(u32::MAX)].into_iter().flat_map(move |group_size| {
-                Method::ALL.into_iter().flat_map(move |method| {
+                Method::ALL.iter().copied().flat_map(move |method| {
                     [false, true].map(|symmetric| {
                         let options = QuantizeOptions::new(bits).with_group_size(group_size).unwrap();
                         options.with_method(method).with_symmetric(symmetric)

@@ -59,7 +59,7 @@ fn optimal_edges_cost_no_more_than_any_others() {
 fn one_group_has_no_edge_and_many_part_every_timestep() {
     let rows = wobbling(7);
     let all: Vec<f64> = (0..6).map(|i| 20.0 * f64::from(i) + 10.0).collect();
-    for method in TimeMethod::ALL {
+    for method in TimeMethod::ALL.iter().copied() {
         assert!(edges(&rows, 1, method).unwrap().is_empty());
         assert_eq!(edges(&rows, 7, method).unwrap(), all);
         assert_eq!(edges(&rows, i64::MAX, method).unwrap(), all);
@@ -73,7 +73,7 @@ fn order_repetition_and_the_unit_of_time_do_not_matter() {
     // The same timesteps again, with a part of the range.
     mixed.extend(rows.iter().map(|(t, lo, hi)| (*t, lo / 2.0, hi / 3.0)));
     let tiny: Vec<_> = rows.iter().map(|(t, lo, hi)| (t / 1024.0, lo * 1e200, hi * 1e200)).collect();
-    for method in TimeMethod::ALL {
+    for method in TimeMethod::ALL.iter().copied() {
         let found = edges(&rows, 5, method).unwrap();
         assert_eq!(edges(&mixed, 5, method).unwrap(), found);
         let scaled: Vec<_> = found.iter().map(|edge| edge / 1024.0).collect();

@@ -87,3 +87,32 @@ pub fn affine_better(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::affine::{affine_decode, affine_encode},
+        *,
+    };
+
+    #[test]
+    fn extreme_groups_stay_finite_and_near() {
+        let half = |x: f64| x as f32;
+        for symmetric in [false, true] {
+            for row in [[f32::MAX, f32::MIN, 0.0, 1.0], [1e-45, 0.0, -1e-44, 3e-45], [3e38, 1e38, 0.0, 2e38]] {
+                let (mut scales, mut zeros) = ([0.0], [0]);
+                let beside = |x: f64, up: bool| match (up, f64::from(half(x)) < x, f64::from(half(x)) > x) {
+                    (true, true, _) => half(x).next_up(),
+                    (false, _, true) => half(x).next_down(),
+                    _ => half(x),
+                };
+                affine_extreme(&row, 8, 4, f32::MAX, beside, &mut scales, (!symmetric).then_some(&mut zeros[..]));
+                let zeros = (!symmetric).then_some(&zeros[..]);
+                let (mut packed, mut back) = ([0; 4], [0.0; 4]);
+                affine_encode(&row, 1.0, 8, 4, &scales, zeros, &mut packed);
+                affine_decode(&packed, 8, 4, &scales, zeros, &mut back);
+                assert!(back.iter().all(|x| x.is_finite()), "{row:?} {back:?}");
+            }
+        }
+    }
+}

@@ -1,10 +1,13 @@
 //! The sums that every measure of error between two rows is made from.
 
-use crate::kernels::{
-    dequantize::{Pieces, beside_decoded},
-    dispatch::kernel,
-    lanes::{each_pair, fold},
-    params::{Params, for_bits},
+use crate::{
+    kernels::{
+        dequantize::{Pieces, beside_decoded},
+        dispatch::kernel,
+        lanes::{each_pair, fold},
+        params::{Params, for_bits},
+    },
+    types::ErrorSums,
 };
 
 /// Lanes of the sums.

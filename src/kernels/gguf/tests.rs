@@ -64,7 +64,7 @@ fn golden_blocks() {
 #[test]
 fn every_target_gives_the_same_bits() {
     let mut random = Random::new(11);
-    for kind in Block::ALL {
+    for kind in Block::ALL.iter().copied() {
         let noise: Vec<u8> = (0..7 * kind.bytes()).map(|_| (random.bits() >> 40) as u8).collect();
         let mut want = vec![0.0; 7 * kind.weights()];
         decode_blocks::on(Target::BASELINE, kind, &noise, &mut want);
@@ -92,7 +92,7 @@ fn every_target_gives_the_same_bits() {
 #[test]
 fn blocks_do_not_depend_on_those_beside_them() {
     let row: Vec<f32> = samples::heavy(256 * 7, 3);
-    for kind in Block::ALL {
+    for kind in Block::ALL.iter().copied() {
         let whole = encoded(kind, &row, None);
         let apart: Vec<u8> = row.chunks(256).flat_map(|block| encoded(kind, block, None)).collect();
         assert_eq!(whole, apart, "{kind:?}");
@@ -122,7 +122,7 @@ fn the_noise_is_what_the_bits_allow() {
 
 #[test]
 fn constants_zeros_and_extremes_come_back() {
-    for kind in Block::ALL {
+    for kind in Block::ALL.iter().copied() {
         for constant in [0.0, 0.37, -0.37, 1000.0, -65504.0] {
             let back = decoded(kind, &encoded(kind, &[constant; 256], None));
             let near = |x: &f32| (x - constant).abs() <= constant.abs() * 0.002;
@@ -151,7 +151,7 @@ fn what_matters_more_is_nearer() {
 
 #[test]
 fn short_buffers_do_not_panic() {
-    for kind in Block::ALL {
+    for kind in Block::ALL.iter().copied() {
         for n in [0, 31, 33, 255, 300, 600] {
             let row = samples::normal(n, 1);
             encode_blocks(kind, &row, Some(&row[..n / 2]), &mut vec![0; kind.bytes() + 7]);

@@ -52,7 +52,7 @@ const TYPES: [(u32, Element); 18] = [
 impl Element {
     /// The name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Plain(dtype) => dtype.name(),
             Self::Block(block) => block.name(),
@@ -80,7 +80,7 @@ impl Element {
     /// The format has none, or none that is read; the message lists those that are.
     pub fn of_name(name: &str) -> Result<Self, String> {
         let found = TYPES.into_iter().map(|(_, element)| element).find(|element| element.name() == name);
-        found.ok_or_else(|| format!("'{name}' is no type of GGUF; there are {}", Self::names()))
+        found.ok_or_else(|| format!("unknown GGUF type '{name}'; known are {}", Self::names()))
     }
 
     fn of_number(number: u32) -> Result<Self, String> {

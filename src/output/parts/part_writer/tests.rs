@@ -44,7 +44,7 @@ fn a_part_reads_back_as_written() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
     let whole = concat_batches(&output_schema(), &rows).unwrap();
-    for format in PartFormat::ALL {
+    for format in PartFormat::ALL.iter().copied() {
         let manifest = manifest(&model, &parts, format);
         let (_, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join(&manifest.parts[0].file);
@@ -72,7 +72,7 @@ fn a_part_that_is_not_what_was_meant_is_refused_when_it_is_read_back() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
-    for format in PartFormat::ALL {
+    for format in PartFormat::ALL.iter().copied() {
         let manifest = manifest(&model, &parts, format);
         let (bytes, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join(&manifest.parts[0].file);
@@ -106,7 +106,7 @@ fn batches_cut_otherwise_give_the_same_file() {
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
     let whole = concat_batches(&output_schema(), &rows).unwrap();
-    for format in PartFormat::ALL {
+    for format in PartFormat::ALL.iter().copied() {
         let manifest = manifest(&model, &parts, format);
         let bytes = |batches: &[RecordBatch]| {
             let folder = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn bytes_under_nulls_are_not_written() {
     let clean = concat_batches(&output_schema(), &output(&model, &parts[0], 1 << 20)).unwrap();
     let hidden = with_hidden_bytes(&clean);
     assert_eq!(hidden, clean);
-    for format in PartFormat::ALL {
+    for format in PartFormat::ALL.iter().copied() {
         let manifest = manifest(&model, &parts, format);
         let bytes = |rows: &RecordBatch| written(format, std::slice::from_ref(rows), &manifest).0;
         let (hidden, clean) = (bytes(&hidden), bytes(&clean));
@@ -257,7 +257,7 @@ fn a_file_with_other_columns_is_refused_and_the_column_named() {
         }
         PartReader::open(&path, format, &[5, 6]).map(drop).unwrap_err().to_string()
     };
-    for format in PartFormat::ALL {
+    for format in PartFormat::ALL.iter().copied() {
         for (number, field) in output_schema().fields().iter().enumerate() {
             let name = field.name();
             let mut others: Vec<usize> = (0..output_schema().fields().len()).collect();
@@ -283,7 +283,7 @@ fn a_part_cut_anywhere_is_refused() {
     let source = tempfile::tempdir().unwrap();
     let (model, parts) = model(source.path(), 1 << 20);
     let rows = output(&model, &parts[0], 1 << 20);
-    for format in PartFormat::ALL {
+    for format in PartFormat::ALL.iter().copied() {
         let manifest = manifest(&model, &parts, format);
         let (bytes, part, folder) = written(format, &rows, &manifest);
         let path = folder.path().join("cut");

@@ -2,12 +2,15 @@
 
 use std::{fmt, str::FromStr};
 
+use strum::{Display, EnumString};
+
 use crate::types::{Bits, Block, Encoding, Float, serde_as_text};
 
 serde_as_text!(Misfit, GgufType);
 
 /// The treatment of a tensor whose rows do not divide into blocks of its type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Display, EnumString)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_misfit)]
 pub enum Misfit {
     /// Nothing is written.
     Error,
@@ -18,31 +21,8 @@ pub enum Misfit {
     Fallback,
 }
 
-impl Misfit {
-    const ALL: [Self; 3] = [Self::Error, Self::Keep, Self::Fallback];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Keep => "keep",
-            Self::Fallback => "fallback",
-        }
-    }
-}
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Misfit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|misfit| misfit.name() == text);
-        found.ok_or_else(|| format!("must be error, keep or fallback, not '{text}'"))
-    }
+fn unknown_misfit(text: &str) -> String {
+    format!("must be error, keep or fallback, not '{text}'")
 }
 
 /// The type of a tensor in GGUF: one of the floats that engines read, or blocks.
@@ -77,7 +57,7 @@ impl FromStr for GgufType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let floats = [Float::F32, Float::F16, Float::BF16].map(Encoding::Float);
-        let types: Vec<Encoding> = floats.into_iter().chain(Block::ALL.map(Encoding::Block)).collect();
+        let types: Vec<Encoding> = floats.into_iter().chain(Block::ALL.iter().copied().map(Encoding::Block)).collect();
         if let Some(found) = types.iter().find(|encoding| encoding.dtype() == text) {
             return Ok(Self(*found));
         }

@@ -173,7 +173,7 @@ fn what_the_reference_implementation_refuses_is_refused() {
 #[test]
 fn what_the_reference_implementation_writes_is_read_for_every_dtype() {
     let data = [1u8; 96];
-    let views = Dtype::ALL.map(|dtype| {
+    let views = Dtype::ALL.iter().copied().map(|dtype| {
         let reference: ::safetensors::Dtype = serde_json::from_str(&format!("\"{dtype}\"")).unwrap();
         let bytes = 12 * dtype.bits() / 8;
         (dtype.name(), TensorView::new(reference, vec![3, 4], &data[..bytes]).unwrap())
