@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ..functions import dequantize
+
 DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -95,42 +97,10 @@ class Folder:
 
     def _tensor(self, name, entry, table):
         if table["quantized"].null_count == 0:
-            return name, decode(table["quantized"].combine_chunks()).reshape(entry["shape"]), True
+            rows = np.concatenate([dequantize(chunk).to_numpy() for chunk in table["quantized"].chunks])
+            return name, torch.from_numpy(rows).reshape(entry["shape"]), True
         data = b"".join(table["data"].to_pylist())
         if entry["dtype"] not in DTYPES:
             raise ValueError(f"{self.path}: tensor {name!r} is {entry['dtype']}, which torch does not have")
         tensor = torch.frombuffer(bytearray(data), dtype=DTYPES[entry["dtype"]])
         return name, tensor.reshape(entry["shape"]), False
-
-
-def decode(quantized):
-    """Returns the rows of a quantized tensor (a struct array; all of one width) as float32 [rows, length]."""
-    if isinstance(quantized, pa.ChunkedArray):
-        quantized = pa.concat_arrays(quantized.chunks)
-
-    def one(field):
-        values = quantized.field(field).unique().to_pylist()
-        if len(values) != 1:
-            raise ValueError(f"the rows of a tensor differ in {field}: {values}")
-        return values[0]
-
-    def binary(field, width):
-        values = quantized.field(field)
-        return np.frombuffer(b"".join(values.to_pylist()), np.uint8).reshape(len(values), width)
-
-    bits, group_size, length = one("bits"), one("group_size"), one("length")
-    groups = math.ceil(length / group_size)
-    packed = binary("codes", (length * bits + 7) // 8)
-    stream = np.unpackbits(packed, axis=1, bitorder="little")[:, : length * bits]
-    powers = (1 << np.arange(bits)).astype(np.uint8)
-    codes = (stream.reshape(len(packed), length, bits) * powers).sum(-1, dtype=np.uint8).astype(np.float32)
-
-    table = np.array([(1 + (code % 16) / 16) * 2.0 ** (code // 16 - 15) for code in range(256)], np.float32)
-    row_scales = quantized.field("row_scale").to_numpy(zero_copy_only=False).astype(np.float32)
-    scales = row_scales[:, None] * table[binary("scales", groups)]
-    if quantized.field("zero_points").null_count == len(quantized):
-        zero_points = np.full_like(scales, 2 ** (bits - 1))
-    else:
-        zero_points = binary("zero_points", groups).astype(np.float32) * np.float32(2**bits - 1) / np.float32(255)
-    group = np.arange(length) // group_size
-    return torch.from_numpy(scales[:, group] * (codes - zero_points[:, group]))
