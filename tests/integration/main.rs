@@ -15,6 +15,7 @@ mod layers;
 mod manners;
 mod memory;
 mod model;
+mod public_items;
 mod reference;
 mod saved_plan;
 mod slt;
