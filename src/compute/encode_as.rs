@@ -29,9 +29,9 @@ use crate::{
 /// `encodings` holds one for all rows, or one for each. A null row, and a row without encoding, gives null.
 ///
 /// # Errors
-/// When `weights` is no list of floats, a row is of a length that cannot be stored so, a weight is beyond what the
-/// encoding holds, or the result would pass what one array holds. Floats keep infinities and NaN; in blocks they are
-/// errors.
+/// Returns an error if `weights` is no list of floats, a row's length does not fit its encoding, a weight is beyond what
+/// the encoding holds, or the result would pass what one array holds. Floats keep infinities and NaN; in blocks and codes
+/// they are errors.
 ///
 /// # Example
 /// ```
@@ -49,14 +49,15 @@ pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<
     encode_rows(weights, None, encodings)
 }
 
-/// As [`encode_as`], the squared error of each weight multiplied by the importance of its input channel where scales are
-/// searched: in blocks of 256 and in packed codes. Floats, ranges and blocks of 32 take no account of it.
+/// Encodes as [`encode_as`] does, but searches scales for the least squared error weighted by the importance of each input
+/// channel. Scales are searched in blocks of 256 and in packed codes; floats, ranges and blocks of 32 ignore the importance.
 ///
 /// `importance` is a list array of one row, for all weights, or of one row for each row of `weights`, as long as that.
 /// Null means that all weigh alike.
 ///
 /// # Errors
-/// As [`encode_as`]; also when an importance is negative, infinite, NaN or null, or a row of it has another length.
+/// Returns the errors of [`encode_as`]; also an error if an importance is negative, infinite, NaN or null, or a row of it has
+/// another length.
 pub fn encode_as_weighted(
     weights: &dyn Array,
     importance: &dyn Array,
@@ -103,7 +104,7 @@ impl Encoder {
     /// [`encode_as_weighted`].
     ///
     /// # Errors
-    /// A weight is beyond what the encoding holds.
+    /// Returns an error if a weight is not finite in codes or blocks, or beyond what the encoding holds.
     pub fn row(
         &mut self,
         encoding: Encoding,

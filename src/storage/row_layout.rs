@@ -12,8 +12,8 @@ use crate::types::Bits;
 pub enum Order {
     /// One share after the other.
     Rows,
-    /// The bytes of a share are numbers of a few bits; those of a column, one of every row, follow each other in words of
-    /// 32 bits, least significant bit first, and the words of all columns follow each other in turn.
+    /// The bytes of a share are numbers of a few bits. The numbers of a column, one of every row, follow each other in words
+    /// of 32 bits, least significant bit first. The words of all columns follow each other.
     Down {
         /// Bits of a number.
         bits: Bits,

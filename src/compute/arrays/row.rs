@@ -22,8 +22,10 @@ pub(in crate::compute) struct Prepared<'a> {
 }
 
 impl RowQuantizer {
+    /// Checks a row, and scales it by a power of two where its size calls for it.
+    ///
     /// # Errors
-    /// [`ComputeError::NonFinite`] when a weight is an infinity or NaN.
+    /// Returns [`ComputeError::NonFinite`] if a weight is infinite or NaN.
     pub(in crate::compute) fn prepare<'a>(
         &'a mut self,
         weights: &'a [f32],

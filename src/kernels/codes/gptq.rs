@@ -83,9 +83,9 @@ fn gptq_rows<const BITS: usize>(rows: &mut GptqRows<'_>, factor: &[f32], group_s
 kernel! {
     /// Quantizes rows for the least error of their layer's output, by the factor `U` of the inverse Hessian of its inputs.
     ///
-    /// A group's scale and zero point are searched when its first column is reached, for the weights as they are then, the
-    /// columns weighted by how hard their errors are to make up for. `factor` is the upper triangle of `U`, its
-    /// diagonal positive, with as many rows as the rows have weights; `scratch` takes `2 * group_size` numbers.
+    /// A group's scale and zero point are searched when its first column is reached, for the weights as they are then. A
+    /// column counts by how hard its errors are to make up for. `factor` is the upper triangle of `U`, with a positive
+    /// diagonal and as many rows as the rows have weights; `scratch` takes `2 * group_size` numbers.
     pub fn gptq(rows: &mut GptqRows<'_>, factor: &[f32], bits: u8, group_size: usize, scratch: &mut [f32]) {
         for_bits!(bits, BITS => gptq_rows::<BITS>(rows, factor, group_size.max(1), scratch));
     }

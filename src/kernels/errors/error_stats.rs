@@ -149,9 +149,9 @@ fn is_sound(stats: &ErrorSums) -> bool {
 kernel! {
     /// Returns the statistics of two rows, over the elements that both have.
     ///
-    /// Products are rounded to f32 and 64 of them added up in f32, their sums in f64, so that a sum is off by less than 4e-6
-    /// of the sum of its terms' magnitudes and 2^-149 for each, mostly by less than 1e-7. Rows whose squares f32 does not
-    /// hold, rows of zeros among them, are gone over again in f64 alone.
+    /// Products are rounded to f32 and added up in f32, 64 at a time; these sums are added up in f64. A sum is off by less
+    /// than 4e-6 of the sum of its terms' magnitudes and 2^-149 for each, mostly by less than 1e-7. Rows whose squares f32
+    /// does not hold, rows of zeros among them, are summed again in f64 alone.
     ///
     /// ```
     /// let stats = arrow_quant::kernels::error_stats::error_stats(&[1.0, 2.0], &[1.0, 3.0]);

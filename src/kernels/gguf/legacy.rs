@@ -1,8 +1,8 @@
 //! Weights to blocks of 32: the bits of llama.cpp's `NumPy` reference (`gguf.quants.quantize`).
 //!
-//! The codes are made with the scale before it is rounded to f16, as the reference does. Where f16 has fewer than
-//! 7 bits left, so that the reference loses decibels and writes zeros at last, the scale is rounded away from 0, and codes are
-//! made with what is stored.
+//! The codes are made with the scale before it is rounded to f16, as the reference does. Where f16 has
+//! fewer than 7 bits left, the reference loses decibels and writes zeros at last. There the scale is rounded away from 0, and
+//! codes are made with the stored scale.
 
 use super::{
     super::{

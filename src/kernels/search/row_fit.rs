@@ -35,8 +35,8 @@ impl RowFit {
         }
     }
 
-    /// Returns whether the error that the fit leaves is too small a share of the weights to be told by the sums, or so few
-    /// codes are away from their zero points that the fit is not.
+    /// Returns true if the sums cannot tell the error that the fit leaves: it is too small a share of the weights, or too few
+    /// codes differ from their zero points.
     #[inline(always)]
     pub(super) fn cancels(&self) -> bool {
         self.signal * (1.0 - f64::from(CANCELS)) < self.cross * (self.cross / self.square)

@@ -74,9 +74,9 @@ impl RowGatherer {
 
     /// Adds rows: columns `name` and `channel`, `weights` or `data` or both, and where they are known `dtype` and `shape`.
     ///
-    /// `weights`, where they are not null, are stored as `dtype` says if that is F16, BF16, F32, F64 or, in GGUF, a type of
-    /// blocks, and as F32 where it is null or another type that a weights table has; otherwise `data` is stored as it is, of
-    /// that `dtype`. Without `shape` a tensor has as many rows as came.
+    /// Weights are stored as `dtype` says if that is F16, BF16, F32, F64 or, in GGUF, a type of blocks. They are stored as F32
+    /// if it is null or another type that a weights table has. Where `weights` is null, `data` is stored unchanged, of that
+    /// `dtype`. Without `shape` a tensor has as many rows as came.
     ///
     /// # Errors
     /// Returns an error if a column is missing or of another type, a name or channel is null, a row has neither weights
