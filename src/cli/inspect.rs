@@ -29,6 +29,15 @@ pub(super) fn passed_over(model: &Model) -> String {
     }
 }
 
+/// Returns a line that names what lies beside a model and is not copied, or nothing.
+pub(super) fn left_behind(names: &[String]) -> String {
+    const NAMED: usize = 8;
+    let Some(more) = names.len().checked_sub(NAMED).filter(|more| *more > 0) else {
+        return if names.is_empty() { String::new() } else { format!("not copied: {}\n", escaped(&names.join(", "))) };
+    };
+    format!("not copied: {} and {more} more\n", escaped(&names[..NAMED].join(", ")))
+}
+
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let model = Model::open(&arguments.model)?;
     let mut out = stdout().lock();

@@ -6,8 +6,11 @@ use std::{
 };
 
 use super::{
-    CliError, inspect::passed_over, interrupt::until_interrupted, progress::Reporter, run_arguments, spec_arguments,
-    table,
+    CliError,
+    inspect::{left_behind, passed_over},
+    interrupt::until_interrupted,
+    progress::Reporter,
+    run_arguments, spec_arguments, table,
 };
 use crate::{
     run::{Cancel, plan::PlannedJob, progress::Progress},
@@ -103,6 +106,7 @@ pub(super) fn plan_table(planned: &PlannedJob) -> String {
     }
     let quantized = planned.choices().iter().filter(|choice| choice.options.is_some()).count();
     text.push_str(&passed_over(planned.model()));
+    text.push_str(&left_behind(planned.left_behind()));
     let _ = write!(
         text,
         "{quantized} of {} tensors would be quantized: {} to {}",

@@ -9,7 +9,12 @@ use bytesize::ByteSize;
 use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{
-    CliError, activations, inspect::passed_over, interrupt::until_interrupted, options, progress::Reporter, table,
+    CliError, activations,
+    inspect::{left_behind, passed_over},
+    interrupt::until_interrupted,
+    options,
+    progress::Reporter,
+    table,
 };
 use crate::{
     output::existing::Existing,
@@ -100,7 +105,7 @@ impl Arguments {
         if planned.spec().hessians.is_some() {
             writeln!(out, "{} tensors quantized by GPTQ", planned.by_gptq())?;
         }
-        write!(out, "{}", passed_over(planned.model()))?;
+        write!(out, "{}{}", passed_over(planned.model()), left_behind(planned.left_behind()))?;
         Ok(writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?)
     }
 }

@@ -26,6 +26,8 @@ pub struct Found {
     pub index: Option<Index>,
     /// Weights beside them that are no part of the model.
     pub passed_over: Vec<String>,
+    /// The name of the file that was given. `None` means that a folder was.
+    pub given: Option<String>,
 }
 
 /// Finds the model of a path.
@@ -37,7 +39,8 @@ pub fn find(path: &Path) -> Result<Found, IoError> {
     if !kind.is_dir() {
         let name = file_name(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        return if is_index(&name) { of_index(folder, &name) } else { of_file(folder, &name) };
+        let found = if is_index(&name) { of_index(folder, &name)? } else { of_file(folder, &name)? };
+        return Ok(Found { given: Some(name), ..found });
     }
     let listing = Listing::of(path)?;
     let denoiser = || component(path, &listing).ok().filter(|_| path.join(PIPELINE).exists());
@@ -65,7 +68,7 @@ fn of_file(folder: PathBuf, name: &str) -> Result<Found, IoError> {
             }
         }
     }
-    Ok(Found { files: file_sets::all_of(&folder, name)?, folder, index: None, passed_over: Vec::new() })
+    Ok(Found { files: file_sets::all_of(&folder, name)?, folder, index: None, passed_over: Vec::new(), given: None })
 }
 
 /// The files of a folder that holds a model itself.
@@ -94,7 +97,7 @@ fn of_folder(folder: &Path, listing: Listing) -> Result<Found, IoError> {
 
 fn of_index(folder: PathBuf, name: &str) -> Result<Found, IoError> {
     let index = Index::read(&folder.join(name))?;
-    Ok(Found { files: index.files(&folder)?, index: Some(index), folder, passed_over: Vec::new() })
+    Ok(Found { files: index.files(&folder)?, index: Some(index), folder, passed_over: Vec::new(), given: None })
 }
 
 /// Tells whether a name is that of an index, of a variant too: `model.safetensors.index.fp16.json`.
@@ -167,7 +170,7 @@ impl Listing {
 }
 
 /// The names in a folder, sorted, without hidden ones and those that are not UTF-8.
-fn names(folder: &Path) -> Result<Vec<String>, IoError> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, IoError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(IoError::system("list", folder))? {
         let entry = entry.map_err(IoError::system("list", folder))?;
@@ -180,43 +183,6 @@ fn names(folder: &Path) -> Result<Vec<String>, IoError> {
 fn file_name(path: &Path) -> Result<String, IoError> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| IoError::file(path, "is not the path of a file with a UTF-8 name"))
-}
-
-/// The files of a folder that go along with the weights: configuration, tokenizer, licence.
-///
-/// # Errors
-/// The folder cannot be listed.
-pub fn config_files(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let paths = names(folder)?.into_iter().filter(|name| is_config(name)).map(|name| folder.join(name));
-    Ok(paths.filter(|path| path.is_file()).collect())
-}
-
-/// Tells by its name whether a file goes along with the weights. One that holds weights never does, whatever its name
-/// begins with: `tokenizer.safetensors` beside a model is read like any other file of the folder.
-pub fn is_config(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "added_tokens.json",
-        "chat_template.json",
-        "merges.txt",
-        "model_index.json",
-        "modules.json",
-        "preprocessor_config.json",
-        "scheduler_config.json",
-        "special_tokens_map.json",
-    ];
-    if is_index(name) || [EXTENSION, GGUF_EXTENSION].iter().any(|extension| name.ends_with(extension)) {
-        return false;
-    }
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-    let upper = name.to_ascii_uppercase();
-    NAMES.contains(&name)
-        || (name.ends_with("config.json") && !name.ends_with("adapter_config.json"))
-        || name.starts_with("tokenizer")
-        || name.starts_with("vocab")
-        || extension == Some("jinja")
-        || (name.starts_with("configuration_") && extension == Some("py"))
-        || ["LICENSE", "LICENCE", "NOTICE"].iter().any(|start| upper.starts_with(start))
 }
 
 #[cfg(test)]
@@ -281,34 +247,5 @@ mod tests {
         }
         let missing = find(Path::new("/no/such/model")).unwrap_err().to_string();
         assert!(missing.starts_with("/no/such/model: cannot open: "), "{missing}");
-    }
-
-    #[test]
-    fn a_file_is_weights_or_configuration_and_never_both() {
-        let weights = ["LICENSE.gguf", "model.safetensors", "tokenizer.safetensors", "vocab-1.safetensors"];
-        let configuration = ["tokenizer.json", "vocab.txt"];
-        let folder = folder(&[&weights[..], &configuration].concat());
-        let found = find(folder.path()).unwrap();
-        assert_eq!(found.files, weights[1..2]);
-        assert_eq!(found.passed_over, [weights[2], weights[3], weights[0]]);
-        assert_eq!(config_files(folder.path()).unwrap(), configuration.map(|name| folder.path().join(name)));
-        assert!(!is_config("tokenizer.safetensors.index.json"));
-    }
-
-    #[test]
-    fn configuration_tokenizer_and_licence_go_along_and_the_readme_does_not() {
-        let along = [
-            "LICENSE.txt",
-            "chat_template.jinja",
-            "config.json",
-            "generation_config.json",
-            "merges.txt",
-            "special_tokens_map.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "vocab.txt",
-        ];
-        let folder = folder(&[&along[..], &["README.md", "a.safetensors", "a.safetensors.index.json"]].concat());
-        assert_eq!(config_files(folder.path()).unwrap(), along.map(|name| folder.path().join(name)));
     }
 }

@@ -13,6 +13,7 @@ pub mod part;
 mod part_rows;
 pub mod said;
 pub mod scan;
+pub mod side_files;
 pub mod tensor;
 mod tensors_table;
 
@@ -41,6 +42,7 @@ use labels::Labels;
 use output_folder::QuantizedModel;
 use part_rows::PartRows;
 use scan::buffer_pool::Pool;
+use side_files::SideFiles;
 use tensor::{Storage, Tensor};
 
 /// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors
@@ -58,6 +60,8 @@ pub struct Model {
     parts: Option<PartRows>,
     /// Weights in its folder that are no part of it.
     passed_over: Vec<String>,
+    /// The name of the file that was given. `None` means that a folder was.
+    given: Option<String>,
     /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
     decoded: bool,
     /// Not those of tensors in blocks, which the output has as well.
@@ -169,7 +173,7 @@ impl Model {
             tensors = unpacked(&found.folder, &files, tensors)?;
         }
         let model = Self::new(found.folder, files, tensors, None)?;
-        Ok(Self { passed_over: found.passed_over, ..model })
+        Ok(Self { passed_over: found.passed_over, given: found.given, ..model })
     }
 
     /// The model of an output folder.
@@ -223,6 +227,7 @@ impl Model {
             labels,
             parts,
             passed_over: Vec::new(),
+            given: None,
             decoded: false,
             keeps_blocks: false,
         })
@@ -312,12 +317,15 @@ impl Model {
         &self.files[tensor.file()]
     }
 
-    /// The files beside the weights that belong to the model: configuration, tokenizer, licence; by name.
+    /// Lists the files beside the weights that go along with the model; see [`SideFiles::of`].
     ///
     /// # Errors
-    /// The folder cannot be listed.
-    pub fn config_files(&self) -> Result<Vec<PathBuf>, IoError> {
-        discover::config_files(&self.folder)
+    /// Returns an error that names the first file or folder that cannot be read.
+    pub fn side_files(&self) -> Result<SideFiles, IoError> {
+        let mut side = SideFiles::of(&self.folder, self.given.as_deref())?;
+        let known = |name: &String| self.files.iter().any(|file| file.name == *name) || self.passed_over.contains(name);
+        side.left.retain(|name| !known(name));
+        Ok(side)
     }
 
     /// The strings of every tensor, shared by all batches.

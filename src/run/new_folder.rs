@@ -1,14 +1,11 @@
 //! The output folder that a run begins, and what it says of the choices.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
 use super::{JobError, plan::PlannedJob, prepared::Prepared};
 use crate::{
     compute::DAMPING,
-    model::said,
+    model::{said, side_files::SideFile},
     output::{existing::Existing, folder::OutputFolder, new_manifest::new_manifest},
     plan::{
         equalization::{
@@ -20,7 +17,10 @@ use crate::{
     },
     storage::{
         error::IoError,
-        folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, REPORT, WIDTHS},
+        folder::manifest::{
+            ACTIVATION_PARAMS, EQUALIZATION, EQUALIZATION_DIGEST, EQUALIZED_VERSION, MANIFEST, REPORT, WEIGHTS, WIDTHS,
+            is_part,
+        },
     },
 };
 
@@ -50,8 +50,10 @@ impl PlannedJob {
         if let Some(equalization) = equalization {
             options.insert(EQUALIZATION_DIGEST.into(), equalization.digest().into());
         }
-        let copied = self.copied_files()?;
-        let names = self.names(&copied, equalization.is_some());
+        let made = self.made_files(equalization.is_some());
+        let copied: Vec<&SideFile> = self.side.files.iter().filter(|file| self.copies(file, &made)).collect();
+        let names = made.into_iter().chain(copied.iter().map(|file| file.name.clone())).collect::<BTreeSet<_>>();
+        let names = names.into_iter().collect();
         let mut manifest =
             new_manifest(&self.model, &self.parts, self.spec.format.as_ref(), options, self.sql.clone(), names);
         if let Some(equalization) = equalization {
@@ -65,35 +67,30 @@ impl PlannedJob {
             }
         }
         let folder = OutputFolder::create(output, existing, manifest, &self.reads)?;
-        folder.check_space(self.bytes_out().sum())?;
-        for file in copied {
-            folder.copy(&file)?;
-        }
+        folder.check_space(self.bytes_out().chain(copied.iter().map(|file| file.bytes)).sum())?;
+        copied.into_iter().try_for_each(|file| folder.copy(file))?;
         Ok(folder)
     }
 
-    /// Returns the files of the model that are copied. A file that says how the model is quantized is not, where its weights
-    /// are decoded.
-    fn copied_files(&self) -> Result<Vec<PathBuf>, JobError> {
-        let mut files = self.model.config_files()?;
-        let stale = |file: &PathBuf| said::SIDE_FILES.iter().any(|name| file.ends_with(name));
-        files.retain(|file| self.export.is_none() || !stale(file));
-        Ok(files)
+    /// Tells whether a file beside the weights is copied. One that the run makes anew is not, nor is one that says how the
+    /// model is quantized where its weights are decoded.
+    fn copies(&self, file: &SideFile, made: &BTreeSet<String>) -> bool {
+        let stale = self.export.is_some() && said::SIDE_FILES.contains(&file.name.as_str());
+        let parts = self.export.is_none() && (file.name == WEIGHTS || is_part(&file.name));
+        !(stale || parts || file.name == MANIFEST || made.contains(&file.name))
     }
 
-    /// Returns the names of all files beside the manifest and the parts, `copied` ones among them, sorted.
-    fn names(&self, copied: &[PathBuf], equalized: bool) -> Vec<String> {
+    /// Returns the names of the files that the run makes beside the manifest and the parts.
+    fn made_files(&self, equalized: bool) -> BTreeSet<String> {
         let tables = [
             (REPORT, true),
             (WIDTHS, self.widths.is_some()),
             (ACTIVATION_PARAMS, self.activations.is_some()),
             (EQUALIZATION, equalized),
         ];
-        let tables = tables.into_iter().filter(|(_, written)| *written).map(|(name, _)| name.to_owned());
-        let copied = copied.iter().filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()));
-        let layout = self.export.iter().flat_map(|export| export.layout.names()).map(str::to_owned);
-        let names: BTreeSet<String> = tables.chain(copied).chain(layout).collect();
-        names.into_iter().collect()
+        let tables = tables.into_iter().filter(|(_, written)| *written).map(|(name, _)| name);
+        let layout = self.export.iter().flat_map(|export| export.layout.names());
+        tables.chain(layout).map(str::to_owned).collect()
     }
 
     /// Returns the choices, with what equalization made of each tensor in their notes.

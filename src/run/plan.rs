@@ -14,6 +14,7 @@ use crate::{
     model::{
         Model,
         part::{Part, part_bytes},
+        side_files::SideFiles,
     },
     output::{folder::OutputFolder, reads::Reads},
     plan::{
@@ -58,6 +59,8 @@ pub struct PlannedJob {
     pub(super) saved: Option<String>,
     /// What the run reads.
     pub(super) reads: Reads,
+    /// The files beside the weights.
+    pub(super) side: SideFiles,
     /// Bytes of the model that are in memory from the start.
     pub(super) loaded: u64,
 }
@@ -109,7 +112,8 @@ impl PlannedJob {
         let loaded = if settings.batch { model.total_bytes() } else { 0 };
         reads.push(model.folder().to_owned());
         reads.extend(model.files().iter().map(|file| file.path.clone()));
-        reads.extend(model.config_files()?);
+        let side = model.side_files()?;
+        reads.extend(side.files.iter().map(|file| file.path.clone()));
         let sources = model.files().iter().filter_map(|file| Some((file.path.clone(), file.stamp.clone()?)));
         let reads = Reads { paths: reads, sources: sources.collect() };
         if let Some(output) = output {
@@ -130,6 +134,7 @@ impl PlannedJob {
             prepared: None,
             saved: None,
             reads,
+            side,
             loaded,
         })
     }
@@ -162,6 +167,11 @@ impl PlannedJob {
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Lists what stays behind of what lies beside the weights, and why.
+    pub fn left_behind(&self) -> &[String] {
+        &self.side.left
     }
 
     /// What happens to each tensor, in the order of the model.

@@ -13,16 +13,10 @@ use super::{
     lock::LOCK,
     unfinished::{OUTPUT, PARTS, REPLACED, RUN, is_marker},
 };
-use crate::{
-    model::discover::is_config,
-    storage::{
-        error::IoError,
-        folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, MANIFEST, REPORT, WIDTHS},
-    },
+use crate::storage::{
+    error::IoError,
+    folder::manifest::{ACTIVATION_PARAMS, EQUALIZATION, MANIFEST, REPORT, WEIGHTS, WIDTHS},
 };
-
-/// The folder of the parts in an output folder.
-pub(crate) const WEIGHTS: &str = "weights";
 
 /// The entries of a folder.
 #[derive(Debug)]
@@ -91,24 +85,29 @@ impl Entries {
 
     /// Adds an output folder and what is in it.
     fn add_output(&mut self, folder: &Path, kind: FileType, names: &Names) -> Result<(), IoError> {
-        let mut last = None;
+        self.add_inside(folder, "", names)?;
+        // The list of them goes last.
+        let is_list = |(path, _): &(PathBuf, FileType)| *path == folder.join(MANIFEST);
+        if let Some(at) = self.ours.iter().position(is_list) {
+            let list = self.ours.remove(at);
+            self.ours.push(list);
+        }
+        self.ours.push((folder.to_owned(), kind));
+        Ok(())
+    }
+
+    /// Adds what is in an output folder, or in a folder of it. `prefix` is the name of that, and a slash.
+    fn add_inside(&mut self, folder: &Path, prefix: &str, names: &Names) -> Result<(), IoError> {
         for (path, kind) in list(folder)? {
-            let name = name_of(&path);
-            if name == WEIGHTS && kind.is_dir() {
-                for (path, kind) in list(&path)? {
-                    let known = names.parts.contains(without_tmp(name_of(&path)));
-                    self.add(known, path, kind);
-                }
+            let name = format!("{prefix}{}", name_of(&path));
+            if kind.is_dir() && (name == WEIGHTS || names.are_inside(&name)) {
+                self.add_inside(&path, &format!("{name}/"), names)?;
                 self.ours.push((path, kind));
-            } else if name == MANIFEST && !kind.is_dir() {
-                last = Some((path, kind));
             } else {
-                let known = without_tmp(name) == MANIFEST || names.has(without_tmp(name));
-                self.add(known, path, kind);
+                let name = without_tmp(&name);
+                self.add(name == MANIFEST || names.has(name), path, kind);
             }
         }
-        self.ours.extend(last);
-        self.ours.push((folder.to_owned(), kind));
         Ok(())
     }
 
@@ -171,11 +170,10 @@ impl Entries {
     }
 }
 
-/// The names of the files in an output folder, by its manifest.
+/// The names of the files in an output folder, by its manifest, with `/` between folders.
 #[derive(Default)]
 struct Names {
-    beside: HashSet<String>,
-    parts: HashSet<String>,
+    files: HashSet<String>,
     /// True if configuration is taken for a copy that a run made: a version that did not list it wrote the folder.
     config: bool,
 }
@@ -191,22 +189,34 @@ impl Names {
         let every = |list: &str| manifest[list].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let files = |list| every(list).filter_map(|entry| text(&entry["file"]));
-        let parts = files("parts").filter_map(|part| Some(part.strip_prefix(WEIGHTS)?.strip_prefix('/')?.to_owned()));
         let config = manifest.get("format_version").is_some() && manifest.get("names").is_none();
         let tables =
             [REPORT, ACTIVATION_PARAMS, EQUALIZATION, WIDTHS].into_iter().filter(|_| config).map(str::to_owned);
-        let beside = every("names").filter_map(text).chain(files("files")).chain(tables);
-        Self { beside: beside.collect(), parts: parts.collect(), config }
+        let files = every("names").filter_map(text).chain(files("parts")).chain(files("files")).chain(tables);
+        Self { files: files.collect(), config }
     }
 
     fn extend(&mut self, other: Self) {
-        self.beside.extend(other.beside);
-        self.parts.extend(other.parts);
+        self.files.extend(other.files);
     }
 
     fn has(&self, name: &str) -> bool {
-        self.beside.contains(name) || (self.config && is_config(name))
+        self.files.contains(name) || (self.config && is_config(name))
     }
+
+    /// Tells whether there are some in a folder.
+    fn are_inside(&self, folder: &str) -> bool {
+        let inside = |file: &String| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        self.files.iter().any(inside)
+    }
+}
+
+/// Tells whether a file was copied by versions that did not list what they wrote.
+fn is_config(name: &str) -> bool {
+    let starts =
+        ["tokenizer", "vocab", "LICENSE", "LICENCE", "NOTICE", "merges.txt", "modules.json", "model_index.json"];
+    let ends = ["config.json", ".jinja", "_tokens.json", "_template.json", "_tokens_map.json"];
+    starts.iter().any(|start| name.starts_with(start)) || ends.iter().any(|end| name.ends_with(end))
 }
 
 /// Returns the name of the file that one is renamed to when it is whole.

@@ -16,7 +16,6 @@ use std::{
 };
 
 use arrow_array::RecordBatch;
-use entries::WEIGHTS;
 use existing::Existing;
 use place::{Left, Place, partial_of};
 use reads::Reads;
@@ -25,13 +24,13 @@ use unfinished::{PARTS, Unfinished};
 
 use super::pending_part::WrittenPart;
 use crate::{
-    model::{Model, output_folder::QuantizedModel},
+    model::{Model, output_folder::QuantizedModel, side_files::SideFile},
     storage::{
-        atomic_file::{copy_renamed, exists, sync_folder},
+        atomic_file::{copy_renamed, exists, folder_of, sync_folder},
         digest::digest_of,
         error::IoError,
         folder::{
-            manifest::{FileEntry, MANIFEST, Manifest},
+            manifest::{FileEntry, MANIFEST, Manifest, WEIGHTS},
             tensor_report::TensorReport,
         },
         parquet_table::write_table,
@@ -225,10 +224,13 @@ impl OutputFolder {
     ///
     /// # Errors
     /// Returns an error if it cannot be read or written.
-    pub fn copy(&self, file: &Path) -> Result<(), IoError> {
-        let name = file.file_name().ok_or_else(|| IoError::file(file, "is not the path of a file"))?;
-        self.check_name(&name.to_string_lossy())?;
-        copy_renamed(file, &self.output.join(name))
+    pub fn copy(&self, file: &SideFile) -> Result<(), IoError> {
+        self.check_name(&file.name)?;
+        let to = self.output.join(&file.name);
+        let inside = folder_of(&to);
+        fs::create_dir_all(inside).map_err(IoError::system("create", inside))?;
+        copy_renamed(&file.path, &to)?;
+        inside.ancestors().take_while(|folder| *folder != self.output).try_for_each(sync_folder)
     }
 
     /// Takes note of the files that the parts were written to, where the format has no parts of its own.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{place::exchange, unfinished::Placing, *};
 use crate::{
-    model::{Model, part::Part},
+    model::{Model, part::Part, side_files::SideFile},
     output::{part_writer::PartWriter, pending_part::PendingPart},
     testing::parts::{manifest, model, output},
     types::PartFormat,
@@ -98,7 +98,8 @@ fn a_folder_appears_when_it_is_complete() {
     let run = Run::new();
     let mut folder = run.begin(Existing::Refuse).unwrap();
     run.write(&mut folder, 1);
-    folder.copy(&run.model.files()[0].path).unwrap();
+    let path = run.model.files()[0].path.clone();
+    folder.copy(&SideFile { name: "model.safetensors".into(), path, bytes: 0 }).unwrap();
     assert_eq!(run.names(), ["out.partial"]);
     run.write(&mut folder, usize::MAX);
     folder.finish().unwrap();

@@ -190,7 +190,7 @@ impl RowGatherer {
                         bytes: *bytes,
                     })
                     .collect();
-                let (head, starts) = head(&entries).map_err(|problem| IoError::file(&self.path, problem))?;
+                let (head, starts) = head(&entries, &[]).map_err(|problem| IoError::file(&self.path, problem))?;
                 let length = head.len() + entries.iter().map(|entry| entry.bytes).sum::<usize>();
                 Ok((head, starts, length))
             }

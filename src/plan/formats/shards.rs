@@ -131,7 +131,8 @@ fn file(
         HeadEntry { name: &tensor.name, dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: tensor.bytes(model) }
     };
     let entries: Vec<HeadEntry> = members.iter().map(entry).collect();
-    let (head, starts) = head(&entries).map_err(|problem| IoError::Request(format!("{name}: {problem}")))?;
+    let (head, starts) =
+        head(&entries, &metadata(model)).map_err(|problem| IoError::Request(format!("{name}: {problem}")))?;
     let bytes = head.len() + entries.iter().map(|entry| entry.bytes).sum::<usize>();
     let mut known = vec![(0, head)];
     for (member, start) in members.iter().zip(&starts) {
@@ -140,6 +141,18 @@ fn file(
         }
     }
     Ok((PlannedFile { name, bytes: bytes as u64, known }, starts))
+}
+
+/// Returns what the headers of a model keep that is no tensor, but for what is said of the way it was quantized.
+fn metadata(model: &Model) -> Vec<(String, String)> {
+    let mut kept: Vec<(String, String)> = Vec::new();
+    let files = model.files().iter().filter(|file| file.pairs.is_empty());
+    for (key, value) in files.flat_map(|file| &file.metadata) {
+        if !key.to_ascii_lowercase().contains("quantiz") && !kept.iter().any(|(known, _)| known == key) {
+            kept.push((key.clone(), value.clone()));
+        }
+    }
+    kept
 }
 
 /// Returns the name of the files that loaders look for: `model`, and in a diffusers folder its own name.

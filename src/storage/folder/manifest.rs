@@ -23,6 +23,9 @@ pub const WIDTHS: &str = "widths.parquet";
 /// The name of the factors by which an equalized model's channels were multiplied, in an output folder.
 pub const EQUALIZATION: &str = "equalization.parquet";
 
+/// The folder of the parts in an output folder.
+pub const WEIGHTS: &str = "weights";
+
 /// The option that has the digest of what equalization makes of the tensors.
 pub const EQUALIZATION_DIGEST: &str = "equalization";
 
@@ -198,7 +201,8 @@ impl Manifest {
             }
         }
         let known = [ACTIVATION_PARAMS, EQUALIZATION, WIDTHS];
-        let is_name = |file: &str| !file.is_empty() && !file.contains(['/', '\\']) && !file.starts_with('.');
+        let is_name =
+            |file: &str| file.split('/').all(|part| !part.is_empty() && !part.contains('\\') && !part.starts_with('.'));
         let accepted = |file: &str| known.contains(&file) || (self.part_format().is_none() && is_name(file));
         if let Some(other) = self.names.iter().flatten().find(|name| !is_name(name)) {
             return Err(format!("'{other}' is not the name of a file in the folder"));
@@ -262,11 +266,19 @@ impl Manifest {
                 format!("the source {} has changed or is new", source.name)
             }));
         }
+        if self.names != run.names {
+            return Some("the files beside the weights are not those that it began with".to_owned());
+        }
         (self.tensors != run.tensors
             || self.parts.len() != run.parts.len()
             || self.parts.iter().zip(&run.parts).any(|(a, b)| a.rows != b.rows))
         .then(|| "the parts differ".to_owned())
     }
+}
+
+/// Tells whether a name in an output folder is that of a part.
+pub fn is_part(name: &str) -> bool {
+    name.starts_with("weights/part-")
 }
 
 /// Returns the file of a part, relative to the folder; nothing where the format has no parts of its own.

@@ -22,12 +22,12 @@ pub struct HeadEntry<'a> {
 
 /// Returns the length and the header of a file, and where each tensor begins in the file. As the reference
 /// implementation writes it: wide types first, then by name, so that every tensor is aligned; filled up with spaces to
-/// 8 bytes.
+/// 8 bytes. `metadata` are the pairs that are kept beside the format.
 ///
 /// # Errors
 /// Returns an error if a tensor has the name that the format reserves, or the header would be longer than the format
 /// allows.
-pub fn head(entries: &[HeadEntry]) -> Result<(Vec<u8>, Vec<usize>), String> {
+pub fn head(entries: &[HeadEntry], metadata: &[(String, String)]) -> Result<(Vec<u8>, Vec<usize>), String> {
     if entries.iter().any(|entry| entry.name == METADATA) {
         return Err(format!("tensor '{METADATA}': safetensors reserve this name; rename the tensor"));
     }
@@ -35,7 +35,10 @@ pub fn head(entries: &[HeadEntry]) -> Result<(Vec<u8>, Vec<usize>), String> {
     order.sort_by_key(|at| (std::cmp::Reverse(entries[*at].dtype.bits()), entries[*at].name));
     let mut starts = vec![0; entries.len()];
     let mut header = serde_json::Map::new();
-    header.insert(METADATA.to_owned(), json!({ "format": "pt" }));
+    let format = ("format".to_owned(), json!("pt"));
+    let pairs = metadata.iter().map(|(key, value)| (key.clone(), json!(value)));
+    let metadata: serde_json::Map<_, _> = pairs.chain([format]).collect();
+    header.insert(METADATA.to_owned(), metadata.into());
     let mut end = 0;
     for at in order {
         let HeadEntry { name, dtype, shape, bytes } = &entries[at];
