@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         symmetric: bool
         include: Patterns
         exclude: Patterns
+        drop: Patterns
+        min_share: float | None
         bits_for: Patterns | Mapping[str, int]
         min_sqnr: float | None
         target_size: int | str | None
@@ -89,6 +91,8 @@ def quantize_model(
     symmetric: bool = False,
     include: Patterns = (),
     exclude: Patterns = (),
+    drop: Patterns = (),
+    min_share: float | None = None,
     bits_for: Patterns | Mapping[str, int] = (),
     min_sqnr: float | None = None,
     target_size: int | str | None = None,
@@ -133,6 +137,8 @@ def quantize_model(
         symmetric: without zero points.
         include: patterns of the tensors to quantize, instead of the default choice.
         exclude: patterns of tensors to leave as they are.
+        drop: patterns of tensors to leave out of the output.
+        min_share: fail, before anything is written, if less than this share of the parameters would be quantized: 0 to 1.
         bits_for: bits by pattern, as `{"mlp": 2}` or `"mlp=2"`; the last match counts.
         min_sqnr: more bits for the tensors whose signal-to-noise ratio would be lower than this, in dB; fails before anything
             is written where 8 bits do not reach it.
@@ -191,6 +197,8 @@ def quantize_model(
         "symmetric": symmetric,
         "include": _patterns(include),
         "exclude": _patterns(exclude),
+        "drop": _patterns(drop),
+        "min_share": min_share,
         "bits_for": _rules(bits_for),
         "min_sqnr": min_sqnr,
         "target_size": target_size,

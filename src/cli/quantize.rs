@@ -66,6 +66,11 @@ fn groups(options: QuantizeOptions) -> String {
     if options.is_per_row() { "one group a row".to_owned() } else { format!("groups of {}", options.group_size()) }
 }
 
+/// Tells by its note whether a tensor is not in the output.
+fn is_gone(note: &str) -> bool {
+    note.starts_with("left out: ") || note.starts_with("scale, applied")
+}
+
 /// What would happen to each tensor, and the sums.
 pub(super) fn plan_table(planned: &PlannedJob) -> String {
     use std::fmt::Write;
@@ -89,6 +94,7 @@ pub(super) fn plan_table(planned: &PlannedJob) -> String {
                 chosen.map_or_else(String::new, |width| format!(", {:.2} dB", width.sqnr())),
                 if choice.note.is_empty() { String::new() } else { format!(" ({})", choice.note) },
             ),
+            None if is_gone(&choice.note) => choice.note.clone(),
             None => format!("copied unchanged: {}", choice.note),
         };
         let bytes_in = tensor.bytes() as u64;
@@ -104,6 +110,13 @@ pub(super) fn plan_table(planned: &PlannedJob) -> String {
             escaped(&what),
         );
     }
+    for (tensor, why) in planned.model().dropped() {
+        let (name, shape) = (escaped(&tensor.name), format!("{:?}", tensor.shape));
+        let (bytes, dtype) = (table::bytes(tensor.bytes() as u64), tensor.dtype_name());
+        let _ = writeln!(text, "{name:<width$}  {shape:<18} {dtype:<7} {bytes:>10} {:>10}  {}", "", escaped(why));
+    }
+    let _ = writeln!(text, "{}", escaped(&planned.share()));
+    text.extend(planned.refused_by_engines().map(|line| format!("{}\n", escaped(&line))));
     let quantized = planned.choices().iter().filter(|choice| choice.options.is_some()).count();
     text.push_str(&passed_over(planned.model()));
     text.push_str(&left_behind(planned.left_behind()));

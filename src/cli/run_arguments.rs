@@ -21,7 +21,7 @@ use crate::{
     run::{
         JobError, RunSettings,
         plan::PlannedJob,
-        report::{LITTLE_LEFT_DB, little_left},
+        report::{FAR_BELOW_DB, FarBelow, LITTLE_LEFT_DB, little_left},
         summary::Summary,
     },
     sql::{Session, recipes},
@@ -106,6 +106,10 @@ impl Arguments {
             writeln!(out, "{} tensors quantized by GPTQ", planned.by_gptq())?;
         }
         write!(out, "{}{}", passed_over(planned.model()), left_behind(planned.left_behind()))?;
+        writeln!(out, "{}", escaped(&summary.share))?;
+        if let Some(line) = planned.refused_by_engines() {
+            writeln!(out, "{}", escaped(&line))?;
+        }
         Ok(writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?)
     }
 }
@@ -139,7 +143,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     };
     format!(
         "{} of {} tensors quantized: {} weights{quality}\n\
-         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}{}{}",
+         {} to {} in {:.1} s, {} weights/s, peak memory {}\n{activations}{}{}{}{}",
         totals.quantized_tensors,
         totals.tensors,
         table::quantity(totals.weights),
@@ -148,14 +152,22 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
         summary.seconds,
         table::quantity((totals.weights as f64 / summary.seconds) as u64),
         summary.peak_memory.map_or_else(|| "unknown".into(), table::bytes),
-        lost(&little_left(&summary.report)),
+        lost(&format!("below {LITTLE_LEFT_DB} dB SQNR"), &little_left(&summary.report)),
+        far_below(summary),
         escaped(&output.display()),
         if summary.checked { ": verified" } else { ": not verified" },
     )
 }
 
-/// One line on the tensors of which little is left, the worst by name; empty where there are none.
-fn lost(tensors: &[(&str, f64)]) -> String {
+/// Returns a line on the tensors that lost far more than others of their width, but for those of which little is left.
+fn far_below(summary: &Summary) -> String {
+    let said = |one: &&FarBelow| one.db >= LITTLE_LEFT_DB;
+    let tensors: Vec<_> = summary.far_below.iter().filter(said).map(|one| (one.name.as_str(), one.db)).collect();
+    lost(&format!("more than {FAR_BELOW_DB} dB below others of their width"), &tensors)
+}
+
+/// Returns one line on tensors that lost much, the worst by name; empty where there are none.
+fn lost(what: &str, tensors: &[(&str, f64)]) -> String {
     const NAMED: usize = 3;
     if tensors.is_empty() {
         return String::new();
@@ -164,7 +176,7 @@ fn lost(tensors: &[(&str, f64)]) -> String {
     let named = named.collect::<Vec<_>>().join(", ");
     let more = tensors.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("below {LITTLE_LEFT_DB} dB SQNR: {named}{more}\n")
+    format!("{what}: {named}{more}\n")
 }
 
 #[cfg(test)]
@@ -173,10 +185,10 @@ mod tests {
 
     #[test]
     fn the_worst_tensors_are_named_and_the_others_counted() {
-        assert_eq!(lost(&[]), "");
-        assert_eq!(lost(&[("a", -0.5), ("b", 1.0)]), "below 3 dB SQNR: a -0.50 dB, b 1.00 dB\n");
+        assert_eq!(lost("a", &[]), "");
+        assert_eq!(lost("below 3 dB SQNR", &[("a", -0.5), ("b", 1.0)]), "below 3 dB SQNR: a -0.50 dB, b 1.00 dB\n");
         let many = [("a", 0.0), ("b\u{1b}", 0.0), ("c", 1.0), ("d", 2.0), ("e", 2.5)];
-        let line = lost(&many);
+        let line = lost("below", &many);
         assert!(line.ends_with("c 1.00 dB and 2 more\n") && !line.contains('\u{1b}'), "{line}");
     }
 }

@@ -74,6 +74,12 @@ pub struct SpecArguments {
     /// Copy the tensors matching REGEX unchanged (repeatable)
     #[arg(long, value_name = "REGEX", help_heading = "What to quantize")]
     exclude: Vec<Pattern>,
+    /// Leave the tensors matching REGEX out of the output (repeatable)
+    #[arg(long, value_name = "REGEX", help_heading = "What to quantize")]
+    drop: Vec<Pattern>,
+    /// Fail if less than this share of the parameters would be quantized, e.g. 0.8
+    #[arg(long, value_name = "SHARE", help_heading = "What to quantize")]
+    min_share: Option<f64>,
     #[arg(long, help = format_help(), value_parser = format_names(), hide_possible_values = true, help_heading = "Format")]
     format: Option<FormatName>,
     /// Floats of --format safetensors: F16, BF16, F32 or F64 [default: those of the source]
@@ -126,6 +132,8 @@ impl SpecArguments {
             symmetric: self.symmetric,
             include: self.include.clone(),
             exclude: self.exclude.clone(),
+            drop: self.drop.clone(),
+            min_share: self.min_share,
             bits_for: self.bits_for.clone(),
             min_sqnr: self.min_sqnr,
             target_size: self.target_size,

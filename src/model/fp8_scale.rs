@@ -63,7 +63,7 @@ pub(super) fn companions(tensors: &[Tensor], by_name: &HashMap<String, usize>) -
             mark(&tensor.name);
         }
         let Some(module) = tensor.name.strip_suffix(".weight") else { continue };
-        if packed || !matches!(tensor.scale, Scale::None) {
+        if packed || !matches!(tensor.scale, Scale::None | Scale::Unknown(_)) {
             for suffix in COMPANIONS {
                 mark(&format!("{module}{suffix}"));
             }

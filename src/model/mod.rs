@@ -43,7 +43,7 @@ use output_folder::QuantizedModel;
 use part_rows::PartRows;
 use scan::buffer_pool::Pool;
 use side_files::SideFiles;
-use tensor::{Storage, Tensor};
+use tensor::{Scale, Storage, Tensor};
 
 /// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors
 /// packed are the tensors that they stand for.
@@ -62,6 +62,8 @@ pub struct Model {
     passed_over: Vec<String>,
     /// The name of the file that was given. `None` means that a folder was.
     given: Option<String>,
+    /// Tensors of its files that are no part of it, and why.
+    dropped: Vec<(Tensor, String)>,
     /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
     decoded: bool,
     /// Not those of tensors in blocks, which the output has as well.
@@ -228,9 +230,58 @@ impl Model {
             parts,
             passed_over: Vec::new(),
             given: None,
+            dropped: Vec::new(),
             decoded: false,
             keeps_blocks: false,
         })
+    }
+
+    /// Returns the model without the tensors for whose names there is a reason, which [`Self::dropped`] then lists.
+    ///
+    /// # Errors
+    /// Returns an error if the only scale of an fp8 tensor goes that stays, or if nothing is left.
+    pub fn without(mut self, reason: impl Fn(&str) -> Option<String>) -> Result<Self, IoError> {
+        let reasons: Vec<Option<String>> = self.tensors.iter().map(|tensor| reason(&tensor.name)).collect();
+        let kept: Vec<bool> = reasons.iter().map(Option::is_none).collect();
+        if kept.iter().all(|kept| *kept) {
+            return Ok(self);
+        }
+        let scales: HashMap<String, String> = self
+            .tensors
+            .iter()
+            .filter_map(|tensor| Some((tensor.name.clone(), self.tensors[tensor.scale.companion()?].name.clone())))
+            .collect();
+        let (mut tensors, mut dropped) = (Vec::new(), self.dropped);
+        for (tensor, reason) in self.tensors.into_iter().zip(reasons) {
+            match reason {
+                Some(reason) => dropped.push((tensor, reason)),
+                None => tensors.push(Tensor { scale: Scale::None, ..tensor }),
+            }
+        }
+        if let Some(parts) = &mut self.parts {
+            parts.retain(&kept);
+        }
+        let model = Self::new(self.folder, self.files, tensors, self.parts)?;
+        if model.tensors.is_empty() {
+            return Err(IoError::file(&model.folder, "has no tensor that is not dropped"));
+        }
+        let unscaled = model.tensors.iter().filter(|tensor| tensor.scale == Scale::One);
+        if let Some((tensor, scale)) = unscaled.filter_map(|tensor| Some((tensor, scales.get(&tensor.name)?))).next() {
+            let problem = format!("cannot stay without its scale '{scale}', which is dropped; drop both or none");
+            return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
+        }
+        Ok(Self { passed_over: self.passed_over, given: self.given, dropped, ..model })
+    }
+
+    /// Lists the tensors that [`Self::without`] took out, and why.
+    pub fn dropped(&self) -> &[(Tensor, String)] {
+        &self.dropped
+    }
+
+    /// Tells whether the weights of a tensor can be read: it is no integer, nor, in a decoded model, one whose scale cannot be
+    /// told.
+    pub(crate) fn has_weights(&self, tensor: &Tensor) -> bool {
+        tensor.dtype.is_float() && !(self.decoded && matches!(tensor.scale, Scale::Unknown(_)))
     }
 
     /// The same model, but `dtype` and `data` of its weights table are those of the values, where they are encoded: what

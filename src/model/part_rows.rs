@@ -57,6 +57,12 @@ impl PartRows {
         Self { model, runs, waiting: Mutex::default(), verified }
     }
 
+    /// Lets go of the tensors whose numbers are not to be kept; the others follow each other.
+    pub fn retain(&mut self, kept: &[bool]) {
+        let mut kept = kept.iter();
+        self.runs.retain(|_| kept.next().is_none_or(|kept| *kept));
+    }
+
     /// Returns the rows of a tensor: columns `quantized` and `data`. `continues`: the rows after them are likely to be
     /// asked for next, and what reads them waits.
     ///

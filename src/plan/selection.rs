@@ -22,6 +22,9 @@ use crate::{
     types::{Block, Method, QuantizeOptions},
 };
 
+/// The options for a tensor that cannot be decoded.
+pub const ODD: &str = "`exclude` leaves it as it is, `drop` leaves it out";
+
 /// What becomes of one tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -67,7 +70,7 @@ impl Selection<'_> {
             .map(|(number, tensor)| {
                 let choice = self.one(tensor, model.is_companion(number), &kept);
                 if let (Some(_), Scale::Unknown(reason)) = (&choice.options, &tensor.scale) {
-                    let problem = format!("{reason} (`exclude` leaves it as it is)");
+                    let problem = format!("{reason} ({ODD})");
                     return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
                 }
                 Ok(choice)

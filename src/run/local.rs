@@ -28,7 +28,7 @@ use super::{
     plan::PlannedJob,
     progress::{Pass, Progress},
     read_back_pass::Written,
-    report::{merge, note_little_left, report_batch, totals, write_report},
+    report::{merge, note_far_below, note_little_left, report_batch, totals, write_report},
     summary::Summary,
     workers::{take_parts, threads_within},
 };
@@ -153,6 +153,7 @@ impl PlannedJob {
         let seconds: Vec<_> = reports.iter().map(|report| seconds.get(&report.name).copied()).collect();
         let mut choices = self.noted(&prepared);
         note_little_left(&mut choices, &reports);
+        let far_below = note_far_below(&mut choices, &reports);
         let report = report_batch(&self.model, &choices, &reports, &seconds)?;
         write_report(folder.path(), &report)?;
         if let Some(widths) = self.widths_batch()? {
@@ -178,6 +179,8 @@ impl PlannedJob {
         folder.finish()?;
         Ok(Summary {
             report,
+            far_below,
+            share: self.share(),
             totals: totals(&self.model, &self.choices, &reports),
             file_bytes,
             seconds: started.elapsed().as_secs_f64(),

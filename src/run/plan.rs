@@ -22,10 +22,12 @@ use crate::{
         choices_table::choices_batch,
         equalization::changes::Equalization,
         formats::{self, export::Export},
+        fused_layers::fused_apart,
         hessians_file::Factors,
         quantized_before,
         selection::{Choice, Selection},
-        spec::Spec,
+        share::Share,
+        spec::{Spec, spec_error::SpecError},
     },
     sql::recipes::{self, Recipe},
     storage::{error::IoError, row_layout::Piece},
@@ -107,6 +109,7 @@ impl PlannedJob {
         reads.extend(spec.hessians.iter().chain(&spec.activations).cloned());
         let mut choices = selected.clone();
         let export = formats::of(&spec).map_err(IoError::from)?.plan(&model, &mut choices, &spec)?;
+        Share::of(&model, &choices).check(spec.min_share).map_err(IoError::from)?;
         let rows_together = if export.is_some() { Piece::ROWS_TOGETHER } else { 1 };
         let parts = model.parts_of(None, part_bytes(model.total_bytes()), rows_together);
         let loaded = if settings.batch { model.total_bytes() } else { 0 };
@@ -167,6 +170,17 @@ impl PlannedJob {
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Returns the share of the parameters that is quantized.
+    pub fn share(&self) -> Share {
+        Share::of(&self.model, &self.choices)
+    }
+
+    /// Returns a line on what engines will refuse of the output, if anything.
+    pub fn refused_by_engines(&self) -> Option<String> {
+        let fuses = formats::of(&self.spec).is_ok_and(formats::format::Format::is_fused_by_engines);
+        if fuses { fused_apart(&self.model, &self.choices) } else { None }
     }
 
     /// Lists what stays behind of what lies beside the weights, and why.
@@ -246,6 +260,14 @@ pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Re
         let problem = "holds a model without any tensor: there is nothing to quantize";
         return Err(IoError::file(model.folder(), problem).into());
     }
+    if let Some(pattern) = spec.drop.iter().find(|drop| !model.tensors().iter().any(|one| drop.is_match(&one.name))) {
+        let problem = format!("'{pattern}' matches no tensor of {}", model.folder().display());
+        return Err(IoError::from(SpecError::new("drop", problem)).into());
+    }
+    let model = model.without(|name| {
+        let pattern = spec.drop.iter().find(|drop| drop.is_match(name))?;
+        Some(format!("left out: matches '{pattern}'"))
+    })?;
     quantized_before::check(&model)?;
     let format = formats::of(spec).map_err(IoError::from)?;
     // Blocks of GGUF go to GGUF as they are.

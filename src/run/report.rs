@@ -64,7 +64,8 @@ pub fn report_batch(
     reports: &[TensorReport],
     seconds: &[Option<f64>],
 ) -> Result<RecordBatch, IoError> {
-    let tensors = model.tensors();
+    let all = All::new(model, choices, reports, seconds);
+    let All { tensors, choices, reports, seconds } = &all;
     let options = |number: fn(&QuantizeOptions) -> i64, of_block: fn(Block) -> i64| -> ArrayRef {
         let one = |choice: &Choice| choice.block.map(of_block).or_else(|| choice.options.as_ref().map(number));
         Arc::new(choices.iter().map(one).collect::<Int64Array>())
@@ -81,8 +82,8 @@ pub fn report_batch(
             report_schema(),
             vec![
                 Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.name.as_str()))),
-                Arc::new(shapes(tensors.iter().map(|tensor| (tensor, 1)))?),
-                Arc::new(StringViewArray::from_iter_values(tensors.iter().map(Tensor::dtype_name))),
+                Arc::new(shapes(tensors.iter().map(|tensor| (*tensor, 1)))?),
+                Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.dtype_name()))),
                 options(|options| i64::from(options.bits.get()), |block| i64::from(block.bits())),
                 options(|options| i64::from(options.group_size()), |block| i64::from(block.group_size())),
                 Arc::new(per_weight.collect::<Float64Array>()),
@@ -98,6 +99,34 @@ pub fn report_batch(
         )
     };
     batch().map_err(IoError::arrow(model.folder()))
+}
+
+/// The tensors of a model, and then those that were dropped from it.
+struct All<'a> {
+    tensors: Vec<&'a Tensor>,
+    choices: Vec<Choice>,
+    reports: Vec<TensorReport>,
+    seconds: Vec<Option<f64>>,
+}
+
+impl<'a> All<'a> {
+    fn new(model: &'a Model, choices: &[Choice], reports: &[TensorReport], seconds: &[Option<f64>]) -> Self {
+        let dropped = || model.dropped().iter();
+        let choice = |note: &String| Choice { note: note.clone(), ..Choice::default() };
+        let report = |tensor: &Tensor| TensorReport {
+            name: tensor.name.clone(),
+            rows: 0,
+            bytes_out: 0,
+            errors: None,
+            content: String::new(),
+        };
+        Self {
+            tensors: model.tensors().iter().chain(dropped().map(|(tensor, _)| tensor)).collect(),
+            choices: choices.iter().cloned().chain(dropped().map(|(_, note)| choice(note))).collect(),
+            reports: reports.iter().cloned().chain(dropped().map(|(tensor, _)| report(tensor))).collect(),
+            seconds: seconds.iter().copied().chain(dropped().map(|_| None)).collect(),
+        }
+    }
 }
 
 fn bits_per_weight(elements: usize, bytes: u64) -> Option<f64> {
@@ -156,6 +185,55 @@ pub fn note_little_left(choices: &mut [Choice], reports: &[TensorReport]) {
     }
 }
 
+/// The dB below other tensors of the same width from which on a tensor stands out.
+pub const FAR_BELOW_DB: f64 = 6.0;
+
+/// The tensors of one width that are enough to say what is usual.
+const NEIGHBOURS: usize = 3;
+
+/// A tensor that lost far more than others of the same width.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FarBelow {
+    /// Its name.
+    pub name: String,
+    /// Its SQNR in dB.
+    pub db: f64,
+    /// The median SQNR of the others, in dB.
+    pub usual: f64,
+}
+
+/// Finds the tensors with an SQNR more than [`FAR_BELOW_DB`] below the median of the others of their width, and says so in
+/// their notes. The least comes first.
+pub fn note_far_below(choices: &mut [Choice], reports: &[TensorReport]) -> Vec<FarBelow> {
+    let sqnr = |report: &TensorReport| report.errors.map(|errors| errors.stats().sqnr());
+    let width = |choice: &Choice| {
+        let bits = choice.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
+        bits.or_else(|| choice.options.map(|options| (i64::from(options.bits.get()), i64::from(options.group_size()))))
+    };
+    let mut by_width: HashMap<(i64, i64), Vec<f64>> = HashMap::new();
+    for (choice, report) in choices.iter().zip(reports) {
+        if let (Some(width), Some(db)) = (width(choice), sqnr(report)) {
+            by_width.entry(width).or_default().push(db);
+        }
+    }
+    by_width.values_mut().for_each(|all| all.sort_by(f64::total_cmp));
+    let mut found = Vec::new();
+    for (choice, report) in choices.iter_mut().zip(reports) {
+        let (Some(width), Some(db)) = (width(choice), sqnr(report)) else { continue };
+        let all = &by_width[&width];
+        // The others: a tensor that is far below is in the lower half.
+        let usual = all[all.len() / 2];
+        if all.len() <= NEIGHBOURS || db >= usual - FAR_BELOW_DB {
+            continue;
+        }
+        let note = format!("{db:.2} dB SQNR, where others of its width have {usual:.2}");
+        choice.note = if choice.note.is_empty() { note } else { format!("{}; {note}", choice.note) };
+        found.push(FarBelow { name: report.name.clone(), db, usual });
+    }
+    found.sort_by(|a, b| a.db.total_cmp(&b.db));
+    found
+}
+
 /// The tensors of a report with an SQNR below [`LITTLE_LEFT_DB`], with it in dB, the least first.
 pub fn little_left(report: &RecordBatch) -> Vec<(&str, f64)> {
     let (Some(names), Some(sqnr)) = (report.column_by_name(NAME), report.column_by_name(SQNR_DB)) else {
@@ -186,6 +264,7 @@ mod tests {
         plan::{selection::Selection, spec::Spec},
         storage::dtype::Dtype,
         testing::models::write,
+        types::Bits,
     };
 
     fn model() -> (Model, tempfile::TempDir) {
@@ -247,6 +326,22 @@ mod tests {
         assert_eq!(found.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["b.weight", "a.weight"]);
         let good = [report("a.weight", 2, 16, Some(0.1)), report("b.weight", 2, 16, Some(4.9)), reports[2].clone()];
         assert!(little_left(&report_batch(&model, &choices, &good, &[None, None, None]).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_tensor_that_lost_far_more_than_others_of_its_width_is_noted() {
+        let choice = |bits| Choice { options: Some(QuantizeOptions::new(bits)), ..Choice::default() };
+        let mut choices = vec![choice(Bits::Four); 5];
+        choices.extend([choice(Bits::Two), choice(Bits::Eight), choice(Bits::Eight)]);
+        let errors = [0.1, 0.11, 0.5, 0.09, 0.3, 5.0, 0.001, 1.0];
+        let reports: Vec<_> =
+            errors.iter().enumerate().map(|(at, err2)| report(&format!("{at}"), 1, 1, Some(*err2))).collect();
+        let found = note_far_below(&mut choices, &reports);
+        // 10 log10(10 / 0.5) = 13.01 and the median is that of 0.11; 0.3 is 4.4 dB below.
+        assert_eq!(found.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["2"]);
+        assert!((found[0].db - 13.01).abs() < 0.01 && (found[0].usual - 19.59).abs() < 0.01, "{found:?}");
+        assert_eq!(choices[2].note, "13.01 dB SQNR, where others of its width have 19.59");
+        assert!(choices.iter().enumerate().all(|(at, choice)| at == 2 || choice.note.is_empty()));
     }
 
     #[test]

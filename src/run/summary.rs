@@ -4,14 +4,21 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 
-use super::{prepared::Prepared, report::Totals};
-use crate::plan::equalization::changes::Equalization;
+use super::{
+    prepared::Prepared,
+    report::{FarBelow, Totals},
+};
+use crate::plan::{equalization::changes::Equalization, share::Share};
 
 /// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// One row per tensor, as `report.parquet` holds it.
     pub report: RecordBatch,
+    /// The tensors that lost far more than others of their width, the worst first.
+    pub far_below: Vec<FarBelow>,
+    /// The share of the parameters that is quantized.
+    pub share: Share,
     /// The figures over all quantized tensors.
     pub totals: Totals,
     /// The bytes of the files that hold the weights, headers and all, and of the tables that belong to them.
@@ -40,6 +47,8 @@ impl Summary {
             "quantized_tensors": totals.quantized_tensors,
             "gptq_tensors": gptq_tensors,
             "quantized_weights": totals.weights,
+            "quantized_share": self.share.ratio(),
+            "far_below": self.far_below.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
             "bits_per_weight": totals.bits_per_weight,
             // JSON has no infinity: weights that lost nothing have no ratio.
             "sqnr_db": totals.errors.map(|sums| sums.sqnr()).filter(|db| db.is_finite()),

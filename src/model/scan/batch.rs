@@ -189,15 +189,15 @@ fn is_carried(stored: &Stored, number: usize) -> bool {
     }
 }
 
-/// The rows widened to f32; null where the dtype is not a float.
+/// The rows widened to f32; null where there are none, see [`Model::has_weights`].
 fn weights(model: &Model, runs: &[Run], stored: &Stored, pool: &Pool<f32>) -> Result<ListArray, IoError> {
-    let length = |tensor: &Tensor| if tensor.dtype.is_float() { tensor.row_length } else { 0 };
+    let length = |tensor: &Tensor| if model.has_weights(tensor) { tensor.row_length } else { 0 };
     let offsets = offsets(model, runs, length, "elements")?;
     let length = offsets.last().map_or(0, |last| *last as usize);
     let values = pool.buffer(length, |mut rest| {
         for (number, run) in runs.iter().enumerate() {
             let tensor = &model.tensors()[run.tensor];
-            if tensor.dtype.is_float() {
+            if model.has_weights(tensor) {
                 let (out, after) = rest.split_at_mut(run.rows.len() * tensor.row_length);
                 match stored {
                     Stored::Bytes { buffer, ranges } => widen::rows(model, run, &buffer[ranges[number].clone()], out)?,
@@ -208,7 +208,7 @@ fn weights(model: &Model, runs: &[Run], stored: &Stored, pool: &Pool<f32>) -> Re
         }
         Ok::<_, IoError>(())
     })?;
-    let floats = || runs.iter().map(|run| (model.tensors()[run.tensor].dtype.is_float(), run.rows.len()));
+    let floats = || runs.iter().map(|run| (model.has_weights(&model.tensors()[run.tensor]), run.rows.len()));
     let nulls = floats()
         .any(|(float, _)| !float)
         .then(|| floats().flat_map(|(float, count)| std::iter::repeat_n(float, count)).collect::<NullBuffer>());

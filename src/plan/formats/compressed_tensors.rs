@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    export::{Export, TensorExport, leave_out_companions},
+    export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
     module_names::{names_any, patterns},
     shards::{Content, NewTensor, lay_out},
@@ -41,6 +41,10 @@ impl Format for CompressedTensors {
         &["group_size", "method", "symmetric", "shard_size"]
     }
 
+    fn is_fused_by_engines(&self) -> bool {
+        true
+    }
+
     fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
         plan(model, choices, spec).map(Some)
     }
@@ -63,13 +67,13 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         let float = float_of(tensor.dtype);
         let encoding = match choice.options {
             Some(options) => Some(Encoding::Packed(packed(options, float.unwrap_or(Float::F16)))),
-            None if tensor.is_plain() && !tensor.dtype.is_fp8() => None,
+            None if tensor.is_plain() && !is_decoded(tensor) => None,
             None => float.map(Encoding::Float),
         };
         TensorExport { encoding, ..TensorExport::default() }
     });
     let exports: Vec<TensorExport> = encodings.collect();
-    let left_out = leave_out_companions(model, choices)?;
+    let left_out = leave_out_companions(model, choices, spec)?;
     let mut tensors = Vec::new();
     for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
         if left_out[source] {

@@ -17,7 +17,8 @@ use crate::{
     plan::{
         choices_table::{option_columns, option_fields},
         equalization::changes::Equalization,
-        selection::Choice,
+        selection::{Choice, ODD},
+        spec::Spec,
     },
     storage::{dtype::float_of, error::IoError, file_layout::Layout},
     types::{Encoding, QuantizeOptions},
@@ -114,17 +115,24 @@ fn importance(tensor: &Tensor, squares: &[f64]) -> Option<Vec<f32>> {
     (one_each && most > 0.0).then(|| squares.iter().map(|square| (square / most).max(1e-6) as f32).collect())
 }
 
+/// Tells whether an fp8 tensor becomes what it stands for.
+pub(super) fn is_decoded(tensor: &Tensor) -> bool {
+    tensor.dtype.is_fp8() && !matches!(tensor.scale, Scale::Unknown(_))
+}
+
 /// Leaves out what belongs to fp8 and packed tensors, which are decoded, and says so in the notes. Gives for each tensor
 /// whether it is left out.
 ///
 /// # Errors
-/// An fp8 tensor cannot be decoded, since its scale cannot be told.
-pub(super) fn leave_out_companions(model: &Model, choices: &mut [Choice]) -> Result<Vec<bool>, IoError> {
-    for tensor in model.tensors() {
-        if let Scale::Unknown(reason) = &tensor.scale {
-            let problem = format!("{reason}; in this format it cannot stay as it is (`format` parquet keeps it)");
+/// An fp8 tensor cannot be decoded, since its scale cannot be told, and is not excluded by a pattern.
+pub(super) fn leave_out_companions(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Vec<bool>, IoError> {
+    for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
+        let Scale::Unknown(reason) = &tensor.scale else { continue };
+        if !spec.exclude.iter().any(|pattern| pattern.is_match(&tensor.name)) {
+            let problem = format!("{reason} ({ODD})");
             return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem));
         }
+        choice.note = format!("{}; stored as it is, which no loader decodes: {reason}", choice.note);
     }
     let applied: HashSet<usize> = model.tensors().iter().filter_map(|tensor| tensor.scale.companion()).collect();
     for (number, choice) in choices.iter_mut().enumerate().filter(|(number, _)| model.is_companion(*number)) {

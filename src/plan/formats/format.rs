@@ -29,6 +29,11 @@ pub trait Format: Sync {
         false
     }
 
+    /// Returns whether engines fuse layers of this format, which then need one width.
+    fn is_fused_by_engines(&self) -> bool {
+        false
+    }
+
     /// Completes the choices that the spec's patterns gave, before a person may edit them.
     ///
     /// # Errors

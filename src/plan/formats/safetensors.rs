@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::{
     config::config_without_quantization,
-    export::{Export, TensorExport, leave_out_companions},
+    export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
-    model::{Model, tensor::Tensor},
+    model::{
+        Model,
+        tensor::{Scale, Tensor},
+    },
     plan::{selection::Choice, spec::Spec},
     storage::{
         dtype::{dtype_of, float_of},
@@ -56,7 +59,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
             name: None,
         });
     }
-    let left_out = leave_out_companions(model, choices)?;
+    let left_out = leave_out_companions(model, choices, spec)?;
     let mut tensors = Vec::new();
     for (source, (tensor, export)) in model.tensors().iter().zip(&exports).enumerate() {
         if left_out[source] {
@@ -77,9 +80,9 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
 
 /// What the rows of a tensor are stored as; none: as they are.
 fn encoding(tensor: &Tensor, choice: &Choice, asked: Option<Float>) -> Option<Encoding> {
-    let float = float_of(tensor.dtype)?;
+    let float = float_of(tensor.dtype).filter(|_| !matches!(tensor.scale, Scale::Unknown(_)))?;
     let change = asked.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype);
     // Without its scale an fp8 tensor means nothing, and config.json says no more that there is one.
-    let decode = !tensor.is_plain() || tensor.dtype.is_fp8();
+    let decode = !tensor.is_plain() || is_decoded(tensor);
     (choice.options.is_some() || decode || change).then(|| Encoding::Float(asked.unwrap_or(float)))
 }

@@ -103,6 +103,9 @@ impl Spec {
         if let Some(bits) = self.target_bpw.filter(|bits| !(bits.is_finite() && *bits > 0.0)) {
             return refuse("target_bpw", "a number above 0", &bits);
         }
+        if let Some(share) = self.min_share.filter(|share| !(0.0..=1.0).contains(share)) {
+            return refuse("min_share", "a number from 0 to 1", &share);
+        }
         for (field, size) in [("target_size", self.target_size), ("shard_size", self.shard_size)] {
             if size.is_some_and(|size| size.as_u64() == 0) {
                 return refuse(field, "at least 1 byte", &0);

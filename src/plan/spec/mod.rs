@@ -54,6 +54,10 @@ pub struct Spec {
     pub include: Vec<Pattern>,
     /// Patterns of the tensors to copy unchanged.
     pub exclude: Vec<Pattern>,
+    /// Patterns of the tensors to leave out of the output.
+    pub drop: Vec<Pattern>,
+    /// The least share of the parameters that is quantized, from 0 to 1.
+    pub min_share: Option<f64>,
     /// Bits by pattern; the last match counts.
     pub bits_for: Vec<PatternRule<Bits>>,
     /// The least signal-to-quantization-noise ratio of each tensor, in dB.
@@ -96,7 +100,7 @@ pub struct Spec {
 
 impl Spec {
     /// The names of all fields.
-    pub const FIELDS: [&str; 25] = [
+    pub const FIELDS: [&str; 27] = [
         "format",
         "bits",
         "group_size",
@@ -104,6 +108,8 @@ impl Spec {
         "symmetric",
         "include",
         "exclude",
+        "drop",
+        "min_share",
         "bits_for",
         "min_sqnr",
         "target_size",

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{
         Model,
-        tensor::{Storage, Tensor},
+        tensor::{Scale, Storage, Tensor},
     },
     plan::{
         selection::Choice,
@@ -113,7 +113,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         let problem = "needs a checkpoint whose config.json says that it is Dream or LLaDA";
         return Err(SpecError::new("gguf_pre", problem).into());
     }
-    let left_out = leave_out_companions(model, choices)?;
+    let left_out = leave_out_companions(model, choices, spec)?;
     let (mut sources, mut entries) = (Vec::new(), Vec::new());
     for (number, (tensor, element)) in model.tensors().iter().zip(elements).enumerate() {
         if left_out[number] {
@@ -217,7 +217,7 @@ fn is_linear(tensor: &Tensor) -> bool {
 
 /// Returns what a tensor becomes that is not quantized. llama.cpp reads BF16 everywhere but in vectors.
 fn kept(tensor: &Tensor, language: bool) -> Element {
-    let float = float_of(tensor.dtype);
+    let float = float_of(tensor.dtype).filter(|_| !matches!(tensor.scale, Scale::Unknown(_)));
     let bytes = float == Some(Float::BF16) && !language && !is_linear(tensor);
     match (stored(tensor), float) {
         (Some(block @ Element::Block(_)), _) => block,

@@ -12,8 +12,9 @@ fn sample(field: &str) -> Value {
         "group_size" => json!("channel"),
         "method" => json!("minmax"),
         "symmetric" | "activation_symmetric" => json!(true),
-        "include" | "exclude" => json!(["attn"]),
+        "include" | "exclude" | "drop" => json!(["attn"]),
         "bits_for" => json!(["mlp=2"]),
+        "min_share" => json!(0.5),
         "min_sqnr" => json!(-3.5),
         "target_size" => json!("1.5 GB"),
         "target_bpw" => json!(3.2),
@@ -52,7 +53,7 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
         ("compressed-tensors", "group_size method symmetric shard_size"),
         ("gguf", "gguf_type gguf_type_for misfit gguf_architecture gguf_pre"),
     ];
-    let all_take = "bits include exclude bits_for activations equalize";
+    let all_take = "bits include exclude drop min_share bits_for activations equalize";
     let with_activations = "time_groups time_method activation_bits activation_symmetric";
     let apart = [
         ("bits", "target_size target_bpw gguf_type"),
@@ -76,7 +77,7 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 5 * 24 * 24);
+    assert_eq!(checked, 5 * 26 * 26);
 }
 
 #[test]
