@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         activation_symmetric: bool
         equalize: float | str | None
         profile: str | None
+        component: str | None
         hessians: Path | None
         spec: Mapping[str, object] | None
         progress: Progress
@@ -120,6 +121,7 @@ def quantize_model(
     activation_symmetric: bool = False,
     equalize: float | str | None = None,
     profile: str | None = None,
+    component: str | None = None,
     hessians: Path | None = None,
     spec: Mapping[str, object] | None = None,
     progress: Progress = None,
@@ -169,6 +171,9 @@ def quantize_model(
         activation_symmetric: activation quantizers whose zero point is the middle code.
         equalize: trade range between activations and weights: a number from 0 to 1, 'auto' or 'log'; or, without
             `activations`, among the channels of the weights: 'weights'.
+        component: take this part of a diffusers pipeline alone, such as 'transformer'; when left out, of a pipeline all denoisers
+            and text encoders are quantized and the rest is copied (with `format` 'safetensors', or text encoders alone with
+            'compressed-tensors'; with other formats the denoiser alone is taken).
         profile: named settings, of which single ones may be changed: 'edge', 'local' or 'cloud'.
         hessians: a file of Hessians that calibration wrote: quantize the tensors that it names by GPTQ, for the least error of
             the layers' outputs. Not with `equalize`: they are those of inputs that are not equalized.
@@ -227,6 +232,7 @@ def quantize_model(
         raise ArgumentError(f"spec= holds every option that changes the result; {min(given, default='profile')}= is given as well")
     settings = {
         "profile": profile,
+        "component": component,
         "threads": threads,
         "memory_limit": memory_limit,
         "batch": batch,

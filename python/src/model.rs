@@ -12,18 +12,21 @@ use std::{
     thread,
 };
 
-use arrow_array::StructArray;
+use arrow_array::{RecordBatch, StructArray};
 use arrow_quant::{
     cli,
+    model::pipeline::component,
     output::existing::Existing,
     plan::{profile::Profile, spec::Spec},
     run::{
         Cancel, JobError, RunSettings,
+        pipeline::{PlannedPipeline, prefixed},
         plan::PlannedJob,
         progress::{Pass, Progress},
         summary::Summary,
     },
     storage::error::IoError,
+    types::report::report_schema,
 };
 use bytesize::ByteSize;
 use pyo3::{prelude::*, types::PyDict};
@@ -43,6 +46,7 @@ use crate::{
 #[allow(clippy::struct_excessive_bools, reason = "each is a keyword of the Python function")]
 struct Settings {
     profile: Option<String>,
+    component: Option<String>,
     threads: Option<usize>,
     memory_limit: Option<ByteSize>,
     batch: bool,
@@ -58,14 +62,15 @@ struct Run {
     spec: Spec,
     settings: RunSettings,
     model: PathBuf,
+    component: Option<String>,
     /// `None` means a dry run.
     output: Option<PathBuf>,
 }
 
 /// The outcome of a run.
 enum Outcome {
-    Planned(PlannedJob),
-    Done { planned: PlannedJob, summary: Box<Summary>, output: PathBuf },
+    Planned(RecordBatch),
+    Done { by_gptq: usize, summary: Box<Summary>, output: PathBuf },
 }
 
 impl Run {
@@ -103,15 +108,31 @@ impl Run {
             },
             check: !settings.no_check,
         };
-        Ok(Self { spec, settings: run, model, output: output.filter(|_| !settings.dry_run) })
+        let component = settings.component;
+        Ok(Self { spec, settings: run, model, component, output: output.filter(|_| !settings.dry_run) })
     }
 
     fn run(self, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, JobError> {
-        let Self { spec, settings, model, output } = self;
+        let Self { spec, settings, mut model, component: part, output } = self;
+        if let Some(part) = part {
+            model = component(&model, &part)?;
+        } else if let Some(pipeline) =
+            PlannedPipeline::new(spec.clone(), &model, output.as_deref(), &settings, progress, cancel)?
+        {
+            let Some(output) = output else {
+                let parts = pipeline.parts().iter().map(|(name, part)| Ok((format!("{name}/"), part.table()?)));
+                let parts = parts.collect::<Result<Vec<_>, JobError>>()?;
+                return Ok(Outcome::Planned(
+                    prefixed(&parts)?.unwrap_or_else(|| RecordBatch::new_empty(report_schema())),
+                ));
+            };
+            let summary = Box::new(pipeline.run(&output, &settings, progress, cancel)?);
+            return Ok(Outcome::Done { by_gptq: 0, summary, output });
+        }
         let planned = PlannedJob::new(spec, &model, output.as_deref(), &settings, progress, cancel)?;
-        let Some(output) = output else { return Ok(Outcome::Planned(planned)) };
+        let Some(output) = output else { return Ok(Outcome::Planned(planned.table()?)) };
         let summary = Box::new(planned.run(&output, &settings, progress, cancel)?);
-        Ok(Outcome::Done { planned, summary, output })
+        Ok(Outcome::Done { by_gptq: planned.by_gptq(), summary, output })
     }
 }
 
@@ -217,9 +238,9 @@ pub fn quantize_model<'py>(
 fn describe(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyDict>> {
     let described = PyDict::new(py);
     let (table, figures) = match outcome {
-        Outcome::Planned(planned) => (planned.table().map_err(|error| of_run(&error))?, None),
-        Outcome::Done { planned, summary, output } => {
-            let figures = summary.figures(planned.by_gptq(), &output);
+        Outcome::Planned(table) => (table, None),
+        Outcome::Done { by_gptq, summary, output } => {
+            let figures = summary.figures(by_gptq, &output);
             (summary.report, Some(figures))
         }
     };

@@ -9,6 +9,7 @@ use std::{
 use super::{CliError, table};
 use crate::{
     model::{Model, tensor::Tensor},
+    run::pipeline::PlannedPipeline,
     storage::escape::escaped,
 };
 
@@ -36,6 +37,12 @@ pub(super) fn left_behind(names: &[String]) -> String {
         return if names.is_empty() { String::new() } else { format!("not copied: {}\n", escaped(&names.join(", "))) };
     };
     format!("not copied: {} and {more} more\n", escaped(&names[..NAMED].join(", ")))
+}
+
+/// Returns a line that names the parts of a pipeline that are copied, and one on what is not.
+pub(super) fn copied_parts(pipeline: &PlannedPipeline) -> String {
+    let copied = pipeline.copied().into_iter().collect::<Vec<_>>().join(", ");
+    format!("{}copied as they are: {}", left_behind(pipeline.left_behind()), escaped(&copied))
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {

@@ -7,13 +7,14 @@ use std::{
 
 use super::{
     CliError,
-    inspect::{left_behind, passed_over},
+    inspect::{copied_parts, left_behind, passed_over},
     interrupt::until_interrupted,
     progress::Reporter,
     run_arguments, spec_arguments, table,
 };
 use crate::{
-    run::{Cancel, plan::PlannedJob, progress::Progress},
+    model::pipeline::component,
+    run::{Cancel, pipeline::PlannedPipeline, plan::PlannedJob, progress::Progress},
     storage::escape::escaped,
     types::QuantizeOptions,
 };
@@ -22,6 +23,11 @@ use crate::{
 pub struct Arguments {
     /// A safetensors file, a folder of shards, a diffusers folder, or one that compressed-tensors packed or quantize made
     pub(super) model: PathBuf,
+    /// Take this part of a diffusers pipeline alone, e.g. transformer [default: of a pipeline all denoisers and text encoders
+    /// are quantized and the rest is copied, with --format safetensors and, for text encoders alone, compressed-tensors;
+    /// with other formats the denoiser alone is taken]
+    #[arg(long, value_name = "NAME", help_heading = "What to quantize")]
+    component: Option<String>,
     /// The folder to make
     #[arg(long, short, value_name = "DIR", required_unless_present_any = ["dry_run", "print_sql"])]
     output: Option<PathBuf>,
@@ -41,13 +47,28 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (spec, settings) = (arguments.spec.spec()?, arguments.running.settings());
     let output = arguments.output.as_deref().filter(|_| !arguments.dry_run && !arguments.print_sql);
     let reporter = Reporter::new(arguments.running.json);
+    let model = match &arguments.component {
+        Some(name) => component(&arguments.model, name)?,
+        None => arguments.model.clone(),
+    };
+    if arguments.component.is_none() && !arguments.print_sql {
+        let pipeline = until_interrupted(|cancel| {
+            Ok(PlannedPipeline::new(spec.clone(), &model, output, &settings, &reporter, cancel)?)
+        })?;
+        if let Some(pipeline) = pipeline {
+            return match output {
+                Some(output) => arguments.running.run_pipeline(&pipeline, output),
+                None => Ok(writeln!(stdout().lock(), "{}", pipeline_table(&pipeline))?),
+            };
+        }
+    }
     let planned = until_interrupted(|cancel| {
-        let planned = PlannedJob::new(spec, &arguments.model, output, &settings, &reporter, cancel)?;
+        let planned = PlannedJob::new(spec, &model, output, &settings, &reporter, cancel)?;
         Ok(if arguments.print_sql { planned.measured(&settings, &reporter, cancel)? } else { planned })
     })?;
     match output {
         Some(output) => arguments.running.run(&planned, output),
-        None if arguments.print_sql => Ok(write!(stdout().lock(), "{}", planned.script(&arguments.model)?)?),
+        None if arguments.print_sql => Ok(write!(stdout().lock(), "{}", planned.script(&model)?)?),
         None => Ok(writeln!(stdout().lock(), "{}", plan_table(&planned))?),
     }
 }
@@ -64,6 +85,12 @@ pub(super) fn run_watched(arguments: &Arguments, progress: &dyn Progress, cancel
 /// Returns how large the groups are, in words.
 fn groups(options: QuantizeOptions) -> String {
     if options.is_per_row() { "one group a row".to_owned() } else { format!("groups of {}", options.group_size()) }
+}
+
+/// What would happen to each part of a pipeline.
+fn pipeline_table(pipeline: &PlannedPipeline) -> String {
+    let parts = pipeline.parts().iter().map(|(name, part)| format!("{}:\n{}\n", escaped(name), plan_table(part)));
+    parts.collect::<String>() + &copied_parts(pipeline)
 }
 
 /// Tells by its note whether a tensor is not in the output.

@@ -10,7 +10,7 @@ use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{
     CliError, activations,
-    inspect::{left_behind, passed_over},
+    inspect::{copied_parts, left_behind, passed_over},
     interrupt::until_interrupted,
     options,
     progress::Reporter,
@@ -20,6 +20,7 @@ use crate::{
     output::existing::Existing,
     run::{
         JobError, RunSettings,
+        pipeline::PlannedPipeline,
         plan::PlannedJob,
         report::{FAR_BELOW_DB, FarBelow, LITTLE_LEFT_DB, little_left},
         summary::Summary,
@@ -111,6 +112,27 @@ impl Arguments {
             writeln!(out, "{}", escaped(&line))?;
         }
         Ok(writeln!(out, "{}", text(&summary, &planned.without_activations(), output))?)
+    }
+
+    /// Runs the parts of a pipeline, and prints what came of them.
+    pub(super) fn run_pipeline(&self, pipeline: &PlannedPipeline, output: &Path) -> Result<(), CliError> {
+        let reporter = Reporter::new(self.json);
+        let summary = until_interrupted(|cancel| Ok(pipeline.run(output, &self.settings(), &reporter, cancel)?))?;
+        let mut out = stdout().lock();
+        if self.json {
+            return Ok(writeln!(out, "{}", summary.figures(0, output))?);
+        }
+        for (name, part) in pipeline.parts() {
+            if self.report {
+                writeln!(out, "{}:\n{}", escaped(name), report_table(&output.join(name))?)?;
+            }
+            if let Some(line) = part.refused_by_engines() {
+                writeln!(out, "{}: {}", escaped(name), escaped(&line))?;
+            }
+        }
+        let names: Vec<&str> = pipeline.parts().iter().map(|(name, _)| name.as_str()).collect();
+        writeln!(out, "quantized: {}\n{}", escaped(&names.join(", ")), copied_parts(pipeline))?;
+        Ok(writeln!(out, "{}\n{}", escaped(&summary.share), text(&summary, &[], output))?)
     }
 }
 

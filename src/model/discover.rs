@@ -9,7 +9,7 @@ use crate::storage::error::IoError;
 pub const CONFIG: &str = "config.json";
 
 /// The file of a diffusers pipeline that names its parts.
-const PIPELINE: &str = "model_index.json";
+pub(super) const PIPELINE: &str = "model_index.json";
 
 const EXTENSION: &str = ".safetensors";
 const INDEX_EXTENSION: &str = ".safetensors.index.json";
@@ -109,7 +109,7 @@ fn is_index(name: &str) -> bool {
 fn component(path: &Path, listing: &Listing) -> Result<PathBuf, IoError> {
     let mut holding = Vec::new();
     for folder in &listing.folders {
-        if Listing::of(&path.join(folder)).is_ok_and(|listing| listing.holds_model()) {
+        if holds_model(&path.join(folder)) {
             holding.push(folder.as_str());
         }
     }
@@ -132,6 +132,11 @@ fn component(path: &Path, listing: &Listing) -> Result<PathBuf, IoError> {
             Err(IoError::file(path, problem))
         }
     }
+}
+
+/// Tells whether a folder holds a model itself.
+pub(super) fn holds_model(folder: &Path) -> bool {
+    Listing::of(folder).is_ok_and(|listing| listing.holds_model())
 }
 
 /// The names in a folder that matter, sorted; hidden ones are passed over.

@@ -89,7 +89,6 @@ impl SideFiles {
     /// Returns an error that names the first file or folder that cannot be read.
     pub fn of(folder: &Path, given: Option<&str>) -> Result<Self, IoError> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let mut side = Self::default();
         let mut entries = names(folder)?;
         let own =
             given.filter(|_| !entries.iter().any(|name| name.ends_with("config.json") || name == "model_index.json"));
@@ -99,8 +98,24 @@ impl SideFiles {
                 name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.')) && !folder.join(name).is_dir()
             });
         }
-        let walk =
-            Walk { root: folder, ours: folder.join(MANIFEST).is_file(), named: named_folders(folder, &entries)? };
+        let named = named_folders(folder, &entries)?;
+        Self::walk(folder, entries, named)
+    }
+
+    /// Lists what goes along with the parts of a pipeline that are `quantized`: the parts in `whole`, with all that they hold,
+    /// and what lies beside them.
+    ///
+    /// # Errors
+    /// Returns an error that names the first file or folder that cannot be read.
+    pub fn of_pipeline(folder: &Path, whole: HashSet<String>, quantized: &HashSet<String>) -> Result<Self, IoError> {
+        let mut entries = names(folder)?;
+        entries.retain(|name| !quantized.contains(name));
+        Self::walk(folder, entries, whole)
+    }
+
+    fn walk(folder: &Path, entries: Vec<String>, named: HashSet<String>) -> Result<Self, IoError> {
+        let mut side = Self::default();
+        let walk = Walk { root: folder, ours: folder.join(MANIFEST).is_file(), named };
         let mut above = vec![canonical(folder)?];
         for name in entries {
             let mut found = Found::default();
@@ -182,7 +197,7 @@ impl Walk<'_> {
             let real = canonical(&path)?;
             if last == "__pycache__"
                 || last.ends_with(".partial")
-                || path.join(MANIFEST).is_file()
+                || (path.join(MANIFEST).is_file() && !whole && !self.named.contains(name))
                 || above.contains(&real)
             {
                 return Ok(());
@@ -208,7 +223,11 @@ fn is_weights(name: &str) -> bool {
 
 /// Tells by its name whether a file says which file holds which tensor: `model.safetensors.index.json` and its kin.
 fn is_index(name: &str) -> bool {
-    name.contains(".index.") && name.ends_with(".json")
+    name.contains(".index.") && is_json(name)
+}
+
+fn is_json(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
 /// Tells whether an entry of an output folder is one that a run makes anew.
@@ -219,7 +238,7 @@ fn is_of_run(name: &str) -> bool {
 /// Returns the folders that the configurations of a folder name: `2_Dense` in the `modules.json` of sentence-transformers.
 fn named_folders(folder: &Path, entries: &[String]) -> Result<HashSet<String>, IoError> {
     let mut named = HashSet::new();
-    for name in entries.iter().filter(|name| name.ends_with(".json")) {
+    for name in entries.iter().filter(|name| is_json(name)) {
         let path = folder.join(name);
         if !path.is_file() || fs::metadata(&path).is_ok_and(|data| data.len() > CONFIG_BYTES) {
             continue;

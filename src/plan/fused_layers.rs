@@ -66,7 +66,7 @@ mod tests {
         let line = |bits_for: &[&str], exclude: &[&str]| {
             let bits_for = bits_for.iter().map(|rule| rule.parse().unwrap()).collect();
             let exclude = exclude.iter().map(|pattern| pattern.parse().unwrap()).collect();
-            let spec = Spec { bits_for, exclude, ..Spec::default() };
+            let spec = Spec { exclude, bits_for, ..Spec::default() };
             fused_apart(&model, &Selection(&spec).choose(&model).unwrap())
         };
         assert_eq!(line(&[], &[]), None);

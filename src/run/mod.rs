@@ -14,6 +14,7 @@ mod locate_error;
 mod measure;
 mod new_folder;
 pub mod peak_memory;
+pub mod pipeline;
 pub mod plan;
 mod prepare;
 pub mod prepared;

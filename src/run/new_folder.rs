@@ -50,9 +50,7 @@ impl PlannedJob {
         if let Some(equalization) = equalization {
             options.insert(EQUALIZATION_DIGEST.into(), equalization.digest().into());
         }
-        let made = self.made_files(equalization.is_some());
-        let copied: Vec<&SideFile> = self.side.files.iter().filter(|file| self.copies(file, &made)).collect();
-        let names = made.into_iter().chain(copied.iter().map(|file| file.name.clone())).collect::<BTreeSet<_>>();
+        let (copied, names) = self.files(equalization.is_some());
         let names = names.into_iter().collect();
         let mut manifest =
             new_manifest(&self.model, &self.parts, self.spec.format.as_ref(), options, self.sql.clone(), names);
@@ -78,6 +76,14 @@ impl PlannedJob {
         let stale = self.export.is_some() && said::SIDE_FILES.contains(&file.name.as_str());
         let parts = self.export.is_none() && (file.name == WEIGHTS || is_part(&file.name));
         !(stale || parts || file.name == MANIFEST || made.contains(&file.name))
+    }
+
+    /// Returns the files that are copied, and the names of all files beside the manifest and the parts.
+    pub(super) fn files(&self, equalized: bool) -> (Vec<&SideFile>, BTreeSet<String>) {
+        let mut names = self.made_files(equalized);
+        let copied: Vec<&SideFile> = self.side.files.iter().filter(|file| self.copies(file, &names)).collect();
+        names.extend(copied.iter().map(|file| file.name.clone()));
+        (copied, names)
     }
 
     /// Returns the names of the files that the run makes beside the manifest and the parts.

@@ -216,7 +216,9 @@ pub fn note_far_below(choices: &mut [Choice], reports: &[TensorReport]) -> Vec<F
             by_width.entry(width).or_default().push(db);
         }
     }
-    by_width.values_mut().for_each(|all| all.sort_by(f64::total_cmp));
+    for all in by_width.values_mut() {
+        all.sort_by(f64::total_cmp);
+    }
     let mut found = Vec::new();
     for (choice, report) in choices.iter_mut().zip(reports) {
         let (Some(width), Some(db)) = (width(choice), sqnr(report)) else { continue };

@@ -65,7 +65,10 @@ fn fits(given: &DataType, wanted: &DataType) -> bool {
     match wanted {
         // A column of nulls alone, such as a query gives for NULL.
         _ if *given == DataType::Null => true,
-        DataType::Utf8View => given.is_string(),
+        DataType::Utf8View => match given {
+            DataType::Dictionary(_, values) => values.is_string(),
+            other => other.is_string(),
+        },
         DataType::Float64 => given.is_numeric(),
         DataType::Int64 => given.is_integer(),
         DataType::List(wanted) => match given {

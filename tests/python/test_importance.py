@@ -73,3 +73,14 @@ def test_the_error_that_counts_goes_down_in_packed_codes(program, layers, tmp_pa
     ratio = error(weights[name], read_packed_folder(weighted)[0][name], counts[name])
     ratio /= error(weights[name], read_packed_folder(plain)[0][name], counts[name])
     assert ratio < 0.95, ratio
+
+
+def test_names_may_be_a_dictionary(program, layers, tmp_path):
+    folder, _, _ = layers
+    table = pq.read_table(folder / "activations.parquet")
+    encoded = table.set_column(0, "name", table["name"].dictionary_encode())
+    for kind, table in {"text": table, "dictionary": encoded}.items():
+        pq.write_table(table, folder / f"{kind}.parquet")
+        run = ["quantize", folder, "--output", tmp_path / kind, "--format", "gguf", "--gguf-type", "Q4_K"]
+        program(*run, "--activations", folder / f"{kind}.parquet")
+    assert (tmp_path / "text/model.gguf").read_bytes() == (tmp_path / "dictionary/model.gguf").read_bytes()

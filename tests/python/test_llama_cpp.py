@@ -277,3 +277,19 @@ def test_factors_are_folded_into_the_norms_and_the_rows_of_up(program, compare, 
     # Measured in the channels and rows of the source.
     for row in compare(folder, out)["tensors"]:
         assert "n" not in row or row["sqnr_db"] is None or row["sqnr_db"] > 35, row
+
+
+def test_a_configuration_that_transformers_5_wrote_is_read(program, fails, dream, tmp_path):
+    folder, _ = dream
+    before = export(program, folder, tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    theta = config.pop("rope_theta")
+    del config["rope_scaling"]
+    config |= {"dtype": "bfloat16", "rope_parameters": {"rope_theta": theta, "rope_type": "default"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    after = export(program, folder, tmp_path / "b")
+    assert before.data.tobytes() == after.data.tobytes()
+    config["rope_parameters"]["rope_type"] = "yarn"
+    (folder / "config.json").write_text(json.dumps(config))
+    run = ["quantize", folder, "--output", tmp_path / "c", "--format", "gguf"]
+    assert "has rope_scaling, which is not written to GGUF" in fails(*run)

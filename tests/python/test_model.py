@@ -23,7 +23,7 @@ def figures(rows):
 
 def test_every_option_of_a_spec_is_a_parameter():
     parameters = set(inspect.signature(arrow_quant.quantize_model).parameters)
-    settings = {"path", "output", "profile", "threads", "memory_limit", "batch", "resume", "overwrite", "force", "dry_run", "no_check"}
+    settings = {"path", "output", "profile", "component", "threads", "memory_limit", "batch", "resume", "overwrite", "force", "dry_run", "no_check"}
     assert parameters - settings - {"spec", "progress"} == set(_lib.spec_fields())
 
 

@@ -103,6 +103,13 @@ impl Entries {
             if kind.is_dir() && (name == WEIGHTS || names.are_inside(&name)) {
                 self.add_inside(&path, &format!("{name}/"), names)?;
                 self.ours.push((path, kind));
+            } else if kind.is_dir() && name.strip_suffix(".partial").is_some_and(|name| names.are_inside(name)) {
+                // A part of a pipeline in the making.
+                let lock = path.join(LOCK);
+                let lock = fs::symlink_metadata(&lock).ok().map(|data| (lock, data.file_type()));
+                let inside = Self::of_unfinished(&path)?;
+                self.foreign.extend(inside.foreign);
+                self.ours.extend(inside.ours.into_iter().chain(lock).chain([(path, kind)]));
             } else {
                 let name = without_tmp(&name);
                 self.add(name == MANIFEST || names.has(name), path, kind);

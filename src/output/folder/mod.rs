@@ -66,6 +66,17 @@ impl OutputFolder {
         place.release()
     }
 
+    /// Tells whether an output is complete, after what a run that was killed had still to do there.
+    ///
+    /// # Errors
+    /// Returns an error if another run holds the place, or if the system refuses.
+    pub fn is_complete(target: &Path) -> Result<bool, IoError> {
+        if exists(&partial_of(target)?)? {
+            Place::take(target)?.0.release()?;
+        }
+        Ok(Manifest::read(target).is_ok_and(|there| there.complete))
+    }
+
     /// Begins, or goes on with, the output that a manifest describes. All is kept in the folder `TARGET.partial` until the
     /// output is complete. `reads` is what the run reads.
     ///

@@ -45,6 +45,10 @@ impl Format for CompressedTensors {
         true
     }
 
+    fn loads_in_pipeline(&self, library: &str) -> bool {
+        library == "transformers"
+    }
+
     fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
         plan(model, choices, spec).map(Some)
     }

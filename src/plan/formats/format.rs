@@ -34,6 +34,11 @@ pub trait Format: Sync {
         false
     }
 
+    /// Returns whether a library loads it as a part of a diffusers pipeline.
+    fn loads_in_pipeline(&self, _library: &str) -> bool {
+        false
+    }
+
     /// Completes the choices that the spec's patterns gave, before a person may edit them.
     ///
     /// # Errors

@@ -38,6 +38,10 @@ impl Format for Safetensors {
         &["group_size", "method", "symmetric", "dtype", "shard_size"]
     }
 
+    fn loads_in_pipeline(&self, _library: &str) -> bool {
+        true
+    }
+
     fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {
         plan(model, choices, spec).map(Some)
     }

@@ -30,6 +30,18 @@ pub(super) struct Language {
     config: Map<String, Json>,
 }
 
+/// Brings what transformers 5 writes under `rope_parameters` to where transformers 4 has it.
+fn with_rope_at_the_top(mut config: Map<String, Json>) -> Map<String, Json> {
+    let Some(Json::Object(mut rope)) = config.remove("rope_parameters") else { return config };
+    if let Some(theta) = rope.remove("rope_theta") {
+        config.entry("rope_theta").or_insert(theta);
+    }
+    if rope.get("rope_type").is_some_and(|kind| kind != "default") {
+        config.entry("rope_scaling").or_insert(Json::Object(rope));
+    }
+    config
+}
+
 impl Language {
     /// Returns the family of a model. `None` means that its tensors keep their names. A GGUF source, and one whose
     /// architecture the options give, is of none.
@@ -48,7 +60,7 @@ impl Language {
         let classes = config.get("architectures").and_then(Json::as_array);
         let known = |class: &Json| Family::of_class(class.as_str()?);
         let family = classes.and_then(|classes| classes.iter().find_map(known));
-        Ok(family.map(|family| Self { family, path, config }))
+        Ok(family.map(|family| Self { family, path, config: with_rope_at_the_top(config) }))
     }
 
     /// Returns the name of a tensor in GGUF, and how its rows follow each other.
