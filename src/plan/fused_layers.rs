@@ -45,9 +45,9 @@ pub fn fused_apart(model: &Model, choices: &[Choice]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        model::tests::write,
         plan::{selection::Selection, spec::Spec},
         storage::dtype::Dtype,
+        testing::models::write,
     };
 
     #[test]

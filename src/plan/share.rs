@@ -75,9 +75,9 @@ impl fmt::Display for Share {
 mod tests {
     use super::*;
     use crate::{
-        model::tests::write,
         plan::{selection::Selection, spec::Spec},
         storage::dtype::Dtype,
+        testing::models::write,
     };
 
     #[test]

@@ -6,7 +6,7 @@ use super::{JobError, plan::PlannedJob, prepared::Prepared};
 use crate::{
     compute::DAMPING,
     model::{said, side_files::SideFile},
-    output::{folder::OutputFolder, folder::existing::Existing, new_manifest::new_manifest},
+    output::{existing::Existing, folder::OutputFolder, new_manifest::new_manifest},
     plan::{
         equalization::{
             change::Change,

@@ -35,13 +35,10 @@ use crate::{
     },
     storage::{
         error::IoError,
-        folder::{
-            error_sums::ErrorSums,
-            manifest::{FORMAT_VERSION, MANIFEST, Manifest, Source},
-        },
+        folder::manifest::{FORMAT_VERSION, MANIFEST, Manifest, Source},
         stamp::Stamp,
     },
-    types::report::report_schema,
+    types::{ErrorSums, report::report_schema},
 };
 
 /// The name of the format in the manifest of a pipeline.

@@ -205,7 +205,7 @@ pub struct FarBelow {
 /// Finds the tensors with an SQNR more than [`FAR_BELOW_DB`] below the median of the others of their width, and says so in
 /// their notes. The least comes first.
 pub fn note_far_below(choices: &mut [Choice], reports: &[TensorReport]) -> Vec<FarBelow> {
-    let sqnr = |report: &TensorReport| report.errors.map(|errors| errors.stats().sqnr());
+    let sqnr = |report: &TensorReport| report.errors.map(|errors| errors.sqnr());
     let width = |choice: &Choice| {
         let bits = choice.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
         bits.or_else(|| choice.options.map(|options| (i64::from(options.bits.get()), i64::from(options.group_size()))))
