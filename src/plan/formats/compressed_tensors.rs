@@ -219,7 +219,9 @@ fn quantization_config(model: &Model, choices: &[Choice]) -> Result<Value, IoErr
             ignore.insert(head.to_owned());
         }
     }
-    let groups = named.into_iter().filter_map(|(fate, targets)| Some((fate?, targets))).enumerate();
+    // The widest first: transformers 5.24 decodes all modules by the first group if it is told to decompress them at once.
+    // Codes of fewer bits are then too few for it, which is an error; codes of more bits would be decoded to wrong weights.
+    let groups = named.into_iter().rev().filter_map(|(fate, targets)| Some((fate?, targets))).enumerate();
     let groups = groups.map(|(number, ((bits, size, symmetric), targets))| {
         let per_row = size == QuantizeOptions::PER_ROW;
         let group = json!({
