@@ -218,7 +218,7 @@ DENOISERS = [
     Denoiser(
         "StableCascadeUNet",
         {"in_channels": 4, "out_channels": 4, "timestep_ratio_embedding_dim": 32, "conditioning_dim": 64, "block_out_channels": (64, 64), "num_attention_heads": (2, 2), "down_num_layers_per_block": (1, 1), "up_num_layers_per_block": (1, 1), "clip_text_pooled_in_channels": 32, "clip_text_in_channels": 32, "clip_image_in_channels": 32},
-        {"sample": noise(1, 4, 8, 8), "timestep_ratio": torch.tensor([0.5]), "clip_text_pooled": noise(1, 1, 32), "clip_text": noise(1, 6, 32), "clip_img": noise(1, 1, 32)},
+        {"sample": noise(1, 4, 8, 8), "timestep_ratio": torch.tensor([0.0]), "clip_text_pooled": noise(1, 1, 32), "clip_text": noise(1, 6, 32), "clip_img": noise(1, 1, 32)},
     ),
     Denoiser(
         "AutoencoderKL",

@@ -1,11 +1,12 @@
 """Tiny models of transformers' families: packed, loaded by transformers, and compared with their decoded weights."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from families import FAMILIES
+from families import FAMILIES, decoder
 
 CASES = [
     pytest.param(family, tied, id=f"{family.name}, {'tied' if tied else 'untied'}")
@@ -36,9 +37,9 @@ def load(family, folder, dequantize=False):
 def quantize(program, tmp_path):
     """Quantizes a folder and gives the result, and that with its weights decoded."""
 
-    def make(source, *options):
+    def make(source, *options, group_size=32):
         out, floats = tmp_path / "out", tmp_path / "floats"
-        options = ["--format", "compressed-tensors", "--group-size", 32, "--overwrite", *options]
+        options = ["--format", "compressed-tensors", "--group-size", group_size, "--overwrite", *options]
         program("quantize", source, "--output", out, *options)
         program("quantize", out, "--output", floats, "--exclude", ".", "--format", "safetensors", "--overwrite")
         return out, floats
@@ -100,13 +101,18 @@ def test_what_the_table_says_does_not_load_still_does_not(quantize, tmp_path, fa
                 load(family, out, dequantize)
 
 
-def test_several_widths_load_packed_and_are_never_decoded_as_one(quantize, tmp_path):
+WIDTHS = [["--bits", 4, "--bits-for", "mlp=8"], ["--bits", 4, "--bits-for", "down_proj=2"], ["--bits", 8, "--bits-for", "self_attn=3"]]
+
+
+@pytest.mark.filterwarnings("ignore:You passed `quantization_config`")
+@pytest.mark.parametrize("group_size", [32, "channel"])
+def test_several_widths_load_packed_and_are_never_decoded_as_one(quantize, tmp_path, group_size):
     """transformers decompresses all modules by one width if it does so at once: that must be an error."""
-    (family,) = (family for family in FAMILIES if family.name == "Llama")
+    family = dataclasses.replace(FAMILIES[0], config=decoder("LlamaConfig", hidden_size=128, intermediate_size=256))
     source = tmp_path / "source"
     family.make(False).save_pretrained(source)
-    for widths in (["--bits", 4, "--bits-for", "mlp=8"], ["--bits", 4, "--bits-for", "down_proj=2"], ["--bits", 8, "--bits-for", "self_attn=3"]):
-        out, floats = quantize(source, "--symmetric", *widths)
+    for widths in WIDTHS:
+        out, floats = quantize(source, "--symmetric", *widths, group_size=group_size)
         got, expected = (output_of(load(family, folder), family.inputs) for folder in (out, floats))
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
         with pytest.raises((AssertionError, RuntimeError)):

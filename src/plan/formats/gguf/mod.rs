@@ -208,11 +208,12 @@ fn quantized(
 }
 
 /// Tells whether a tensor is the weight of a linear layer, as far as its shape and its name tell. Loaders of diffusion models
-/// decode BF16 in those alone, and take it for bytes elsewhere.
+/// decode BF16 in those alone, and take it for bytes elsewhere: `HiDream`'s gates are no layers of theirs.
 fn is_linear(tensor: &Tensor) -> bool {
     let module = tensor.name.strip_suffix(".weight");
     let last = module.map(|module| module.rsplit('.').next().unwrap_or(module));
-    tensor.shape.len() == 2 && last.is_some_and(|last| !last.contains("embed") || last.ends_with("embedder"))
+    let is_layer = |last: &str| last != "gate" && (!last.contains("embed") || last.ends_with("embedder"));
+    tensor.shape.len() == 2 && last.is_some_and(is_layer)
 }
 
 /// Returns what a tensor becomes that is not quantized. llama.cpp reads BF16 everywhere but in vectors.
