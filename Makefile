@@ -33,7 +33,7 @@ python: $(VENV)/.ready ## Build the Python package into .venv
 
 # The module that `python` builds is of Python's stable ABI, so torch's environment takes it from the source folder.
 test-engines: build python $(VENV)-engines/.ready ## Test what needs torch (PyPI's torch is several gigabytes)
-	PYTHONPATH=python ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q tests/engines
+	OMP_NUM_THREADS=1 PYTHONPATH=python ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q -n 2 tests/engines
 
 # Only the modules that are imported are compiled to bytecode: those of all packages take a minute.
 $(VENV)-engines/.ready: tests/engines/requirements.txt tests/python/requirements.txt

@@ -75,7 +75,6 @@ def embeddings(folder, **how):
 # points: no checkpoint with zero points fits them, whoever wrote it.
 WAYS = [
     pytest.param(True, {}, id="symmetric"),
-    pytest.param(True, {"dequantize": True}, id="symmetric, decompressed at once"),
     pytest.param(False, {"dequantize": True}, id="asymmetric, decompressed at once"),
 ]
 

@@ -61,7 +61,8 @@ def test_a_packed_model_loads_and_computes_what_its_decoded_weights_do(quantize,
         away = ((expected - exact).norm() / exact.norm()).item()
         assert (0 < away < 1) if family.quantized else away == 0
         for dequantize, loads in ((False, packed), (True, dequantized)):
-            if not loads:
+            # The second variant of a family differs in its head alone, which the first way that loads shows.
+            if not loads or (dequantize and packed and tied != family.ties[0]):
                 continue
             got = output_of(load(family, out, dequantize), family.inputs)
             torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
