@@ -41,6 +41,14 @@ pub enum ComputeError {
         /// The float that is to hold it.
         float: &'static str,
     },
+    /// A group whose decoded weights are further from what they were than rounding explains.
+    #[error("row {row}, element {element} begins a group that decodes to weights further away than rounding explains")]
+    Beyond {
+        /// The row of the array.
+        row: usize,
+        /// The first element of the group.
+        element: usize,
+    },
     /// Two rows that should be of one length are not.
     #[error("row {row}: {what} has {got} elements where {expected} are expected")]
     Length {
@@ -87,6 +95,7 @@ impl ComputeError {
             Self::NonFinite { row, .. }
             | Self::NullElement { row, .. }
             | Self::TooLarge { row, .. }
+            | Self::Beyond { row, .. }
             | Self::Length { row, .. }
             | Self::Corrupt { row, .. } => Some(*row),
             _ => None,
@@ -99,6 +108,7 @@ impl ComputeError {
         if let Self::NonFinite { row, .. }
         | Self::NullElement { row, .. }
         | Self::TooLarge { row, .. }
+        | Self::Beyond { row, .. }
         | Self::Length { row, .. }
         | Self::Corrupt { row, .. } = &mut self
         {

@@ -19,6 +19,6 @@ pub mod search;
 mod tests;
 
 pub use codes::{affine, affine_extreme, dequantize, extreme, gptq, minmax, pack, params, quantize, range, scale};
-pub use errors::{cosine_similarity, error_stats, mse, sqnr};
+pub use errors::{cosine_similarity, error_bound, error_stats, mse, sqnr};
 pub use floats::{finite, narrow, widen};
 pub use inputs::{channel, cholesky, hessian, triangle};

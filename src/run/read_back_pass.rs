@@ -73,7 +73,8 @@ impl PlannedJob {
         part: &Part,
         watch: impl FnMut(u64) -> bool,
     ) -> ReadBack {
-        let place = |tensor| written.export.written(&self.model, tensor, written.equalization);
+        let importance = self.spec.activations.is_some();
+        let place = |tensor| written.export.written(&self.model, tensor, written.equalization, importance);
         check_part(&self.model, output, part, written.reports, place, watch)
     }
 }

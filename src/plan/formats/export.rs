@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::written::Written;
 use crate::{
+    compute::ErrorBound,
     model::{
         Model,
         tensor::{Scale, Tensor},
@@ -45,17 +46,24 @@ pub struct TensorExport {
 }
 
 impl Export {
-    /// Where the rows of a tensor of the model are, and what equalization changed of them; none: it is left out.
+    /// Returns where the rows of a tensor of the model are, what equalization changed of them, and the bound on the error of
+    /// what is stored. `None` means that the tensor is left out. With `importance` a search was told how much weights count.
     pub fn written<'a>(
         &'a self,
         model: &'a Model,
         tensor: usize,
         equalization: Option<&'a Equalization>,
+        importance: bool,
     ) -> Option<Written<'a>> {
         let order = self.layout.pieces[tensor].first()?.order;
         let source = &model.tensors()[tensor].name;
-        let name = self.tensors[tensor].name.as_deref().unwrap_or(source);
-        Some(Written { name, order, change: equalization.and_then(|equalization| equalization.of(source)) })
+        let TensorExport { rounded, encoding, name } = &self.tensors[tensor];
+        let bound = match rounded {
+            Some(options) => Some(ErrorBound::of_options(options)),
+            None => encoding.and_then(|encoding| ErrorBound::of_encoding(encoding, importance)),
+        };
+        let change = equalization.and_then(|equalization| equalization.of(source));
+        Some(Written { name: name.as_deref().unwrap_or(source), order, change, bound })
     }
 
     /// The table `choices` that `sql/export.sql` joins, one row per tensor: `name`; `bits`, `group_size`, `method` and

@@ -1,6 +1,6 @@
 //! The place of a model's tensor in the output.
 
-use crate::{plan::equalization::change::Change, storage::row_layout::Order};
+use crate::{compute::ErrorBound, plan::equalization::change::Change, storage::row_layout::Order};
 
 /// The place of a tensor's rows in the output.
 #[derive(Debug, Clone, Copy)]
@@ -11,4 +11,6 @@ pub struct Written<'a> {
     pub order: Order,
     /// The change of its weights before they were stored.
     pub change: Option<&'a Change>,
+    /// The error that quantization may have made of the changed weights. `None` means that they were not quantized.
+    pub bound: Option<ErrorBound>,
 }
