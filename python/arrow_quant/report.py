@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ._lib import report_section
+
 if TYPE_CHECKING:
     from ._lib import Array
 
@@ -120,6 +122,9 @@ class Report(_Tensors):
             f"{figures['quantized_tensors']} of {figures['tensors']} tensors quantized{quality}; "
             f"{_bytes(figures['bytes_in'])} to {_bytes(figures['file_bytes'])} in {figures['seconds']:.1f} s"
         )
+
+    def _repr_html_(self) -> str:
+        return report_section(self)
 
     def plot(self) -> Any:
         """A `matplotlib` figure: the SQNR of each quantized tensor by layer, and the size before and after.

@@ -35,6 +35,7 @@ fn _lib(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(aggregate::aggregate, module)?)?;
     module.add_function(wrap_pyfunction!(functions::functions, module)?)?;
     module.add_function(wrap_pyfunction!(model::quantize_model, module)?)?;
+    module.add_function(wrap_pyfunction!(model::report_section, module)?)?;
     module.add_function(wrap_pyfunction!(model::spec_fields, module)?)?;
     module.add_function(wrap_pyfunction!(model::main, module)?)?;
     module.add_function(wrap_pyfunction!(datafusion::exported_functions, module)?)

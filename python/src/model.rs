@@ -19,7 +19,7 @@ use arrow_quant::{
     output::existing::Existing,
     plan::{profile::Profile, spec::Spec},
     run::{
-        Cancel, JobError, RunSettings,
+        Cancel, JobError, RunSettings, page,
         pipeline::{PlannedPipeline, prefixed},
         plan::PlannedJob,
         progress::{Pass, Progress},
@@ -30,6 +30,7 @@ use arrow_quant::{
 };
 use bytesize::ByteSize;
 use pyo3::{prelude::*, types::PyDict};
+use pyo3_arrow::PyRecordBatch;
 use pythonize::Depythonizer;
 use serde::Deserialize;
 
@@ -248,6 +249,13 @@ fn describe(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyDict>> {
     described.set_item("table", Py::new(py, Array::new(Arc::new(StructArray::from(table)), field))?)?;
     described.set_item("summary", figures.map(|figures| figures.to_string()))?;
     Ok(described)
+}
+
+/// Returns the report of a run as HTML, for a notebook. `table` is an Arrow table with the columns of a report.
+#[pyfunction]
+pub fn report_section(py: Python<'_>, table: PyRecordBatch) -> PyResult<String> {
+    let report = table.into_inner();
+    py.detach(|| page::report_section(&report)).map_err(|error| of_run(&error.into()))
 }
 
 /// Returns the names of the options of a [`Spec`].

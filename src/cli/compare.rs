@@ -5,13 +5,14 @@ use std::{
     path::PathBuf,
 };
 
-use super::{CliError, options, table, workers::Workers};
+use super::{CliError, options, report, table, workers::Workers};
 use crate::{
     run::{
         compare::{Compared, compare, difference::Difference},
+        page::compare_page,
         peak_memory::peak_resident,
     },
-    storage::escape::escaped,
+    storage::{atomic_file::write_renamed, escape::escaped},
     types::ErrorSums,
 };
 
@@ -24,6 +25,9 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Write the comparison as a page of HTML, with the weights of the tensors that differ most
+    #[arg(long, value_name = "FILE", value_parser = report::html_file)]
+    html: Option<PathBuf>,
     /// Threads to use [default: all cores]
     #[arg(long, value_parser = options::threads)]
     threads: Option<usize>,
@@ -37,6 +41,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     let workers = Workers::new(arguments.threads)?;
     let (reference, candidate) = (arguments.reference.clone(), arguments.candidate.clone());
     let tensors = workers.run(async move { Ok(compare(threads, &reference, &candidate).await?) })?;
+    if let Some(file) = &arguments.html {
+        let page = compare_page(&arguments.reference, &arguments.candidate, &tensors)?;
+        write_renamed(file, page.as_bytes())?;
+    }
     let errors = tensors.iter().filter_map(|tensor| match &tensor.difference {
         Difference::Error(sums) => Some(sums),
         _ => None,
@@ -56,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     for (Compared { difference, .. }, name) in tensors.iter().zip(&names) {
         match difference {
             Difference::Error(sums) => writeln!(out, "{name:<width$}  {}", line(sums))?,
-            other => writeln!(out, "{name:<width$}  {}", words(other))?,
+            other => writeln!(out, "{name:<width$}  {other}")?,
         }
     }
     if let Some(total) = &total {
@@ -81,17 +89,6 @@ fn line(sums: &ErrorSums) -> String {
     format!("{:>9.3} {:>10.6} {:>12.5e} {:>12.5e}", sums.sqnr(), sums.cosine_similarity(), sums.mse(), sums.max_abs)
 }
 
-fn words(difference: &Difference) -> String {
-    match difference {
-        Difference::Missing { in_candidate: true } => "missing in the candidate".into(),
-        Difference::Missing { in_candidate: false } => "missing in the reference".into(),
-        Difference::Shape(shape, other) => format!("shape {shape:?}, in the candidate {other:?}"),
-        Difference::Identical => "identical".into(),
-        Difference::Bytes => "the stored bytes differ".into(),
-        Difference::Error(_) => "differs".into(),
-    }
-}
-
 fn json(tensor: &Compared) -> serde_json::Value {
     let Compared { name, renamed, reordered, difference } = tensor;
     let mut object = match difference {
@@ -103,7 +100,7 @@ fn json(tensor: &Compared) -> serde_json::Value {
         object["candidate_name"] = renamed.as_str().into();
         object["reordered"] = (*reordered).into();
     }
-    object["difference"] = words(difference).into();
+    object["difference"] = difference.to_string().into();
     object
 }
 

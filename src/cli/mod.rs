@@ -15,6 +15,7 @@ mod progress;
 mod prompt;
 mod quantize;
 mod recipes;
+mod report;
 mod run_arguments;
 mod spec_arguments;
 mod sql;
@@ -53,6 +54,8 @@ enum Command {
     Sql(sql::Arguments),
     /// List the tensors of a model
     Inspect(inspect::Arguments),
+    /// Show what a run did to each tensor, as a table or a page of HTML
+    Report(report::Arguments),
     /// Compare two models tensor by tensor
     Compare(compare::Arguments),
     /// List the recipes, or print one
@@ -81,6 +84,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Explain(arguments) => plan::explain(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Recipes(arguments) => recipes::run(&arguments),
         Command::Profiles => activations::profiles(),

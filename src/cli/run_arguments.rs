@@ -6,7 +6,6 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use datafusion::{common::DataFusionError, prelude::ParquetReadOptions};
 
 use super::{
     CliError, activations,
@@ -14,7 +13,7 @@ use super::{
     interrupt::until_interrupted,
     options,
     progress::Reporter,
-    table,
+    report, table,
 };
 use crate::{
     output::existing::Existing,
@@ -25,8 +24,7 @@ use crate::{
         report::{FAR_BELOW_DB, FarBelow, LITTLE_LEFT_DB, little_left},
         summary::Summary,
     },
-    sql::{Session, recipes},
-    storage::{escape::escaped, folder::manifest::REPORT},
+    storage::escape::escaped,
 };
 
 #[derive(Debug, clap::Args)]
@@ -98,7 +96,7 @@ impl Arguments {
         let summary = until_interrupted(|cancel| Ok(planned.run(output, &self.settings(), &reporter, cancel)?))?;
         let mut out = stdout().lock();
         if self.report {
-            writeln!(out, "{}", report_table(output)?)?;
+            writeln!(out, "{}", report::text(output)?)?;
         }
         if self.json {
             return Ok(writeln!(out, "{}", summary.figures(planned.by_gptq(), output))?);
@@ -124,7 +122,7 @@ impl Arguments {
         }
         for (name, part) in pipeline.parts() {
             if self.report {
-                writeln!(out, "{}:\n{}", escaped(name), report_table(&output.join(name))?)?;
+                writeln!(out, "{}:\n{}", escaped(name), report::text(&output.join(name))?)?;
             }
             if let Some(line) = part.refused_by_engines() {
                 writeln!(out, "{}: {}", escaped(name), escaped(&line))?;
@@ -134,24 +132,6 @@ impl Arguments {
         writeln!(out, "quantized: {}\n{}", escaped(&names.join(", ")), copied_parts(pipeline))?;
         Ok(writeln!(out, "{}\n{}", escaped(&summary.share), text(&summary, &[], output))?)
     }
-}
-
-/// Returns `report.parquet` through `sql/report.sql`.
-fn report_table(output: &Path) -> Result<String, CliError> {
-    let runtime = options::runtime(Some(1))?;
-    let session = Session::new(1)?;
-    runtime.block_on(async {
-        let file = output.join(REPORT);
-        let file = file.to_str().ok_or_else(|| CliError::Failed(format!("{}: is not UTF-8", file.display())))?;
-        session.context().register_parquet("report", file, ParquetReadOptions::default()).await?;
-        let batches = session.sql(recipes::REPORT.sql).await?.collect().await?;
-        let text = batches
-            .iter()
-            .map(|batch| table::as_text(batch, ""))
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(|rows| table::pretty(&rows));
-        Ok(text.map_err(DataFusionError::from)?)
-    })
 }
 
 fn text(summary: &Summary, without: &[&str], output: &Path) -> String {

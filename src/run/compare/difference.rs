@@ -1,5 +1,7 @@
 //! The difference between a tensor of one model and that of the other.
 
+use std::fmt;
+
 use crate::types::ErrorSums;
 
 /// The difference of one tensor of the reference.
@@ -18,4 +20,17 @@ pub enum Difference {
     Bytes,
     /// The error sums over all rows.
     Error(ErrorSums),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Missing { in_candidate: true } => f.write_str("missing in the candidate"),
+            Self::Missing { in_candidate: false } => f.write_str("missing in the reference"),
+            Self::Shape(shape, other) => write!(f, "shape {shape:?}, in the candidate {other:?}"),
+            Self::Identical => f.write_str("identical"),
+            Self::Bytes => f.write_str("the stored bytes differ"),
+            Self::Error(_) => f.write_str("differs"),
+        }
+    }
 }
