@@ -61,8 +61,8 @@ def test_a_report_is_shown(digits_dit, tmp_path):
     report = arrow_quant.quantize_model(digits_dit, tmp_path / "out", bits=8)
     assert re.fullmatch(r"<Report: \d+ of \d+ tensors quantized at 8\.\d+ bits, \d+\.\d+ dB SQNR; .*>", repr(report))
     html = report._repr_html_()
-    assert html.count("<tr>") == min(len(report), 60) + 1
-    assert "sqnr_db" in html
+    quantized = [row for row in report.to_pylist() if row["sqnr_db"] is not None]
+    assert html.count("<i title=") == len(quantized) and all(row["name"] in html for row in quantized)
     assert list(report.to_pandas()["bits"].dropna().unique()) == [8]
     figure = report.plot()
     assert [axes.get_ylabel() for axes in figure.axes] == ["SQNR (dB)", "size (MB)"]
