@@ -73,8 +73,12 @@ fn fits(given: &DataType, wanted: &DataType) -> bool {
         DataType::Int64 => given.is_integer(),
         DataType::List(wanted) => match given {
             DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
-                let (element, text) = (element.data_type(), wanted.data_type().is_string());
-                if text { element.is_string() } else { element.is_floating() }
+                let (element, wanted) = (element.data_type(), wanted.data_type());
+                match wanted {
+                    _ if wanted.is_string() => element.is_string(),
+                    _ if wanted.is_integer() => element.is_integer(),
+                    _ => element.is_floating(),
+                }
             }
             _ => false,
         },
