@@ -96,7 +96,7 @@ mod tests {
     /// Rows of every kind that every encoding holds, of 512 weights.
     fn rows() -> Vec<Vec<f32>> {
         let mut rows: Vec<Vec<f32>> = samples::rows()
-            .step_by(4)
+            .step_by(12)
             .filter(|row| !row.is_empty() && row.iter().all(|x| x.abs() < 6e4))
             .map(|row| row.iter().copied().cycle().take(512).collect())
             .collect();
@@ -122,7 +122,7 @@ mod tests {
             })
         });
         let packed = packed.map(|text| text.parse().unwrap());
-        packed.chain(Block::ALL.map(Encoding::Block)).collect()
+        packed.chain(Block::ALL.iter().copied().map(Encoding::Block)).collect()
     }
 
     #[test]

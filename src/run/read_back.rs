@@ -118,7 +118,7 @@ fn column_of(model: &Model, run: Run, column: &str) -> Result<ArrayRef, IoError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{compute::ErrorBound, model::tests::write, storage::dtype::Dtype};
+    use crate::{compute::ErrorBound, storage::dtype::Dtype, testing::models::write};
 
     #[test]
     fn other_bytes_other_errors_and_errors_without_reason_are_refused() {
@@ -126,7 +126,9 @@ mod tests {
         let model = |name: &str, weights: &[f32]| {
             let path = place.path().join(name);
             let bytes: Vec<u8> = weights.iter().flat_map(|x| x.to_le_bytes()).collect();
-            write(&path, &[("fc.weight", Dtype::F32, &[2, 64], &bytes), ("n", Dtype::U8, &[2], &[1, 2])]);
+            let tensors: [(&str, Dtype, &[usize], &[u8]); 2] =
+                [("fc.weight", Dtype::F32, &[2, 64], &bytes), ("n", Dtype::U8, &[2], &[1, 2])];
+            write(&path, &tensors);
             Model::open(&path).unwrap()
         };
         let weights: Vec<f32> = (0..128).map(|i| 1.0 + 0.001 * (i % 9) as f32).collect();
