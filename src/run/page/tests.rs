@@ -1,3 +1,5 @@
+//! Tests of the pages: their figures are those of the report, and nothing in them is markup of a name.
+
 use super::*;
 use crate::{run::compare::difference::Difference, storage::dtype::Dtype, testing::models::write, types::ErrorSums};
 
