@@ -43,10 +43,16 @@ def test_parts_of_a_pipeline_are_quantized_in_its_folder(program, tmp_path):
     program("quantize", source / "text_encoder", "--output", packed / "text_encoder", "--format", "compressed-tensors", "--symmetric")
     for part in ("text_encoder", "transformer"):
         program("quantize", packed / part, "--output", decoded / part, "--exclude", ".", "--format", "safetensors")
+    whole = tmp_path / "whole"
+    program("quantize", source, "--output", whole, "--format", "safetensors")
     exact, got, expected = (
         run(diffusers.DiffusionPipeline.from_pretrained(folder, **ABSENT)) for folder in (source, packed, decoded)
     )
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert 0 < (got - exact).norm() / exact.norm() < 1
+
+    # The whole folder becomes a pipeline.
+    got = run(diffusers.DiffusionPipeline.from_pretrained(whole, **ABSENT))
     assert 0 < (got - exact).norm() / exact.norm() < 1
 
     # The same transformer as GGUF.
