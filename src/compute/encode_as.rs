@@ -183,7 +183,8 @@ impl Encoder {
     }
 }
 
-/// The stored float next to a number that is not negative: the least of at least it, or the largest of at most it.
+/// Returns the stored float next to a number that is not negative: the least of at least it, or the largest of at most
+/// it.
 fn beside(float: Float, x: f64, up: bool) -> f32 {
     let width = float.bytes().min(4);
     let mut bytes = [0; 4];

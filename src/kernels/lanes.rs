@@ -13,7 +13,7 @@ pub(super) fn fold<T: Copy, const N: usize>(mut lanes: [T; N], f: impl Fn(T, T) 
     lanes[0]
 }
 
-/// One step of [`fold`]: lane `i` with lane `i + H`. A loop over the steps would keep the lanes in memory.
+/// Takes one step of [`fold`]: lane `i` with lane `i + H`. A loop over the steps would keep the lanes in memory.
 #[inline(always)]
 pub(super) fn halve<T: Copy, const N: usize, const H: usize>(lanes: &[T; N], f: impl Fn(T, T) -> T) -> [T; H] {
     std::array::from_fn(|i| f(lanes[i], lanes[i + H]))

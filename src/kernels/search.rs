@@ -44,8 +44,8 @@ fn search_tile<const BITS: usize, const L: usize, G: Grid>(
     search.best
 }
 
-/// The scale code and the zero-point code of one group, relative to `row_scale`, for the least squared error, each
-/// multiplied by its weight in `importance`.
+/// Returns the scale code and the zero-point code of one group, relative to `row_scale`, for the least squared error,
+/// each multiplied by its weight in `importance`.
 #[inline(always)]
 pub(super) fn search_group<const BITS: usize>(weights: &[f32], importance: &[f32], row_scale: f32) -> (u8, u8) {
     let tile = Tile::<NARROW>::of_one(weights, Some(importance));

@@ -178,7 +178,7 @@ fn stored(target: Option<Target>, digest: &mut Digest) {
     digest.f32s(out);
 }
 
-/// The forms of other programs: blocks of GGUF, groups whose scale is a float, and floats.
+/// Digests the forms of other programs: blocks of GGUF, groups whose scale is a float, and floats.
 fn exported(target: Option<Target>, row: &[f32], digest: &mut Digest) {
     let weights: Vec<f32> = row.iter().map(|x| x.clamp(-60_000.0, 60_000.0)).collect();
     let importance: Vec<f32> = row.iter().map(|x| x.abs().min(3.0)).collect();
@@ -214,7 +214,7 @@ fn exported(target: Option<Target>, row: &[f32], digest: &mut Digest) {
     digest.bytes(&halves);
 }
 
-/// GPTQ from its Hessian on: 8 rows of 96 columns, of which neighbours are alike.
+/// Digests GPTQ from its Hessian on: 8 rows of 96 columns, of which neighbours are alike.
 fn solved(target: Option<Target>, digest: &mut Digest) {
     const N: usize = 96;
     let mut random = Random::new(5);

@@ -50,7 +50,7 @@ impl Contents {
         Ok(Self { path: path.to_owned(), length: bytes.len(), kind: Kind::Loaded(bytes) })
     }
 
-    /// The length of the file when it was opened.
+    /// Returns the length of the file when it was opened.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -74,7 +74,7 @@ impl Contents {
         }
     }
 
-    /// The first bytes, as many as there are up to `most`.
+    /// Returns the first bytes, as many as there are up to `most`.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -84,7 +84,7 @@ impl Contents {
         Ok(bytes)
     }
 
-    /// A range of a file that is in memory, without a copy. `None` means that it is not, or has no such range.
+    /// Returns a range of a file that is in memory, without a copy. `None` means that it is not, or has no such range.
     pub fn loaded(&self, range: &Range<usize>) -> Option<Buffer> {
         match &self.kind {
             Kind::Loaded(buffer) if range.start <= range.end && range.end <= buffer.len() => {

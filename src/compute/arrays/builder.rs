@@ -176,7 +176,7 @@ impl QuantizedBuilder {
         Ok(Arc::new(StructArray::try_new(params_fields(), columns, nulls)?))
     }
 
-    /// Children carry the nulls of their rows as well: who takes a field out of the struct may not look at the struct's.
+    /// Gives children the nulls of their rows as well: who takes a field out of the struct may not look at the struct's.
     fn params(mut self, nulls: Option<NullBuffer>) -> Result<Vec<ArrayRef>, ComputeError> {
         Ok(vec![
             Arc::new(UInt32Array::try_new(self.group_size.into(), nulls.clone())?),

@@ -12,6 +12,8 @@ pub(in crate::compute) struct Importance<'a> {
 }
 
 impl<'a> Importance<'a> {
+    /// Views an array of importances for `weights` rows; `None` means that all weigh alike.
+    ///
     /// # Errors
     /// Returns [`ComputeError::InvalidArgument`] if the array is not a list of floats, or has another number of rows.
     pub(in crate::compute) fn try_new(array: Option<&'a dyn Array>, weights: usize) -> Result<Self, ComputeError> {

@@ -26,6 +26,8 @@ impl RowOptions {
         }
     }
 
+    /// Checks the number of rows.
+    ///
     /// # Errors
     /// Returns [`ComputeError::InvalidArgument`] unless there are options for exactly `rows` rows.
     pub(in crate::compute) fn check_len(&self, rows: usize) -> Result<(), ComputeError> {

@@ -85,7 +85,7 @@ fn dequantize_row<const BITS: usize>(packed: &[u8], params: &Params, weights: &m
 /// Takes pieces of two rows. A closure would do, but one that is called at several places is not inlined, and so compiled
 /// for the baseline.
 pub(in crate::kernels) trait Pieces {
-    /// Must be `#[inline(always)]`. All pieces but the last are multiples of 32 long.
+    /// Adds a piece. It must be `#[inline(always)]`. All pieces but the last are multiples of 32 long.
     fn add(&mut self, a: &[f32], b: &[f32]);
 }
 

@@ -15,7 +15,7 @@ const MODERATE: std::ops::RangeInclusive<f32> = 1.0 / 1_073_741_824.0..=1_073_74
 /// `2^-100`: below it the scales of a row may be denormal, so that they are rounded to the few values there are.
 const TINY: f32 = 7.888_609e-31;
 
-/// The power of two that brings a row of this largest magnitude to a moderate size; 1 for nearly every row.
+/// Returns the power of two that brings a row of this largest magnitude to a moderate size; 1 for nearly every row.
 ///
 /// ```
 /// use arrow_quant::kernels::extreme::power;
@@ -42,7 +42,7 @@ pub fn is_tiny(power: f32) -> bool {
     power > 1.0 / TINY
 }
 
-/// The parameters of a tiny row: every scale is rounded up to what f32 can hold, so that nothing is clipped.
+/// Fills the parameters of a tiny row: every scale is rounded up to what f32 can hold, so that nothing is clipped.
 /// Returns the row's scale, at its true size.
 pub fn tiny_params(
     rescaled: &[f32],
@@ -80,7 +80,8 @@ pub fn tiny_params(
     })
 }
 
-/// The squared error of a row that was multiplied by `power`, at its true size, weight by weight, times the importances.
+/// Returns the squared error of a row that was multiplied by `power`, at its true size, weight by weight, times the
+/// importances.
 pub fn error(rescaled: &[f32], power: f32, importance: Option<&[f32]>, params: &Params) -> f64 {
     for_bits!(params.bits, BITS => {
         let mut error = 0.0;
@@ -94,8 +95,8 @@ pub fn error(rescaled: &[f32], power: f32, importance: Option<&[f32]>, params: &
     })
 }
 
-/// The true scale of a row that was multiplied by `power`, lowered, with scale codes where that is not enough, until
-/// the ends of every group decode to finite weights.
+/// Returns the true scale of a row that was multiplied by `power`, lowered, with scale codes where that is not enough,
+/// until the ends of every group decode to finite weights.
 pub fn settle(
     rescaled: &[f32],
     power: f32,

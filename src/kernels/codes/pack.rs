@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::{kernels::dispatch::Target, testing::samples::Random};
 
-    /// Bit by bit, as the format is defined.
+    /// Packs bit by bit, as the format is defined.
     fn naive(codes: &[u8], bits: usize) -> Vec<u8> {
         let mut packed = vec![0; (codes.len() * bits).div_ceil(8)];
         for (i, code) in codes.iter().enumerate() {

@@ -111,7 +111,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         candidate
     }
 
-    /// The real scale and minimum of least squares for the codes that left `sums`.
+    /// Returns the real scale and minimum of least squares for the codes that left `sums`.
     #[inline(always)]
     fn fitted(&self, sums: &Sums<L>) -> Candidate<L> {
         let mut candidate = Candidate::NONE;
@@ -127,7 +127,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         candidate
     }
 
-    /// The code of the minimum that fits best to the codes that left `sums`, at the scale given.
+    /// Returns the code of the minimum that fits best to the codes that left `sums`, at the scale given.
     #[inline(always)]
     fn min_code(&self, sums: &Sums<L>, i: usize, scale: f32, inverse_dmin: f32, shift: f32) -> f32 {
         let min = max((scale * sums.q[i] - self.tile.x[i]) * self.tile.inverse_n[i], 0.0);
@@ -151,7 +151,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         candidate
     }
 
-    /// The range of each sub-block, rounded to codes.
+    /// Returns the range of each sub-block, rounded to codes.
     #[inline(always)]
     fn range(&self) -> Candidate<L> {
         let real = self.shrunk(1.0, 0.0);
@@ -179,7 +179,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         candidate
     }
 
-    /// Least squares of `sum (x - d scale q + dmin min)^2` over a super-block.
+    /// Fits by least squares of `sum (x - d scale q + dmin min)^2` over a super-block.
     #[inline(always)]
     fn rescaled(&self) -> Candidate<L> {
         let mut candidate = self.best;
@@ -252,7 +252,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
         replace(&mut self.best.dmin, &range.dmin, &better);
     }
 
-    /// The error of each super-block, weight by weight.
+    /// Returns the error of each super-block, weight by weight.
     #[inline(always)]
     fn measured(&self, candidate: &Candidate<L>) -> Lane<L> {
         let [s, m, inverse, z] = candidate.decoded();
@@ -260,7 +260,7 @@ impl<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usi
     }
 }
 
-/// The best candidate of a schedule.
+/// Returns the best candidate of a schedule.
 #[inline(always)]
 pub(super) fn search<const BITS: usize, const SCALES: usize, const TOGETHER: usize, const L: usize>(
     tile: &Tile<L>,

@@ -15,19 +15,19 @@ use super::{
 /// Below it an f16 has fewer than 7 bits.
 const COARSE: f32 = LEAST_NORMAL / 8.0;
 
-/// A scale as codes are made with it.
+/// Returns a scale as codes are made with it.
 #[inline(always)]
 fn scale(d: f32) -> f32 {
     if d.abs() < COARSE { covering_half(d) } else { d }
 }
 
-/// `1 / d`; 0 where `d` is 0.
+/// Returns `1 / d`; 0 where `d` is 0.
 #[inline(always)]
 fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-/// The element of largest magnitude, the first where several are.
+/// Returns the element of largest magnitude, the first where several are.
 #[inline(always)]
 fn extreme(x: &[f32; 32]) -> f32 {
     let mut most = 0.0;
@@ -51,13 +51,13 @@ fn range(x: &[f32; 32]) -> (f32, f32) {
     (low, high)
 }
 
-/// A number that is not negative cut to its integer, at most `most`.
+/// Returns a number that is not negative, cut to its integer, at most `most`.
 #[inline(always)]
 fn cut(x: f32, most: f32) -> u8 {
     min(x, most) as u8
 }
 
-/// Two codes to a byte: the first half of the elements low, the second high.
+/// Packs two codes to a byte: the first half of the elements low, the second high.
 #[inline(always)]
 fn nibbles(codes: &[u8; 32], out: &mut [u8]) {
     for j in 0..16 {
@@ -65,7 +65,7 @@ fn nibbles(codes: &[u8; 32], out: &mut [u8]) {
     }
 }
 
-/// The fifth bits of 32 codes.
+/// Returns the fifth bits of 32 codes.
 #[inline(always)]
 fn fifth_bits(codes: &[u8; 32], out: &mut [u8]) {
     let mut bits = 0u32;
@@ -75,7 +75,7 @@ fn fifth_bits(codes: &[u8; 32], out: &mut [u8]) {
     out.copy_from_slice(&bits.to_le_bytes());
 }
 
-/// Symmetric codes of `2 * MIDDLE` levels, and their scale: the extreme becomes code 0.
+/// Makes symmetric codes of `2 * MIDDLE` levels, and their scale: the extreme becomes code 0.
 #[inline(always)]
 fn symmetric<const MIDDLE: u8>(x: &[f32; 32]) -> (f32, [u8; 32]) {
     let middle = f32::from(MIDDLE);

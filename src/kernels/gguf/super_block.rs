@@ -2,7 +2,7 @@
 
 use super::super::{lanes::fold, narrow, search::tile::Lane, widen};
 
-/// The nearest number that an f16 holds.
+/// Returns the nearest number that an f16 holds.
 #[inline(always)]
 pub(super) fn as_half(x: f32) -> f32 {
     widen::half(narrow::half(x))
@@ -11,8 +11,8 @@ pub(super) fn as_half(x: f32) -> f32 {
 /// The least normal f16.
 pub(super) const LEAST_NORMAL: f32 = 1.0 / 16_384.0;
 
-/// As [`as_half`]; below the normal numbers, whose steps are wide, the next of no smaller magnitude: codes relative to it reach
-/// as far, and nothing but 0 becomes 0.
+/// Rounds as [`as_half`] does; below the normal numbers, whose steps are wide, the next of no smaller magnitude: codes
+/// relative to it reach as far, and nothing but 0 becomes 0.
 #[inline(always)]
 pub(super) fn covering_half(x: f32) -> f32 {
     let (near, step) = (as_half(x), LEAST_NORMAL / 1024.0);

@@ -46,7 +46,7 @@ impl<const L: usize> Candidate<L> {
     const NONE: Self = Self { scale: [0.0; L], d: [1.0; L] };
 }
 
-/// `1 / s` for either sign; 0 where there is none, so that every code is the middle.
+/// Returns `1 / s` for either sign; 0 where there is none, so that every code is the middle.
 #[inline(always)]
 pub(super) fn signed_reciprocal(s: f32) -> f32 {
     if s.abs() >= f32::MIN_POSITIVE { 1.0 / s } else { 0.0 }
@@ -55,7 +55,7 @@ pub(super) fn signed_reciprocal(s: f32) -> f32 {
 /// Added to a number of magnitude below `2^22`, this leaves its nearest integer, ties to even.
 const ROUND: f32 = 12_582_912.0;
 
-/// The nearest integer from `-SCALES` to `SCALES - 1`.
+/// Returns the nearest integer from `-SCALES` to `SCALES - 1`.
 #[inline(always)]
 fn round<const SCALES: usize>(x: f32) -> f32 {
     (max(min(x, SCALES as f32 - 1.0), -(SCALES as f32)) + ROUND) - ROUND
@@ -200,7 +200,7 @@ impl<const BITS: usize, const SCALES: usize, const L: usize> Search<'_, BITS, SC
         replace(&mut self.best.d, &range.d, &better);
     }
 
-    /// The error of each super-block, weight by weight.
+    /// Returns the error of each super-block, weight by weight.
     #[inline(always)]
     fn measured(&self, candidate: &Candidate<L>) -> Lane<L> {
         let (mut s, mut m, mut inverse) = ([0f32; L], [0f32; L], [0f32; L]);
@@ -213,7 +213,7 @@ impl<const BITS: usize, const SCALES: usize, const L: usize> Search<'_, BITS, SC
     }
 }
 
-/// The best candidate of a schedule.
+/// Returns the best candidate of a schedule.
 #[inline(always)]
 pub(super) fn search<const BITS: usize, const SCALES: usize, const L: usize>(
     tile: &Tile<L>,

@@ -92,7 +92,7 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
         sums
     }
 
-    /// The codes nearest to the least-squares scale and zero point for the codes that left `sums`.
+    /// Returns the codes nearest to the least-squares scale and zero point for the codes that left `sums`.
     #[inline(always)]
     fn fitted(&self, sums: &Sums<L>) -> Candidate<L> {
         let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);
@@ -110,7 +110,7 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
         (scales, zeros)
     }
 
-    /// The best scale code moved by `step`, the zero point that fits there to the best codes moved by `shift`.
+    /// Returns the best scale code moved by `step`, the zero point that fits there to the best codes moved by `shift`.
     #[inline(always)]
     fn moved(&self, step: i32, shift: f32) -> Candidate<L> {
         let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);
@@ -123,8 +123,8 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
         (scales, zeros)
     }
 
-    /// The covering scale times `shrink`, rounded by `round`; what is clipped is shared by the ends as `lean` says:
-    /// -1 clips nothing at the low end, 1 nothing at the high end; beyond them the range is moved past that end.
+    /// Returns the covering scale times `shrink`, rounded by `round`; what is clipped is shared by the ends as `lean`
+    /// says: -1 clips nothing at the low end, 1 nothing at the high end; beyond them the range is moved past that end.
     #[inline(always)]
     fn shrunk(&self, shrink: f32, lean: f32, round: impl Fn(f32) -> f32) -> Candidate<L> {
         let (mut scales, mut zeros) = ([0f32; L], [0f32; L]);

@@ -8,15 +8,15 @@ use crate::kernels::{
 
 /// Factors of the row's scale, and zero points, as f32.
 pub(in crate::kernels) trait Grid: Copy {
-    /// The factor nearest to `ratio`.
+    /// Returns the factor nearest to `ratio`.
     fn nearest(self, ratio: f32) -> f32;
-    /// The least factor of at least `ratio`, where there is one.
+    /// Returns the least factor of at least `ratio`, where there is one.
     fn up(self, ratio: f32) -> f32;
-    /// The factor about `steps` sixteenths away.
+    /// Returns the factor about `steps` sixteenths away.
     fn moved(self, factor: f32, steps: i32) -> f32;
-    /// The code of the zero point nearest to `z`.
+    /// Returns the code of the zero point nearest to `z`.
     fn zero_code<const BITS: usize>(self, z: f32) -> f32;
-    /// The zero point of a code, in units of weight codes.
+    /// Returns the zero point of a code, in units of weight codes.
     fn zero_point<const BITS: usize>(self, code: f32) -> f32;
 }
 
@@ -62,8 +62,8 @@ pub(in crate::kernels) struct FloatScale {
 }
 
 impl FloatScale {
-    /// A number below the normal ones in the float's steps: the nearest, or where that is `up`, the next that is not less.
-    /// Never 0.
+    /// Rounds a number below the normal ones to the float's steps: the nearest, or where that is `up`, the next that is
+    /// not less. Never 0.
     #[inline(always)]
     fn denormal(self, ratio: f32, up: bool) -> f32 {
         // The sum has the float's step as its last bit.

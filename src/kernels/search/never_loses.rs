@@ -61,7 +61,7 @@ fn row(kind: &str, n: usize, random: &mut Random) -> Vec<f32> {
     (0..n).map(draw).map(|x| x as f32).collect()
 }
 
-/// The squared error, weight by weight, times the importances.
+/// Returns the squared error, weight by weight, times the importances.
 fn error(row: &[f32], importance: Option<&[f32]>, decoded: impl Fn(usize) -> f32) -> f64 {
     let square = |i: usize| (f64::from(row[i]) - f64::from(decoded(i))).powi(2);
     (0..row.len()).map(|i| square(i) * importance.map_or(1.0, |w| f64::from(w[i]))).sum()
@@ -162,7 +162,7 @@ fn search_never_loses_to_the_range() {
 
 /// Blocks of 256 by the range alone, in f64: scale and minimum of each sub-block, rounded to codes relative to the largest.
 fn block_range(kind: Block, block: &[f32]) -> Vec<f32> {
-    /// The half of no smaller magnitude below the normal ones, else the nearest.
+    /// Returns the half of no smaller magnitude below the normal ones, else the nearest.
     fn half(x: f64) -> f64 {
         let near = half::f16::from_f64(x);
         let further = half::f16::from_bits(near.to_bits() + 1);

@@ -14,7 +14,7 @@ pub(in crate::kernels) struct Sums<const L: usize> {
 impl<const L: usize> Sums<L> {
     pub(in crate::kernels) const NONE: Self = Self { q: [0.0; L], qq: [0.0; L], xq: [0.0; L] };
 
-    /// Of the codes of all weights of a tile, for an inverse scale and a zero point.
+    /// Sums over the codes of all weights of a tile, for an inverse scale and a zero point.
     #[inline(always)]
     pub(in crate::kernels) fn of<const BITS: usize>(tile: &Tile<L>, inverse: &Lane<L>, z: &Lane<L>) -> Self {
         let mut sums = Self::NONE;
@@ -26,7 +26,8 @@ impl<const L: usize> Sums<L> {
     }
 }
 
-/// The squared error of each lane, weight by weight, times the importances: what is left where the sums would cancel.
+/// Returns the squared error of each lane, weight by weight, times the importances: what is left where the sums would
+/// cancel.
 #[inline(always)]
 pub(in crate::kernels) fn errors<const BITS: usize, const L: usize>(
     tile: &Tile<L>,
@@ -48,7 +49,7 @@ trait Summand<const N: usize> {
     fn add(&self, sums: &mut [Part; N], x: &Part, weight: Option<&Part>);
 }
 
-/// The sums over a part of the lanes of a tile.
+/// Returns the sums over a part of the lanes of a tile.
 #[inline(always)]
 fn sums_of<const N: usize, const L: usize>(tile: &Tile<L>, part: usize, summand: &impl Summand<N>) -> [Part; N] {
     let mut sums = [[0.0; AT_ONCE]; N];
@@ -123,7 +124,8 @@ impl<const BITS: usize> Summand<1> for Errors<'_, BITS> {
     }
 }
 
-/// The squared error of each lane in blocks of GGUF, `weight = s * code - m`, weight by weight, times the importances.
+/// Returns the squared error of each lane in blocks of GGUF, `weight = s * code - m`, weight by weight, times the
+/// importances.
 #[inline(always)]
 pub(in crate::kernels) fn block_errors<const BITS: usize, const L: usize>(
     tile: &Tile<L>,

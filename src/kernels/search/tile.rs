@@ -77,7 +77,7 @@ impl<'t, const L: usize> Tile<'t, L> {
         Self::new(rows, weighted.then_some(places), false, None, group_size as f32)
     }
 
-    /// One group over all lanes.
+    /// Fills all lanes with one group.
     #[inline(always)]
     pub(super) fn of_one(group: &'t [f32], importance: Option<&'t [f32]>) -> Self {
         let (rows, rest) = group.as_chunks::<L>();
@@ -144,14 +144,14 @@ impl<'t, const L: usize> Tile<'t, L> {
         tile
     }
 
-    /// Sums of lanes to sums of groups.
+    /// Turns sums of lanes into sums of groups.
     #[inline(always)]
     pub(super) fn total(&self, sums: Lane<L>) -> Lane<L> {
         if self.one_group { [fold(sums, |a, b| a + b); L] } else { sums }
     }
 }
 
-/// Weight `i` of group `lane` to `rows[i * lanes + lane]`; 0 where there is none. `lanes` is a multiple of 4.
+/// Copies weight `i` of group `lane` to `rows[i * lanes + lane]`; 0 where there is none. `lanes` is a multiple of 4.
 ///
 /// Compiled once, not for each target: nothing is computed, and every target shuffles four by four. Inlined it becomes
 /// gathers with AVX-512, which took a sixth of the search.

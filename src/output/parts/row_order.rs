@@ -39,6 +39,8 @@ impl RowOrder {
         Ok(())
     }
 
+    /// Checks that every row of the part came.
+    ///
     /// # Errors
     /// Returns an error if rows are missing.
     pub fn finish(&self, path: &Path) -> Result<(), IoError> {

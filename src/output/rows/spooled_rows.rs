@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::types::weights::{CHANNEL, DATA, DTYPE, NAME, WEIGHTS};
 
-    /// One row, longer than what is buffered.
+    /// Returns one row, longer than what is buffered.
     fn row(name: &str, value: i32) -> RecordBatch {
         let names: ArrayRef = Arc::new(StringViewArray::from(vec![name]));
         let dtypes: ArrayRef = Arc::new(StringViewArray::from(vec!["I32"]));

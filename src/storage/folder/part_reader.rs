@@ -47,8 +47,8 @@ impl PartReader {
         Self::open_near(path, format, projection, 0)
     }
 
-    /// As [`Self::open`], but the rows begin at [`Self::first`], which is at `row` or before: in Parquet not more than a row
-    /// group before.
+    /// Opens like [`Self::open`], but the rows begin at [`Self::first`], which is at `row` or before: in Parquet not
+    /// more than a row group before.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -75,12 +75,12 @@ impl PartReader {
         Ok(Self { path: path.to_owned(), schema, batches, first })
     }
 
-    /// The number of the first row in its part.
+    /// Returns the number of the first row in its part.
     pub const fn first(&self) -> usize {
         self.first
     }
 
-    /// The schema of the batches.
+    /// Returns the schema of the batches.
     pub fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }
@@ -120,7 +120,7 @@ fn check_columns(path: &Path, given: &Schema) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The row groups from that of a row on, and the rows before them.
+/// Returns the row groups from that of a row on, and the rows before them.
 fn parquet(
     file: File,
     path: &Path,
@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    /// An Arrow file of one block, and where the length of its body is said.
+    /// Returns an Arrow file of one block, and where the length of its body is said.
     fn file() -> (Vec<u8>, usize) {
         let mut bytes = Vec::new();
         let mut writer = FileWriter::try_new(&mut bytes, &output_schema()).unwrap();

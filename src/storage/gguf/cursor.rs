@@ -14,12 +14,12 @@ impl<'a> Cursor<'a> {
         Self { bytes, length, at: 0, lacking: None }
     }
 
-    /// The length of the file.
+    /// Returns the length of the file.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// The end of the bytes that the file has, when more were asked for.
+    /// Returns the end of the bytes that the file has, when more were asked for.
     pub fn lacking(&self) -> Option<usize> {
         self.lacking
     }
@@ -29,7 +29,7 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// The bytes passed since it was at `start`.
+    /// Returns the bytes passed since it was at `start`.
     pub fn since(&self, start: usize) -> &'a [u8] {
         &self.bytes[start..self.at]
     }

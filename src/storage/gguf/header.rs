@@ -50,7 +50,7 @@ const TYPES: [(u32, Element); 18] = [
 ];
 
 impl Element {
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Element {
         }
     }
 
-    /// The elements and the bytes of the smallest unit.
+    /// Returns the elements and the bytes of the smallest unit.
     #[must_use]
     pub const fn unit(self) -> (usize, usize) {
         match self {
@@ -74,10 +74,10 @@ impl Element {
         TYPES.into_iter().find(|(_, element)| *element == self).map(|(number, _)| number)
     }
 
-    /// The type of a name.
+    /// Returns the type of a name.
     ///
     /// # Errors
-    /// The format has none, or none that is read; the message lists those that are.
+    /// Returns an error if the format has no such type, or none that is read; the message lists those that are.
     pub fn of_name(name: &str) -> Result<Self, String> {
         let found = TYPES.into_iter().map(|(_, element)| element).find(|element| element.name() == name);
         found.ok_or_else(|| format!("unknown GGUF type '{name}'; known are {}", Self::names()))
@@ -129,7 +129,7 @@ impl Header {
         Self::of(&mut Cursor::new(bytes, bytes.len()), path)
     }
 
-    /// The same, of a file of `length` bytes, of which `head` gives the first, up to a number of them.
+    /// Reads the same of a file of `length` bytes, of which `head` gives the first, up to a number of them.
     ///
     /// # Errors
     /// As [`Self::parse`], or if the header has more than 256 MiB; and those of `head`.
@@ -190,13 +190,13 @@ impl Header {
         Ok(Self { pairs, entries, data_start: data_start.min(file_length) })
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.pairs.iter().find(|pair| pair.key == key).map(|pair| &pair.value)
     }
 }
 
-/// The number of tensors and that of pairs.
+/// Returns the number of tensors and that of pairs.
 fn begin(cursor: &mut Cursor) -> Result<(u64, u64), String> {
     if cursor.array::<4>()? != MAGIC {
         return Err("is not GGUF: it does not begin with the four letters".to_owned());

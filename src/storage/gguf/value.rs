@@ -161,7 +161,7 @@ fn elements<'a>(cursor: &mut Cursor<'a>, kind: u32, count: u64) -> Result<&'a [u
     cursor.take(bytes.ok_or_else(|| format!("has an array of {count} values, more than can be addressed"))?)
 }
 
-/// A string's length and bytes.
+/// Writes a string's length and bytes.
 pub(super) fn write_string(string: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&(string.len() as u64).to_le_bytes());
     out.extend_from_slice(string.as_bytes());

@@ -50,7 +50,7 @@ impl Header {
         Self::of(bytes, bytes.len(), path)
     }
 
-    /// The same, of a file of `length` bytes, of which the first up to the [end] of its header are given.
+    /// Reads the same of a file of `length` bytes, of which the first up to the [end] of its header are given.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -113,7 +113,7 @@ pub fn end(bytes: &[u8]) -> usize {
     LENGTH_BYTES + usize::try_from(declared).map_or(0, |declared| if declared > MAX_HEADER { 0 } else { declared })
 }
 
-/// The header's text, from the length in front of it, of a file of `length` bytes.
+/// Returns the header's text, from the length in front of it, of a file of `length` bytes.
 fn header_text(bytes: &[u8], length: usize) -> Result<&str, String> {
     let Some((declared, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(match bytes.len() {

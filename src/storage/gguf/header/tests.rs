@@ -13,7 +13,7 @@ fn pair(key: &str, value: Value) -> Pair {
     Pair { key: key.to_owned(), value }
 }
 
-/// A file with every type of value and every type of tensor.
+/// Returns a file with every type of value and every type of tensor.
 fn file() -> (Vec<u8>, Vec<Pair>, Vec<NewEntry>) {
     let pairs = vec![
         pair("general.architecture", Value::String("flux".into())),
