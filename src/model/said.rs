@@ -19,6 +19,14 @@ pub fn config(folder: &Path) -> Value {
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
+/// Lists the values of `model_type`, at the top of a configuration and in the configurations of parts of the model.
+#[must_use]
+pub fn architectures(config: &Value) -> Vec<String> {
+    let parts = config.as_object().into_iter().flat_map(Map::values);
+    let types = std::iter::once(config).chain(parts).filter_map(|part| part.get("model_type")?.as_str());
+    types.map(str::to_owned).collect()
+}
+
 /// Lists what a configuration says of quantization, at its top and in the configurations of parts of the model.
 #[must_use]
 pub fn quantization(config: &Value) -> Vec<&Value> {
@@ -68,6 +76,14 @@ mod tests {
         assert!(forget_quantization(config.as_object_mut().unwrap()));
         assert_eq!(config, json!({"text_config": {"hidden_size": 4}}));
         assert!(!forget_quantization(config.as_object_mut().unwrap()));
+    }
+
+    #[test]
+    fn architectures_are_those_of_the_whole_and_of_its_parts() {
+        let config =
+            json!({"model_type": "llava", "vision_config": {"model_type": "siglip"}, "text_config": {}, "a": 1});
+        assert_eq!(architectures(&config), ["llava", "siglip"]);
+        assert_eq!(architectures(&json!(null)), [""; 0]);
     }
 
     #[test]

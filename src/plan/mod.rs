@@ -3,6 +3,7 @@
 pub mod activations_file;
 pub mod bit_allocation;
 pub mod choices_table;
+pub mod class_lists;
 pub mod default_exclusions;
 pub mod equalization;
 pub mod formats;

@@ -5,6 +5,7 @@ use std::fmt;
 use regex::RegexSet;
 
 use super::{
+    class_lists::kind_in,
     default_exclusions,
     formats::gguf::options::GgufType,
     spec::{
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{
-        Model,
+        Model, said,
         tensor::{Scale, Tensor},
     },
     storage::error::IoError,
@@ -64,7 +65,7 @@ impl Selection<'_> {
     /// A pattern that has no effect, since it is most likely mistyped: an include that matches no float tensor of rank 2
     /// and more, an exclude that matches no tensor, a bits-for that matches no chosen tensor.
     pub fn choose(&self, model: &Model) -> Result<Vec<Choice>, IoError> {
-        let kept = KeptPatterns::new()?;
+        let kept = KeptPatterns::new(model)?;
         let tensors = model.tensors().iter().enumerate();
         let choices: Result<Vec<Choice>, IoError> = tensors
             .map(|(number, tensor)| {
@@ -160,19 +161,26 @@ pub(super) fn unquantizable(tensor: &Tensor) -> Option<String> {
 struct KeptPatterns {
     set: RegexSet,
     kinds: Vec<&'static str>,
+    /// The architectures that the configuration names.
+    architectures: Vec<String>,
 }
 
 impl KeptPatterns {
-    fn new() -> Result<Self, IoError> {
+    fn new(model: &Model) -> Result<Self, IoError> {
         let patterns =
             || default_exclusions::KEPT.iter().flat_map(|kept| kept.patterns.iter().map(|p| (*p, kept.kind)));
         let set = RegexSet::new(patterns().map(|(pattern, _)| pattern))
             .map_err(|error| IoError::Request(format!("the table of architectures: {error}")))?;
-        Ok(Self { set, kinds: patterns().map(|(_, kind)| kind).collect() })
+        Ok(Self {
+            set,
+            kinds: patterns().map(|(_, kind)| kind).collect(),
+            architectures: said::architectures(&said::config(model.folder())),
+        })
     }
 
     fn kind(&self, name: &str) -> Option<&'static str> {
-        self.set.matches(name).iter().next().map(|first| self.kinds[first])
+        let by_name = self.set.matches(name).iter().next().map(|first| self.kinds[first]);
+        by_name.or_else(|| kind_in(&self.architectures, name))
     }
 }
 

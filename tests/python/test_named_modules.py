@@ -97,3 +97,12 @@ def test_only_what_a_linear_layer_takes_is_quantized_by_default(program, tmp_pat
     lines = program("quantize", tmp_path, "--format", form, "--dry-run").splitlines()
     quantized = [line.split()[0] for line in lines[1:-1] if "copied unchanged" not in line]
     assert sorted(quantized) == sorted(TAKEN)
+
+
+@pytest.mark.parametrize(("architecture", "name"), [("eomt", "query.weight"), ("siglip", "head.probe"), ("ctrl", "w.weight")])
+def test_what_a_class_of_the_architecture_does_not_put_in_a_linear_layer_is_copied(program, tmp_path, architecture, name):
+    save(tmp_path / "model.safetensors", {name: ("F32", normal(64, 64)), "layers.0.fc1.weight": ("F32", normal(64, 64))})
+    for model_type, config in [(architecture, {}), ("llava", {"vision_config": {"model_type": architecture}}), ("bert", {})]:
+        write_json(tmp_path / "config.json", {"model_type": model_type} | config)
+        said = program("quantize", tmp_path, "--dry-run")
+        assert ("1 of 2 tensors would be quantized" in said) == (model_type != "bert"), said
