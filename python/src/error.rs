@@ -5,7 +5,7 @@ use arrow_quant::{
     run::JobError,
     sql::{
         error::{innermost, message},
-        functions::signatures,
+        functions::error::FunctionError,
     },
     storage::error::IoError,
 };
@@ -75,10 +75,9 @@ fn of_query_kind(error: &DataFusionError) -> Kind {
     match innermost(error) {
         DataFusionError::External(inner) => match inner.downcast_ref::<IoError>() {
             Some(error) => of_io_kind(error),
+            None if inner.is::<FunctionError>() => Kind::Data,
             None => Kind::Other,
         },
-        // What our functions find wrong with values begins with their name; the rest is about the query.
-        DataFusionError::Execution(text) if is_of_function(text) => Kind::Data,
         DataFusionError::Plan(_)
         | DataFusionError::SQL(..)
         | DataFusionError::SchemaError(..)
@@ -90,11 +89,6 @@ fn of_query_kind(error: &DataFusionError) -> Kind {
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) => Kind::File,
         _ => Kind::Other,
     }
-}
-
-fn is_of_function(text: &str) -> bool {
-    let name = text.split(':').next().unwrap_or_default();
-    signatures().iter().any(|(function, _)| *function == name)
 }
 
 fn of_arrow_kind(error: &ArrowError) -> Kind {

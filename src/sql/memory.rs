@@ -1,11 +1,11 @@
 //! The memory that the queries of a session share.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{cmp::Reverse, fmt, num::NonZeroUsize, sync::Arc};
 
 use datafusion::{
-    common::Result,
+    common::{DataFusionError, Result, human_readable_size},
     execution::{
-        memory_pool::{FairSpillPool, TrackConsumersPool},
+        memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
 };
@@ -45,6 +45,100 @@ pub const fn held_once(bytes: usize) -> usize {
 pub fn environment(limit: Option<u64>) -> Result<Arc<RuntimeEnv>> {
     let builder = RuntimeEnvBuilder::new();
     let Some(limit) = limit else { return builder.build_arc() };
-    let pool = TrackConsumersPool::new(FairSpillPool::new(reservable(limit)), NAMED);
-    builder.with_memory_pool(Arc::new(pool)).build_arc()
+    builder.with_memory_pool(Arc::new(QueryPool::new(reservable(limit)))).build_arc()
+}
+
+/// A pool that shares its bytes fairly among those that can spill, and says who holds them when they do not suffice.
+#[derive(Debug)]
+struct QueryPool {
+    pool: TrackConsumersPool<FairSpillPool>,
+    size: usize,
+}
+
+impl QueryPool {
+    fn new(size: usize) -> Self {
+        Self { pool: TrackConsumersPool::new(FairSpillPool::new(size), NAMED), size }
+    }
+
+    /// Returns who needs more, who holds the most, and how much there is.
+    fn refusal(&self, consumer: &str) -> String {
+        let mut held = self.pool.metrics();
+        held.retain(|held| held.reserved > 0);
+        held.sort_by_key(|held| Reverse(held.reserved));
+        let named = held.iter().take(NAMED.get());
+        let named: Vec<_> = named.map(|held| format!("{} {}", held.name, human_readable_size(held.reserved))).collect();
+        let named = if named.is_empty() { "nothing".to_owned() } else { named.join(", ") };
+        let size = human_readable_size(self.size);
+        format!("{consumer} needs more, and {named} of {size}, a quarter of the memory limit, is reserved")
+    }
+}
+
+impl fmt::Display for QueryPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+impl MemoryPool for QueryPool {
+    fn name(&self) -> &'static str {
+        "query"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.pool.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.pool.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.pool.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.pool.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        self.pool.try_grow(reservation, additional).map_err(|error| match error {
+            // Operators spill at an error of this kind, so that it stays one.
+            DataFusionError::ResourcesExhausted(_) => {
+                DataFusionError::ResourcesExhausted(self.refusal(reservation.consumer().name()))
+            }
+            error => error,
+        })
+    }
+
+    fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.pool.memory_limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_not_there_names_who_holds_it() {
+        let pool = environment(Some(4 << 20)).unwrap().memory_pool.clone();
+        let idle = MemoryConsumer::new("Idle").register(&pool);
+        let join = MemoryConsumer::new("HashJoinInput").register(&pool);
+        let window = MemoryConsumer::new("Window").register(&pool);
+        let refusal = |bytes| match window.try_grow(bytes).unwrap_err() {
+            DataFusionError::ResourcesExhausted(text) => text,
+            error => panic!("{error}"),
+        };
+        let expected = "Window needs more, and nothing of 1024.0 KB, a quarter of the memory limit, is reserved";
+        assert_eq!(refusal(2 << 20), expected);
+        join.try_grow(1 << 19).unwrap();
+        let expected =
+            "Window needs more, and HashJoinInput 512.0 KB of 1024.0 KB, a quarter of the memory limit, is reserved";
+        assert_eq!(refusal(1 << 20), expected);
+        drop(idle);
+    }
 }

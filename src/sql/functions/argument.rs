@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use crate::types::{
@@ -295,6 +295,23 @@ pub fn coerce(function: &str, arguments: &[Argument], given: &[DataType]) -> Res
             argument.kind.target(given).ok_or_else(refused)
         })
         .collect()
+}
+
+/// Returns the types that the arguments of `function` are cast to, or the given ones where [`coerce`] refuses them.
+///
+/// `DataFusion` turns an error of a coercion into text, so that the refusal waits for the type of the result, which [`check`]
+/// or [`coerce`] then refuses.
+pub fn coerced(function: &str, arguments: &[Argument], given: &[DataType]) -> Vec<DataType> {
+    coerce(function, arguments, given).unwrap_or_else(|_| given.to_vec())
+}
+
+/// Checks the types of the arguments of `function`.
+///
+/// # Errors
+/// Returns the errors of [`coerce`].
+pub fn check(function: &str, arguments: &[Argument], given: &[FieldRef]) -> Result<()> {
+    let types: Vec<_> = given.iter().map(|field| field.data_type().clone()).collect();
+    coerce(function, arguments, &types).map(drop)
 }
 
 /// Checks the arguments of `function` that are constants.

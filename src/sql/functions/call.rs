@@ -5,11 +5,12 @@ use std::ops::Range;
 use arrow::compute::cast;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, FieldRef};
-use datafusion::common::{Result, ScalarValue, exec_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use super::{
     SCALARS,
     argument::{Argument, Kind, check_constants, coerce},
+    error::FunctionError,
     scalar::ScalarFunction,
 };
 use crate::{
@@ -115,7 +116,7 @@ impl Call {
             });
             (self.function.call)(&arrays.collect::<Result<Vec<_>, ComputeError>>()?)
         };
-        by_blocks(rows, bytes, block).map_err(|error| exec_datafusion_err!("{name}: {}", error.offset(first_row)))
+        by_blocks(rows, bytes, block).map_err(|error| FunctionError::of(name)(error.offset(first_row)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
-    common::{DataFusionError, Result, ScalarValue, exec_datafusion_err},
+    common::{Result, ScalarValue},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
@@ -17,10 +17,11 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, WEIGHTS, coerce},
+    argument::{Argument, WEIGHTS, coerce, coerced},
+    error::FunctionError,
     scalar::documentation,
 };
-use crate::compute::{ChannelAccumulator, ChannelStatistic as Statistic, ComputeError};
+use crate::compute::{ChannelAccumulator, ChannelStatistic as Statistic};
 
 /// An aggregate over channels, as data.
 pub struct ChannelFunction {
@@ -132,10 +133,11 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.function.name, ARGUMENTS, given)
+        Ok(coerced(self.function.name, ARGUMENTS, given))
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        coerce(self.function.name, ARGUMENTS, given)?;
         Ok(self.list())
     }
 
@@ -159,19 +161,13 @@ struct Channels {
     channels: ChannelAccumulator,
 }
 
-impl Channels {
-    fn named(&self, error: &ComputeError) -> DataFusionError {
-        exec_datafusion_err!("{}: {error}", self.name)
-    }
-}
-
 impl Accumulator for Channels {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.channels.update(&values[0]).map_err(|error| self.named(&error))
+        self.channels.update(&values[0]).map_err(FunctionError::of(self.name))
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.channels.merge(&states[0]).map_err(|error| self.named(&error))
+        self.channels.merge(&states[0]).map_err(FunctionError::of(self.name))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -179,7 +175,7 @@ impl Accumulator for Channels {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let list = self.channels.finish().map_err(|error| self.named(&error))?;
+        let list = self.channels.finish().map_err(FunctionError::of(self.name))?;
         ScalarValue::try_from_array(&list, 0)
     }
 

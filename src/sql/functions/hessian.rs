@@ -8,7 +8,7 @@ use std::{
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
-    common::{DataFusionError, Result, ScalarValue, exec_datafusion_err},
+    common::{Result, ScalarValue},
     execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
@@ -18,15 +18,12 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, Kind, coerce},
+    argument::{Argument, Kind, coerce, coerced},
     channel::SECTION,
+    error::FunctionError,
     scalar::documentation,
 };
-use crate::{
-    compute::{ComputeError, HessianAccumulator},
-    sql::memory::held_once,
-    types::factor::hessian_type,
-};
+use crate::{compute::HessianAccumulator, sql::memory::held_once, types::factor::hessian_type};
 
 const NAME: &str = "hessian";
 const ARGUMENTS: &[Argument] =
@@ -86,10 +83,11 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(NAME, ARGUMENTS, given)
+        Ok(coerced(NAME, ARGUMENTS, given))
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        coerce(NAME, ARGUMENTS, given)?;
         Ok(hessian_type())
     }
 
@@ -124,28 +122,24 @@ impl Sums {
     }
 }
 
-fn named(error: &ComputeError) -> DataFusionError {
-    exec_datafusion_err!("{NAME}: {error}")
-}
-
 impl Accumulator for Sums {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.accumulator.update(&values[0]).map_err(|error| named(&error))?;
+        self.accumulator.update(&values[0]).map_err(FunctionError::of(NAME))?;
         self.reserve()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.accumulator.merge(&states[0], &states[1]).map_err(|error| named(&error))?;
+        self.accumulator.merge(&states[0], &states[1]).map_err(FunctionError::of(NAME))?;
         self.reserve()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let (rows, sums) = self.accumulator.state().map_err(|error| named(&error))?;
+        let (rows, sums) = self.accumulator.state().map_err(FunctionError::of(NAME))?;
         Ok(vec![ScalarValue::Int64(Some(rows)), ScalarValue::try_from_array(&sums, 0)?])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let list = self.accumulator.finish().map_err(|error| named(&error))?;
+        let list = self.accumulator.finish().map_err(FunctionError::of(NAME))?;
         ScalarValue::try_from_array(&list, 0)
     }
 

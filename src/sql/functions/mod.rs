@@ -3,6 +3,7 @@
 mod argument;
 mod call;
 mod channel;
+pub mod error;
 mod options;
 mod scalar;
 

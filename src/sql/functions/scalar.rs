@@ -8,14 +8,17 @@ use std::{
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
-    common::{Result, ScalarValue, exec_datafusion_err, internal_err},
+    common::{Result, ScalarValue, internal_err},
     logical_expr::{
         ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
         Signature, Volatility,
     },
 };
 
-use super::argument::{Argument, check_constants, coerce};
+use super::{
+    argument::{Argument, check, check_constants, coerced},
+    error::FunctionError,
+};
 use crate::compute::ComputeError;
 
 /// A function as data; [`ScalarFunction::udf`] makes it callable.
@@ -106,7 +109,7 @@ impl ScalarUDFImpl for Adapter {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.function.name, self.function.arguments, given)
+        Ok(coerced(self.function.name, self.function.arguments, given))
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -114,6 +117,7 @@ impl ScalarUDFImpl for Adapter {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        check(self.function.name, self.function.arguments, args.arg_fields)?;
         check_constants(self.function.name, self.function.arguments, args.scalar_arguments)?;
         Ok(Field::new(self.function.name, (self.function.returns)(), true).into())
     }
@@ -122,8 +126,7 @@ impl ScalarUDFImpl for Adapter {
         let constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args.args.into_iter().map(|value| value.into_array(rows)).collect::<Result<Vec<_>>>()?;
-        let result =
-            (self.function.call)(&arrays).map_err(|error| exec_datafusion_err!("{}: {error}", self.function.name))?;
+        let result = (self.function.call)(&arrays).map_err(FunctionError::of(self.function.name))?;
         debug_assert_eq!(result.len(), rows);
         if constant {
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray, types::Int64Type};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::{
-    common::{DataFusionError, Result, ScalarValue, exec_datafusion_err},
+    common::{Result, ScalarValue},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
@@ -14,8 +14,9 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, Kind, coerce, wide_type},
+    argument::{Argument, Kind, coerce, coerced, wide_type},
     channel::SECTION,
+    error::FunctionError,
     scalar::documentation,
 };
 use crate::{
@@ -72,10 +73,11 @@ impl AggregateUDFImpl for Adapter {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(NAME, ARGUMENTS, given)
+        Ok(coerced(NAME, ARGUMENTS, given))
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        coerce(NAME, ARGUMENTS, given)?;
         Ok(wide_type())
     }
 
@@ -95,10 +97,6 @@ impl AggregateUDFImpl for Adapter {
 
 #[derive(Debug)]
 struct Edges(TimeEdgesAccumulator);
-
-fn named(error: &ComputeError) -> DataFusionError {
-    exec_datafusion_err!("{NAME}: {error}")
-}
 
 impl Edges {
     /// Takes in rows `start..end`, which name the same groups and method.
@@ -127,7 +125,7 @@ impl Accumulator for Edges {
         let mut start = 0;
         while start < groups.len() {
             let end = (start + 1..groups.len()).find(|row| key(*row) != key(start)).unwrap_or(groups.len());
-            self.rows(values, start, end).map_err(|error| named(&error))?;
+            self.rows(values, start, end).map_err(FunctionError::of(NAME))?;
             start = end;
         }
         Ok(())
@@ -136,17 +134,17 @@ impl Accumulator for Edges {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.0
             .merge(states[0].as_list(), states[1].as_primitive(), states[2].as_string())
-            .map_err(|error| named(&error))
+            .map_err(FunctionError::of(NAME))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let (ranges, groups, methods) = self.0.state().map_err(|error| named(&error))?;
+        let (ranges, groups, methods) = self.0.state().map_err(FunctionError::of(NAME))?;
         let arrays: [ArrayRef; 3] = [ranges, Arc::new(groups), Arc::new(methods)];
         arrays.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let edges = self.0.finish().map_err(|error| named(&error))?;
+        let edges = self.0.finish().map_err(FunctionError::of(NAME))?;
         ScalarValue::try_from_array(&edges, 0)
     }
 
