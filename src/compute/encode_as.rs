@@ -255,7 +255,7 @@ fn blocks(
 ///
 /// # Errors
 /// Returns an error if a weight is not finite, or beyond what a half holds.
-pub fn fits_blocks(block: Block, weights: &[f32], row: usize) -> Result<(), ComputeError> {
+fn fits_blocks(block: Block, weights: &[f32], row: usize) -> Result<(), ComputeError> {
     if finite_absmax(weights, row)? > HALF_MOST
         && let Some(element) = weights.iter().position(|weight| weight.abs() > HALF_MOST)
     {

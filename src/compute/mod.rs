@@ -44,7 +44,7 @@ pub use codes::codes;
 pub use cosine_similarity::cosine_similarity;
 pub use decode_as::{decode_as, decode_row};
 pub use dequantize::dequantize;
-pub use encode_as::{Encoder, encode_as, encode_as_weighted, fits_blocks};
+pub use encode_as::{Encoder, encode_as, encode_as_weighted};
 pub use equalization_factors::equalization_factors;
 pub use equalize::{equalize, equalize_rows};
 pub use error::ComputeError;

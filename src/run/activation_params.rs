@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     plan::{activations_file::check_activations, choices_table::choices_batch},
-    sql::{Session, recipes, tables::WeightsTable},
+    sql::{Session, recipes},
     storage::error::IoError,
     types::{
         activations::activation_params_schema,
@@ -51,12 +51,11 @@ impl PlannedJob {
 }
 
 impl CheckedActivations {
-    /// Returns a session with the tables `layers`, `inputs` and `activations`, the latter of the quantized layers alone.
+    /// Returns a session with the tables `inputs` and `activations`, the latter of the quantized layers alone.
     pub(super) async fn session(&self, job: &PlannedJob, threads: usize) -> Result<Session, JobError> {
         let session = Session::unlimited(threads)?;
         replace(&session, "choices", choices_batch(&job.model, &job.choices)?)?;
         replace(&session, "inputs", job.inputs_batch()?)?;
-        session.context().register_table("layers", Arc::new(WeightsTable::new(Arc::clone(&job.model))))?;
         let path = &self.file;
         let text = path.to_str().ok_or_else(|| IoError::file(path, "the path must be valid UTF-8"))?;
         // Whatever the file is called.

@@ -12,6 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::{DataFusionError, internal_datafusion_err};
+use futures::TryFutureExt;
 
 use super::{
     JobError,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     plan::choices_table::choices_batch,
-    sql::{Session, recipes},
+    sql::{Session, recipes, tables::WeightsTable},
     types::{Equalize, weights::weights_type},
 };
 
@@ -33,7 +34,39 @@ type Costs = HashMap<(String, usize), f64>;
 
 impl CheckedActivations {
     /// Runs `sql/equalization.sql`: the factors for each alpha, in their order.
-    pub(super) async fn factors(
+    ///
+    /// # Errors
+    /// Returns an error if weights are not finite, a file cannot be read, or the run was cancelled.
+    pub(super) fn factors(
+        &self,
+        job: &PlannedJob,
+        inputs: &EqualizedInputs,
+        survey: Survey<'_>,
+        alphas: &[Option<f64>],
+    ) -> Result<Vec<Factors>, JobError> {
+        let tensors = job.equalized_tensors();
+        let bytes: u64 = tensors.iter().map(|tensor| job.model.tensors()[*tensor].bytes() as u64).sum();
+        let parts = job.model.parts(Some(&tensors), bytes.div_ceil(survey.threads as u64));
+        let rows = parts.iter().flat_map(|part| part.runs.clone()).collect();
+        let query = async |parts| {
+            let session = self.session(job, survey.threads).await?;
+            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(parts);
+            session.context().register_table("layers", Arc::new(layers))?;
+            self.factors_in(job, inputs, &session, alphas).await
+        };
+        survey.wait(async {
+            match query(parts).await {
+                Err(error) => {
+                    let over = |part| query(vec![part]).map_ok(drop);
+                    Err(job.located(error, rows, None, over).await)
+                }
+                found => found,
+            }
+        })
+    }
+
+    /// Runs the recipe in a session that has the layers.
+    async fn factors_in(
         &self,
         job: &PlannedJob,
         inputs: &EqualizedInputs,
@@ -72,10 +105,7 @@ impl CheckedActivations {
         survey: Survey<'_>,
     ) -> Result<Factors, JobError> {
         let grid = Equalize::GRID.map(Some);
-        let mut tried = survey.wait(async {
-            let session = self.session(job, survey.threads).await?;
-            self.factors(job, inputs, &session, &grid).await
-        })?;
+        let mut tried = self.factors(job, inputs, survey, &grid)?;
         let untouched: Factors =
             tried[0].iter().map(|(name, factors)| (name.clone(), vec![1.0; factors.len()])).collect();
         tried.push(untouched);

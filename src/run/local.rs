@@ -22,10 +22,10 @@ use tokio::runtime::Handle;
 
 use super::{
     Cancel, JobError, RunSettings,
-    locate_error::name_the_tensor,
     measure::Survey,
     peak_memory::peak_resident,
     plan::PlannedJob,
+    prepared::Prepared,
     progress::{Pass, Progress},
     read_back_pass::Written,
     report::{merge, note_far_below, note_little_left, report_batch, totals, write_report},
@@ -41,7 +41,6 @@ use crate::{
         reads::CHANGED,
         row_writer::RowFiles,
     },
-    plan::equalization::changes::Equalization,
     sql::{
         Session,
         sinks::write_parts::{WritePartsExec, written_part},
@@ -73,8 +72,7 @@ struct Work<'a> {
     context: Arc<TaskContext>,
     folder: &'a OutputFolder,
     destination: Destination,
-    /// The equalization to apply, if any.
-    equalization: Option<&'a Equalization>,
+    prepared: &'a Prepared,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
     /// Whether parts of their own are read back, before they have their names.
@@ -133,7 +131,7 @@ impl PlannedJob {
             context,
             folder: &folder,
             destination,
-            equalization,
+            prepared: &prepared,
             progress,
             cancel,
             read_back,
@@ -269,13 +267,14 @@ impl Work<'_> {
         });
         let Some(batch) = batch.await else { return Err(self.stopped()) };
         let batch = batch.ok_or_else(|| internal_datafusion_err!("part {part} was written and gave no rows"))?;
-        let batch = batch.map_err(|error| match error {
-            DataFusionError::External(error) => match error.downcast::<IoError>() {
-                Ok(error) => (*error).into(),
-                Err(error) => self.located(part, DataFusionError::External(error)),
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(DataFusionError::External(error)) => match error.downcast::<IoError>() {
+                Ok(error) => return Err((*error).into()),
+                Err(error) => return Err(self.located(part, DataFusionError::External(error)).await),
             },
-            error => self.located(part, error),
-        })?;
+            Err(error) => return Err(self.located(part, error).await),
+        };
         let (mut written, seconds) = written_part(&batch)?;
         if let Some(digest) = self.digests[part].get() {
             written.source.clone_from(digest);
@@ -290,7 +289,9 @@ impl Work<'_> {
         Ok(Worked { part, pending, finished: (written, seconds) })
     }
 
-    fn located(&self, part: usize, error: DataFusionError) -> JobError {
-        name_the_tensor(self.job, &self.job.parts[part], self.equalization, error)
+    async fn located(&self, part: usize, error: DataFusionError) -> JobError {
+        let rows = self.job.parts[part].runs.clone();
+        let query = |part| self.job.try_rows(self.prepared, part);
+        self.job.located(error.into(), rows, self.prepared.equalization.as_ref(), query).await
     }
 }

@@ -1,123 +1,208 @@
-//! Names the tensor and the row whose weights made a run fail.
+//! Finds the row that makes a query fail, and names it: the query runs over halves of the rows that failed until one is left.
 
-use arrow_array::{Array, ArrayRef, cast::AsArray, types::Float32Type};
+use arrow_array::{Array, cast::AsArray, types::Float32Type};
 use datafusion::common::DataFusionError;
 
-use super::{JobError, error_row::Refused, plan::PlannedJob};
+use super::{JobError, plan::PlannedJob};
 use crate::{
-    compute::{ComputeError, dequantize, encode_as, error_stats, fits_blocks, quantize},
-    model::part::Part,
+    compute::ComputeError,
+    model::{
+        Model,
+        part::{Part, Run},
+        scan::rows_of,
+    },
     plan::equalization::changes::Equalization,
-    sql::error::{innermost, message},
-    storage::{dtype::float_of, error::IoError},
-    types::{Block, Encoding, Float},
+    sql::{
+        error::{innermost, message, of_function},
+        functions::error::FunctionError,
+    },
+    storage::error::{IoError, without_row},
+    types::weights::{WEIGHTS, weights_schema},
 };
 
-/// Returns the error itself, or one that names the place: where a tensor of the part that is quantized, equalized or
-/// stored as another type holds NaN or infinity, or a weight of it, as it is or as equalized and rounded, is more than
-/// what it is stored as holds.
-pub fn name_the_tensor(
-    job: &PlannedJob,
-    part: &Part,
-    equalization: Option<&Equalization>,
+/// A row of a model that a query refuses.
+pub struct RefusedRow {
+    tensor: usize,
+    row: usize,
     error: DataFusionError,
-) -> JobError {
-    match first_refused(job, part, equalization) {
-        Ok(Some(named)) => named.into(),
-        Ok(None) => name_the_part(job, part, error),
-        Err(unreadable) => unreadable.into(),
-    }
 }
 
-/// Does the same as [`name_the_tensor`], for a query over the whole model.
-pub fn name_any_tensor(job: &PlannedJob, error: JobError) -> JobError {
-    let JobError::Query(query) = error else { return error };
-    let named = job.parts.iter().find_map(|part| first_refused(job, part, None).transpose());
-    named.map_or_else(|| query.into(), |named| named.unwrap_or_else(|unreadable| unreadable).into())
-}
-
-/// Returns the error of a function that refused for another reason, with the tensor that the part begins with.
-fn name_the_part(job: &PlannedJob, part: &Part, error: DataFusionError) -> JobError {
-    match (innermost(&error), part.runs.first()) {
-        (DataFusionError::Execution(_), Some(run)) => {
-            let first = &job.model.tensors()[run.tensor].name;
-            let problem = format!("in the part that begins with the tensor '{first}': {}", message(&error));
-            IoError::file(job.model.folder(), problem).into()
+impl RefusedRow {
+    /// Returns the first of some rows over which a query fails, where it fails over all of them. `None` means that it fails over no
+    /// rows at all as well, or in another way than by refusing one.
+    pub async fn find<F: Future<Output = Result<(), JobError>>>(
+        model: &Model,
+        mut rows: Vec<Run>,
+        query: impl Fn(Part) -> F,
+    ) -> Option<Self> {
+        if query(Part::default()).await.is_err() {
+            return None;
         }
-        _ => error.into(),
+        while rows.iter().map(|run| run.rows.len()).sum::<usize>() > 1 {
+            let second = second_half(&mut rows);
+            if query(model.part(rows.clone())).await.is_ok() {
+                rows = second;
+            }
+        }
+        let run = rows.first()?;
+        match query(model.part(rows.clone())).await {
+            Err(JobError::Query(error)) => Some(Self { tensor: run.tensor, row: run.rows.start, error }),
+            _ => None,
+        }
+    }
+
+    /// Returns the error with its file, tensor and row. `change` is the word for what was done to a weight before it was refused;
+    /// `accepted` says of the reason, and of whether the stored weight itself is refused, what is accepted.
+    pub fn named(&self, model: &Model, change: &str, accepted: impl Fn(&ComputeError, bool) -> String) -> IoError {
+        let tensor = &model.tensors()[self.tensor];
+        let refuse = |problem: String| IoError::tensor(&model.file_of(tensor).path, &tensor.name, problem);
+        let row = self.row;
+        let Some(FunctionError { source, .. }) = of_function(&self.error) else {
+            return refuse(format!("row {row}: {}", message(&self.error)));
+        };
+        let (ComputeError::NonFinite { element, value, .. } | ComputeError::TooLarge { element, value, .. }) = source
+        else {
+            return refuse(format!("row {row}: {}", without_row(source)));
+        };
+        let stored = match self.stored(model, *element) {
+            Ok(stored) => stored.filter(|stored| stored.to_bits() != value.to_bits()),
+            Err(unreadable) => return unreadable,
+        };
+        let weight = match stored {
+            Some(stored) => format!("{stored}, {value} when {change}"),
+            None => value.to_string(),
+        };
+        refuse(format!("row {row}, element {element} is {weight}{}", accepted(source, stored.is_none())))
+    }
+
+    /// Returns a weight of the row as the model has it.
+    fn stored(&self, model: &Model, element: usize) -> Result<Option<f32>, IoError> {
+        let column = weights_schema().index_of(WEIGHTS).map_err(IoError::arrow(model.folder()))?;
+        let run = Run { tensor: self.tensor, rows: self.row..self.row + 1 };
+        let batch = rows_of(model, run, &[column])?;
+        let rows = batch.column(0).as_list::<i32>();
+        if rows.is_empty() || rows.is_null(0) {
+            return Ok(None);
+        }
+        Ok(rows.value(0).as_primitive::<Float32Type>().values().get(element).copied())
     }
 }
 
-fn first_refused(
-    job: &PlannedJob,
-    part: &Part,
-    equalization: Option<&Equalization>,
-) -> Result<Option<IoError>, IoError> {
-    for run in &part.runs {
-        let tensor = &job.model.tensors()[run.tensor];
-        let path = &job.model.file_of(tensor).path;
-        let quantized = job.choices[run.tensor].options.is_some();
-        let change = equalization.and_then(|equalization| equalization.of(&tensor.name));
-        let change = change.map(|change| change.applied(tensor.rows, tensor.row_length)).transpose();
-        let change = change.map_err(|problem| IoError::tensor(path, &tensor.name, problem))?;
-        let encoding = match &job.export {
-            Some(export) => {
-                let carried = || change.as_ref().and_then(|_| float_of(tensor.dtype));
-                export.tensors[run.tensor].encoding.or_else(|| carried().map(Encoding::Float))
-            }
-            None => equalization.and_then(|all| job.stored_as(all, run.tensor)).map(Encoding::Float),
-        };
-        let rounded = job.export.as_ref().and_then(|export| export.tensors[run.tensor].rounded);
-        let stored = |weights: &ArrayRef, first: usize| {
-            if quantized || change.is_some() || encoding.is_some() {
-                // Measures finite rows alone.
-                error_stats(weights, weights)?;
-            }
-            let weights = match &change {
-                Some(change) => &change.rows(weights, first)?,
-                None => weights,
-            };
-            match encoding {
-                Some(Encoding::Block(block)) => return fit_blocks(weights, block),
-                Some(_) => encode_as(weights, &[encoding])?,
-                None => return Ok(()),
-            };
-            // A weight may be more when it is rounded.
-            let rounded = rounded.map(|options| dequantize(&quantize(weights, &options.into())?)).transpose()?;
-            rounded.map_or(Ok(()), |rounded| encode_as(&rounded, &[encoding]).map(drop))
-        };
-        let done = match (change.is_some(), rounded.is_some()) {
+/// Takes the second half of some rows away, and returns it.
+fn second_half(rows: &mut Vec<Run>) -> Vec<Run> {
+    let mut left = rows.iter().map(|run| run.rows.len()).sum::<usize>() / 2;
+    let mut second = Vec::new();
+    rows.retain_mut(|run| {
+        let kept = left.min(run.rows.len());
+        left -= kept;
+        let middle = run.rows.start + kept;
+        if middle < run.rows.end {
+            second.push(Run { tensor: run.tensor, rows: middle..run.rows.end });
+        }
+        run.rows.end = middle;
+        kept > 0
+    });
+    second
+}
+
+impl PlannedJob {
+    /// Returns the error of a query over rows of the model, with the row that it is about, where there is one.
+    pub(super) async fn located<F: Future<Output = Result<(), JobError>>>(
+        &self,
+        error: JobError,
+        rows: Vec<Run>,
+        equalization: Option<&Equalization>,
+        query: impl Fn(Part) -> F,
+    ) -> JobError {
+        if !matches!(&error, JobError::Query(error) if may_be_of_a_row(error)) {
+            return error;
+        }
+        match RefusedRow::find(&self.model, rows, query).await {
+            Some(refused) => self.named(&refused, equalization).into(),
+            None => error,
+        }
+    }
+
+    fn named(&self, refused: &RefusedRow, equalization: Option<&Equalization>) -> IoError {
+        let is_quantized = self.choices[refused.tensor].options.is_some();
+        let name = &self.model.tensors()[refused.tensor].name;
+        let is_equalized = equalization.is_some_and(|equalization| equalization.of(name).is_some());
+        let is_rounded = self.export.as_ref().is_some_and(|export| export.tensors[refused.tensor].rounded.is_some());
+        let change = match (is_equalized, is_rounded) {
             (true, true) => "equalized and rounded",
             (false, true) => "rounded",
             _ => "equalized",
         };
-        let Some(refused) = Refused::first(&job.model, run, done, stored)? else { continue };
-        let problem = match &refused.error {
+        refused.named(&self.model, change, |error, as_stored| match error {
             ComputeError::TooLarge { float, .. } => {
-                let advice = match encoding {
-                    Some(Encoding::Float(Float::F16)) if job.spec.format.as_ref() == "safetensors" => {
-                        " (`dtype` BF16 has more range)"
-                    }
-                    Some(Encoding::Block(_)) if refused.as_stored() => " (`exclude` leaves a tensor as it is)",
+                let advice = match *float {
+                    "F16" if self.spec.format.as_ref() == "safetensors" => " (`dtype` BF16 has more range)",
+                    _ if is_quantized && as_stored => " (`exclude` leaves a tensor as it is)",
                     _ => "",
                 };
-                format!("{refused}, which is beyond what {float} holds{advice}")
+                format!(", which is beyond what {float} holds{advice}")
             }
-            _ if !refused.as_stored() => format!("{refused}; only finite weights are stored"),
-            _ if quantized => {
-                format!("{refused}; only finite weights are quantized (`exclude` leaves a tensor as it is)")
-            }
-            _ if change.is_some() => format!("{refused}; only finite weights are equalized"),
-            _ => format!("{refused}; only finite weights are stored as another type"),
-        };
-        return Ok(Some(IoError::tensor(path, &tensor.name, problem)));
+            _ if !as_stored => "; only finite weights are stored".to_owned(),
+            _ if is_quantized => "; only finite weights are quantized (`exclude` leaves a tensor as it is)".to_owned(),
+            _ if is_equalized => "; only finite weights are equalized".to_owned(),
+            _ => "; only finite weights are stored as another type".to_owned(),
+        })
     }
-    Ok(None)
 }
 
-/// Refuses what no block holds, without making the blocks.
-fn fit_blocks(weights: &ArrayRef, block: Block) -> Result<(), ComputeError> {
-    let rows = weights.as_list::<i32>();
-    let mut valid = (0..rows.len()).filter(|row| rows.is_valid(*row));
-    valid.try_for_each(|row| fits_blocks(block, rows.value(row).as_primitive::<Float32Type>().values(), row))
+/// Returns true for an error that a query may give because of the values of a row.
+fn may_be_of_a_row(error: &DataFusionError) -> bool {
+    matches!(innermost(error), DataFusionError::ArrowError(..) | DataFusionError::Execution(_))
+        || of_function(error).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::tests::write, storage::dtype::Dtype};
+
+    fn model(folder: &tempfile::TempDir) -> Model {
+        let path = folder.path().join("m.safetensors");
+        write(&path, &[("a", Dtype::F32, &[3, 1], &[0; 12]), ("b", Dtype::F32, &[5, 1], &[0; 20])]);
+        Model::open(&path).unwrap()
+    }
+
+    fn rows() -> Vec<Run> {
+        vec![Run { tensor: 0, rows: 1..3 }, Run { tensor: 1, rows: 0..5 }]
+    }
+
+    fn refuse() -> Result<(), JobError> {
+        Err(DataFusionError::Execution("no".to_owned()).into())
+    }
+
+    #[tokio::test]
+    async fn the_first_row_that_is_refused_is_found_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model(&folder);
+        let all: Vec<_> = rows().into_iter().flat_map(|run| run.rows.map(move |row| (run.tensor, row))).collect();
+        for (number, bad) in all.iter().enumerate() {
+            for worse in &all[number..] {
+                let query = async |part: Part| {
+                    let is_in = |(tensor, row): &(usize, usize)| {
+                        part.runs.iter().any(|run| run.tensor == *tensor && run.rows.contains(row))
+                    };
+                    if is_in(bad) || is_in(worse) { refuse() } else { Ok(()) }
+                };
+                let found = RefusedRow::find(&model, rows(), query).await.unwrap();
+                assert_eq!((found.tensor, found.row), *bad);
+            }
+        }
+        let message = RefusedRow { tensor: 1, row: 4, error: DataFusionError::Execution("no".to_owned()) };
+        let message = message.named(&model, "", |_, _| String::new()).to_string();
+        assert!(message.ends_with("m.safetensors: tensor 'b': row 4: no"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_is_of_no_row_names_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model(&folder);
+        assert!(RefusedRow::find(&model, rows(), async |_| refuse()).await.is_none());
+        assert!(RefusedRow::find(&model, rows(), async |_| Ok(())).await.is_none());
+        assert!(RefusedRow::find(&model, Vec::new(), async |_| Ok(())).await.is_none());
+    }
 }

@@ -10,11 +10,11 @@ use std::{
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use futures::TryFutureExt;
 use tokio::runtime::Handle;
 
 use super::{
     Cancel, JobError,
-    locate_error::name_the_tensor,
     plan::PlannedJob,
     progress::{Pass, Progress},
     tables::{collect, replace},
@@ -56,22 +56,22 @@ impl Survey<'_> {
     ) -> Result<Vec<RecordBatch>, JobError> {
         let parts = job.model.parts(Some(tensors), part_bytes(job.model.total_bytes()));
         let failed = AtomicBool::new(false);
-        let query = async |part: &Part| {
+        let query = async |part: Part| {
             let session = Session::unlimited(1)?;
-            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(vec![part.clone()]);
+            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(vec![part]);
             session.context().register_table("layers", Arc::new(layers))?;
             for (name, batch) in tables {
                 replace(&session, name, batch.clone())?;
             }
-            let rows = collect(session.sql(recipe.sql).await?, schema).await;
-            self.progress.advance(part.bytes);
-            rows
+            collect(session.sql(recipe.sql).await?, schema).await
         };
         let work = |part: usize| {
-            let rows = self.unless(|| failed.load(Ordering::Relaxed), query(&parts[part]));
-            rows.map_err(|error| match error {
-                JobError::Query(error) => name_the_tensor(job, &parts[part], None, error),
-                other => other,
+            let part = &parts[part];
+            let rows = self.unless(|| failed.load(Ordering::Relaxed), query(part.clone()));
+            self.progress.advance(part.bytes);
+            rows.or_else(|error| {
+                let over = |part| query(part).map_ok(drop);
+                self.wait(async { Err(job.located(error, part.runs.clone(), None, over).await) })
             })
         };
         self.progress.start(pass, parts.iter().map(|part| part.bytes).sum());

@@ -7,7 +7,6 @@ pub mod compare;
 mod equalization_factors;
 mod equalize;
 pub mod equalized_inputs;
-mod error_row;
 mod gptq;
 pub mod local;
 mod locate_error;

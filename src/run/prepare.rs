@@ -4,18 +4,14 @@ use arrow_array::RecordBatch;
 use datafusion::common::internal_datafusion_err;
 
 use super::{
-    Cancel, JobError, RunSettings, equalized_inputs::Factors, locate_error::name_any_tensor, measure::Survey,
-    plan::PlannedJob, prepared::Prepared, progress::Progress, workers::threads_within,
+    Cancel, JobError, RunSettings, equalized_inputs::Factors, measure::Survey, plan::PlannedJob, prepared::Prepared,
+    progress::Progress, workers::threads_within,
 };
 use crate::{plan::equalization::changes::Equalization, sql::threads::runtime, types::Equalize};
 
 impl PlannedJob {
     /// Runs the recipes on activations and, where channels are equalized, the weights.
     pub(super) fn prepare(&self, survey: Survey<'_>) -> Result<Prepared, JobError> {
-        self.measure(survey).map_err(|error| name_any_tensor(self, error))
-    }
-
-    fn measure(&self, survey: Survey<'_>) -> Result<Prepared, JobError> {
         let factors = self.all_factors(survey)?;
         let params = self.activations.as_ref().map(|activations| {
             survey.wait(async {
@@ -65,13 +61,7 @@ impl PlannedJob {
             let missing = || internal_datafusion_err!("channels are equalized by activations that are not there");
             self.activations.as_ref().ok_or_else(missing)
         };
-        let of_one = |alpha| {
-            let activations = activations()?;
-            survey.wait(async {
-                let session = activations.session(self, survey.threads).await?;
-                Ok::<_, JobError>(activations.factors(self, inputs, &session, &[alpha]).await?.remove(0))
-            })
-        };
+        let of_one = |alpha| Ok::<_, JobError>(activations()?.factors(self, inputs, survey, &[alpha])?.remove(0));
         Ok(Some(match inputs.by {
             Equalize::Alpha(alpha) => of_one(Some(alpha))?,
             Equalize::Log => of_one(None)?,

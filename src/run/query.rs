@@ -6,11 +6,13 @@ use arrow_array::RecordBatch;
 use datafusion::{
     common::plan_datafusion_err,
     execution::context::SQLOptions,
-    physical_plan::{ExecutionPlan, displayable},
+    physical_plan::{ExecutionPlan, displayable, execute_stream},
 };
+use futures::TryStreamExt;
 
 use super::{JobError, plan::PlannedJob, prepared::Prepared, tables::replace};
 use crate::{
+    model::part::Part,
     output::row_writer::ENCODED,
     plan::equalization::changes::Equalization,
     sql::{
@@ -46,14 +48,28 @@ impl PlannedJob {
         Ok(tables)
     }
 
-    /// Registers the tables of the query in a session; `layers` has one partition per part, in their order.
-    fn register(&self, session: &Session, prepared: &Prepared, digests: Option<&Digests>) -> Result<(), JobError> {
-        let mut layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(self.parts.clone());
-        if let Some(digests) = digests {
-            layers = layers.with_digests(Arc::clone(digests));
-        }
+    /// Plans the query in a session in which `layers` are these rows, and the tables are what was prepared.
+    async fn planned_over(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        layers: WeightsTable,
+    ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
         session.context().register_table("layers", Arc::new(layers))?;
-        self.tables(prepared)?.into_iter().try_for_each(|(name, batch)| replace(session, name, batch))
+        self.tables(prepared)?.into_iter().try_for_each(|(name, batch)| replace(session, name, batch))?;
+        let queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let frame = session.context().sql_with_options(&self.sql, queries).await?;
+        Ok(frame.create_physical_plan().await?)
+    }
+
+    /// Runs the query over some rows, and lets go of what it gives.
+    pub(super) async fn try_rows(&self, prepared: &Prepared, part: Part) -> Result<(), JobError> {
+        let session = Session::unlimited(1)?;
+        let layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(vec![part]);
+        let plan = self.planned_over(&session, prepared, layers).await?;
+        let mut rows = execute_stream(plan, session.context().task_ctx())?;
+        while rows.try_next().await?.is_some() {}
+        Ok(())
     }
 
     /// Returns the physical plan: one partition per part, in their order. `digests` takes those of the source rows.
@@ -63,10 +79,11 @@ impl PlannedJob {
         prepared: &Prepared,
         digests: Option<&Digests>,
     ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
-        self.register(session, prepared, digests)?;
-        let queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let frame = session.context().sql_with_options(&self.sql, queries).await?;
-        let plan = frame.create_physical_plan().await?;
+        let mut layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(self.parts.clone());
+        if let Some(digests) = digests {
+            layers = layers.with_digests(Arc::clone(digests));
+        }
+        let plan = self.planned_over(session, prepared, layers).await?;
         let own = output_schema();
         let columns: Vec<&str> = match self.export {
             Some(_) => vec![NAME, CHANNEL, ENCODED, ERROR],

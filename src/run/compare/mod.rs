@@ -26,7 +26,7 @@ use crate::{
     storage::{error::IoError, row_layout::Order},
 };
 use difference::Difference;
-use row_range::{Measured, Piece, Side};
+use row_range::{Measured, Piece, SAME_ORDER, Side};
 
 /// A tensor and what became of it.
 #[derive(Debug, Clone)]
@@ -139,9 +139,6 @@ struct Pair {
     /// `head` and `share` of the recipe.
     dealt: (usize, usize),
 }
-
-/// No row is in another place.
-const SAME_ORDER: (usize, usize) = (1, 1);
 
 /// Returns the partner of each tensor of the reference.
 fn pairs(left: &Model, right: &Model) -> std::result::Result<Vec<Option<Pair>>, IoError> {

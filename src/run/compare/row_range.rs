@@ -8,12 +8,17 @@ use datafusion::{
     catalog::MemTable,
     common::{Result, internal_datafusion_err},
 };
+use futures::{FutureExt, future::BoxFuture};
 
 use super::difference::Difference;
 use crate::{
-    compute::{ComputeError, equalize_rows, error_stats},
-    model::{Model, part::Run, tensor::Tensor},
-    run::error_row::Refused,
+    compute::ComputeError,
+    model::{
+        Model,
+        part::{Part, Run},
+        tensor::Tensor,
+    },
+    run::{JobError, locate_error::RefusedRow},
     sql::{
         Session, recipes,
         tables::{WeightsTable, external},
@@ -25,6 +30,9 @@ use crate::{
 /// Bytes of the rows of one side of a query, stored and widened to f32, at most. A query takes milliseconds to plan, as
 /// long as it takes to compare some MiB.
 const PIECE_BYTES: usize = 32 << 20;
+
+/// No row is in another place: `head` and `share` of the recipe.
+pub const SAME_ORDER: (usize, usize) = (1, 1);
 
 /// One of the two models.
 #[derive(Clone)]
@@ -91,27 +99,21 @@ impl Side {
         Ok(())
     }
 
-    /// Returns the first weight of some rows that cannot be compared.
-    fn refused(&self, rows: &Run) -> std::result::Result<Option<IoError>, IoError> {
-        let tensor = self.tensor(rows.tensor);
-        let changes = self.changes_of(&tensor.name);
-        let compared = |weights: &ArrayRef, first: usize| {
-            // Measures finite rows alone.
-            error_stats(weights, weights)?;
-            let Some(changes) = &changes else { return Ok(()) };
-            let list = |name: &str| {
-                let missing = || ComputeError::InvalidArgument(format!("the changes have no column {name}"));
-                changes.column_by_name(name).ok_or_else(missing)
-            };
-            let channels = Int64Array::from_iter_values(first as i64..(first + weights.len()) as i64);
-            let (factors, rows, offsets) = (list("back_factors")?, list("back_row_factors")?, list("back_offsets")?);
-            equalize_rows(weights, factors, &channels, rows, Some(offsets)).map(drop)
+    /// Returns the first weight of some rows that cannot be compared: that of the row that fails when it is compared with itself.
+    async fn refused(&self, rows: &Run) -> Option<IoError> {
+        let side = self.clone();
+        let query = move |part: Part| -> BoxFuture<'static, std::result::Result<(), JobError>> {
+            let itself = |run: Run| Piece { left: run.clone(), right: run, dealt: SAME_ORDER, bytes: 0 };
+            let pieces: Vec<_> = part.runs.into_iter().map(itself).collect();
+            let side = side.clone();
+            async move { Ok(query(&pieces, &side, &side, true).await.map(drop)?) }.boxed()
         };
-        let refused = Refused::first(&self.model, rows, "equalization is brought back", compared)?;
-        Ok(refused.map(|refused| {
-            let problem = format!("{refused}; only finite weights are compared");
-            IoError::tensor(&self.model.file_of(tensor).path, &tensor.name, problem)
-        }))
+        if query(self.model.part(vec![rows.clone()])).await.is_ok() {
+            return None;
+        }
+        let refused = RefusedRow::find(&self.model, vec![rows.clone()], query).await?;
+        let accepted = |_: &ComputeError, _| "; only finite weights are compared".to_owned();
+        Some(refused.named(&self.model, "equalization is brought back", accepted))
     }
 }
 
@@ -191,8 +193,8 @@ pub async fn measure(pieces: &[Piece], left: &Side, right: &Side) -> Result<Vec<
         }
         return Ok(all);
     };
-    let named = match left.refused(&piece.left).map_err(external)? {
-        None => right.refused(&piece.right).map_err(external)?,
+    let named = match left.refused(&piece.left).await {
+        None => right.refused(&piece.right).await,
         named => named,
     };
     let Some(named) = named else { return Err(error) };
