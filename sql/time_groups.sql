@@ -1,13 +1,13 @@
 -- time_groups: an activation quantizer for each layer and group of timesteps.
--- Needs activations (name, timestep, channel_min, channel_max: one row per layer input and timestep),
---       factors     (name, input_scale: what the inputs of a layer are multiplied by; may have no rows) and
+-- Needs activations  (name, timestep, channel_min, channel_max: one row per layer input and timestep),
+--       input_scales (name, input_scale: what the inputs of a layer are multiplied by; may have no rows) and
 --       $groups, $method, $bits, $symmetric.
 -- Gives one row per layer and group: its timesteps, t_from <= t < t_to, and the quantizer of their common range.
 WITH ranges AS (
   SELECT activations.name, timestep,
          array_min(coalesce(equalize(channel_min, input_scale), channel_min)) AS lo,
          array_max(coalesce(equalize(channel_max, input_scale), channel_max)) AS hi
-  FROM activations LEFT JOIN factors ON activations.name = factors.name
+  FROM activations LEFT JOIN input_scales ON activations.name = input_scales.name
 ), cuts AS (
   SELECT name, time_edges(timestep, lo, hi, $groups, $method) AS edges FROM ranges GROUP BY name
 ), groups AS (

@@ -19,11 +19,7 @@ use crate::{
     plan::{activations_file::check_activations, choices_table::choices_batch},
     sql::{Session, recipes},
     storage::error::IoError,
-    types::{
-        activations::activation_params_schema,
-        equalization::{FACTORS, INPUT_SCALE},
-        weights::NAME,
-    },
+    types::{activations::activation_params_schema, equalization::INPUT_SCALE, weights::NAME},
 };
 
 impl PlannedJob {
@@ -61,9 +57,7 @@ impl CheckedActivations {
         // Whatever the file is called.
         let options = ParquetReadOptions::default().file_extension("");
         session.context().register_parquet("calibration", text, options).await?;
-        let view = "SELECT calibration.* FROM calibration JOIN choices ON calibration.name = choices.name \
-                    WHERE bits IS NOT NULL";
-        let view = session.sql(view).await?.into_view();
+        let view = session.sql(recipes::ACTIVATIONS.sql).await?.into_view();
         session.context().register_table("activations", view)?;
         Ok(session)
     }
@@ -80,10 +74,9 @@ impl CheckedActivations {
             layers().map(|(_, list)| list.iter().map(|factor| 1.0 / factor).collect()).collect();
         let batch = RecordBatch::try_from_iter([
             (NAME, Arc::new(StringViewArray::from_iter_values(layers().map(|(name, _)| name))) as _),
-            (FACTORS, Arc::new(lists(layers().map(|(_, list)| list))) as _),
             (INPUT_SCALE, Arc::new(lists(scales.iter())) as _),
         ]);
-        replace(session, "factors", batch.map_err(datafusion::common::DataFusionError::from)?)?;
+        replace(session, "input_scales", batch.map_err(datafusion::common::DataFusionError::from)?)?;
         let spec = &job.spec;
         let parameters = ParamValues::from(vec![
             ("groups", ScalarValue::from(i64::from(spec.time_groups()))),

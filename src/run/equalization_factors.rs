@@ -156,7 +156,7 @@ impl CheckedActivations {
         Ok(batch.map_err(DataFusionError::from)?)
     }
 
-    /// Returns the mean over all timesteps of what rounding does to an element of each layer's input, equalized.
+    /// Runs `sql/rounding_noise.sql`, over the inputs of the layers as they are equalized.
     async fn noise(
         &self,
         job: &PlannedJob,
@@ -165,14 +165,11 @@ impl CheckedActivations {
     ) -> Result<BTreeMap<String, f64>, JobError> {
         let params = self.params(job, session, factors).await?;
         replace(session, "params", params)?;
-        let query = "SELECT activations.name, avg(CAST(scale AS DOUBLE) * scale) / 12 AS noise \
-                     FROM activations JOIN params ON activations.name = params.name \
-                     AND timestep >= t_from AND timestep < t_to GROUP BY activations.name";
         let schema = Arc::new(Schema::new(vec![
             Field::new("name", DataType::Utf8View, true),
             Field::new("noise", DataType::Float64, true),
         ]));
-        let rows = collect(session.sql(query).await?, &schema).await?;
+        let rows = collect(session.sql(recipes::ROUNDING_NOISE.sql).await?, &schema).await?;
         let (names, noise) = (rows.column(0).as_string_view(), rows.column(1).as_primitive::<Float64Type>());
         Ok((0..rows.num_rows()).map(|row| (names.value(row).to_owned(), noise.value(row))).collect())
     }

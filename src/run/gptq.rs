@@ -1,9 +1,25 @@
 //! Hessians of the layers' inputs in a run: what they must fit, and the tensors that GPTQ quantizes.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path, sync::atomic::AtomicBool};
 
-use super::{JobError, plan::PlannedJob};
-use crate::plan::hessians_file::{Factors, read_factors};
+use arrow::compute::concat_batches;
+use arrow_array::RecordBatch;
+
+use super::{
+    JobError,
+    plan::PlannedJob,
+    tables::{collect, replace},
+    workers::take_parts,
+};
+use crate::{
+    plan::hessians_file::{Factors, Hessian, read_hessians},
+    sql::{Session, error::of_function, recipes, threads::runtime},
+    storage::{
+        digest::digest_of,
+        error::{IoError, without_row},
+    },
+    types::factor::factors_schema,
+};
 
 impl PlannedJob {
     /// Reads the Hessians that calibration wrote (Parquet), where the spec names a file, and has the quantized tensors that
@@ -11,14 +27,28 @@ impl PlannedJob {
     /// quantized as without.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read or does not fit the model (see [`read_factors`]).
+    /// Returns an error if the file cannot be read or does not fit the model (see [`read_hessians`]), or has a number that is not finite.
     pub(super) fn read_hessians(&mut self, threads: usize) -> Result<(), JobError> {
         let Some(file) = &self.spec.hessians else { return Ok(()) };
         let tensors = self.model.tensors().iter().zip(&self.choices);
         let quantized: HashSet<&str> =
             tensors.filter(|(_, choice)| choice.options.is_some()).map(|(tensor, _)| tensor.name.as_str()).collect();
-        let factors = read_factors(file, &self.model, |name| quantized.contains(name), threads)?;
-        self.use_factors(factors);
+        let (mut waiting, mut tables) = (Vec::new(), Vec::new());
+        read_hessians(
+            file,
+            &self.model,
+            |name| quantized.contains(name),
+            |hessian| {
+                waiting.push(hessian);
+                if waiting.len() >= threads {
+                    tables.extend(factored(file, std::mem::take(&mut waiting))?);
+                }
+                Ok::<_, JobError>(())
+            },
+        )?;
+        tables.extend(factored(file, waiting)?);
+        let table = concat_batches(&factors_schema(), &tables).map_err(IoError::arrow(file))?;
+        self.use_factors(Factors { digest: digest_of(file)?.1, table });
         Ok(())
     }
 
@@ -36,4 +66,27 @@ impl PlannedJob {
     pub fn by_gptq(&self) -> usize {
         self.factors.as_ref().map_or(0, |factors| factors.notes().filter(|(_, factored, _)| *factored).count())
     }
+}
+
+/// Runs `sql/hessian_factors.sql` over each of some Hessians, each on a thread of its own, and gives the factors in their order.
+fn factored(file: &Path, hessians: Vec<Hessian>) -> Result<Vec<RecordBatch>, JobError> {
+    let runtime = runtime(1)?;
+    let query = async |hessian: &Hessian| {
+        let session = Session::unlimited(1)?;
+        replace(&session, "hessians", hessian.table.clone())?;
+        collect(session.sql(recipes::HESSIAN_FACTORS.sql).await?, &factors_schema()).await
+    };
+    let factored = |number: usize| {
+        let hessian = &hessians[number];
+        runtime.block_on(query(hessian)).map_err(|error| match &error {
+            JobError::Query(query) if let Some(refused) = of_function(query) => {
+                let problem = without_row(&refused.source);
+                IoError::file(file, format!("row {}: '{}': {problem}", hessian.row, hessian.name)).into()
+            }
+            _ => error,
+        })
+    };
+    let all: Vec<usize> = (0..hessians.len()).collect();
+    let found = take_parts(&all, all.len(), &AtomicBool::new(false), factored, Ok)?;
+    Ok(found.into_iter().map(|(_, table)| table).collect())
 }

@@ -277,15 +277,6 @@ pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Re
 /// Returns the recipe that quantizes the weights by a spec.
 #[must_use]
 pub fn recipe(spec: &Spec) -> Recipe {
-    match (
-        formats::of(spec).is_ok_and(|format| format.part_format().is_some()),
-        spec.hessians.is_some(),
-        spec.equalize.is_some(),
-    ) {
-        (true, true, _) => recipes::GPTQ,
-        (true, false, true) => recipes::EQUALIZE,
-        (true, false, false) => recipes::QUANTIZE,
-        (false, _, true) => recipes::EXPORT_EQUALIZED,
-        (false, _, false) => recipes::EXPORT,
-    }
+    let is_parts = formats::of(spec).is_ok_and(|format| format.part_format().is_some());
+    if is_parts { recipes::QUANTIZE } else { recipes::EXPORT }
 }

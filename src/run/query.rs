@@ -25,6 +25,8 @@ use crate::{
     storage::{dtype::float_of, error::IoError},
     types::{
         Float,
+        equalization::changes_schema,
+        factor::factors_schema,
         output::output_schema,
         weights::{CHANNEL, NAME},
     },
@@ -37,13 +39,17 @@ impl PlannedJob {
     /// Returns the tables that the query joins `layers` with, by name.
     fn tables(&self, prepared: &Prepared) -> Result<Vec<(&'static str, RecordBatch)>, JobError> {
         let equalization = prepared.equalization.as_ref();
-        let mut tables = vec![("choices", self.choices_batch(equalization)?)];
-        if let Some(factors) = &self.factors {
-            tables.push(("factors", factors.table.clone()));
-        }
-        if let Some(equalization) = equalization {
-            let stored_as = |number| self.stored_as(equalization, number).map(|float| float.to_string());
-            tables.push(("changes", equalization.table(&self.model, stored_as)?));
+        let changes = match equalization {
+            Some(equalization) => {
+                let stored_as = |number| self.stored_as(equalization, number).map(|float| float.to_string());
+                equalization.table(&self.model, stored_as)?
+            }
+            None => RecordBatch::new_empty(changes_schema()),
+        };
+        let mut tables = vec![("choices", self.choices_batch(equalization)?), ("changes", changes)];
+        if self.export.is_none() {
+            let factors = self.factors.as_ref().map(|factors| factors.table.clone());
+            tables.push(("hessian_factors", factors.unwrap_or_else(|| RecordBatch::new_empty(factors_schema()))));
         }
         Ok(tables)
     }

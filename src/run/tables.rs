@@ -6,9 +6,11 @@ use arrow::compute::{cast, concat_batches};
 use arrow_array::{ListArray, RecordBatch, types::Float32Type};
 use arrow_schema::SchemaRef;
 use datafusion::{
-    catalog::MemTable,
-    common::{DataFusionError, internal_datafusion_err},
+    catalog::{MemTable, TableProvider},
+    common::{DFSchema, DataFusionError, internal_datafusion_err},
     dataframe::DataFrame,
+    datasource::ViewTable,
+    logical_expr::{EmptyRelation, LogicalPlan},
 };
 
 use super::JobError;
@@ -19,11 +21,21 @@ pub fn lists<'a>(rows: impl Iterator<Item = &'a Vec<f32>>) -> ListArray {
     ListArray::from_iter_primitive::<Float32Type, _, _>(rows.map(|row| Some(row.iter().copied().map(Some))))
 }
 
-/// Makes a batch the table `name`, whatever was called so before.
-pub fn replace(session: &Session, name: &str, batch: RecordBatch) -> Result<(), JobError> {
+/// Makes a batch the table `name`, whatever was called so before. The planner knows of one without rows that it has none, and
+/// leaves out what joins it.
+///
+/// # Errors
+/// Returns an error if `DataFusion` does not take the schema.
+pub fn replace(session: &Session, name: &str, batch: RecordBatch) -> Result<(), DataFusionError> {
     session.context().deregister_table(name)?;
-    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-    session.context().register_table(name, Arc::new(table))?;
+    let table: Arc<dyn TableProvider> = if batch.num_rows() == 0 {
+        let schema = Arc::new(DFSchema::try_from(batch.schema())?);
+        let plan = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema });
+        Arc::new(ViewTable::new(plan, None))
+    } else {
+        Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)
+    };
+    session.context().register_table(name, table)?;
     Ok(())
 }
 

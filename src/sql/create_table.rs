@@ -10,10 +10,10 @@ use arrow_schema::DataType;
 use datafusion::common::{Result, plan_err};
 
 /// Returns `CREATE TABLE name AS ...` with every row of a batch: columns of `Int64`, `Boolean`, strings, and lists of
-/// `Float32`.
+/// `Float32`. A batch without rows may have columns of any type: it is a view that the planner knows to be empty.
 ///
 /// # Errors
-/// Returns an error if a column has another type.
+/// Returns an error if a column of rows has another type.
 pub fn create_table(name: &str, batch: &RecordBatch) -> Result<String> {
     let schema = batch.schema();
     let (mut columns, mut types) = (Vec::new(), Vec::new());
@@ -25,11 +25,12 @@ pub fn create_table(name: &str, batch: &RecordBatch) -> Result<String> {
             DataType::List(item) | DataType::ListView(item) if *item.data_type() == DataType::Float32 => {
                 DataType::List(item.clone())
             }
+            other if batch.num_rows() == 0 => other.clone(),
             other => return plan_err!("column {} of table {name}, {other}, cannot be written as SQL", field.name()),
         };
         columns.push(cast(column, &kind)?);
         types.push(match kind {
-            DataType::List(_) => "List(Float32)".to_owned(),
+            DataType::List(item) if *item.data_type() == DataType::Float32 => "List(Float32)".to_owned(),
             kind => kind.to_string(),
         });
     }
@@ -41,12 +42,12 @@ pub fn create_table(name: &str, batch: &RecordBatch) -> Result<String> {
     let row = |row: usize| columns.iter().map(|column| literal(column, row)).collect::<Vec<_>>().join(", ");
     let rows: Vec<String> = (0..batch.num_rows()).map(|number| format!("({})", row(number))).collect();
     // VALUES needs a row.
-    let (rows, none) = if rows.is_empty() {
-        (format!("({})", vec!["NULL"; columns.len()].join(", ")), " WHERE false")
+    let (kind, rows, none) = if rows.is_empty() {
+        ("VIEW", format!("({})", vec!["NULL"; columns.len()].join(", ")), " WHERE false")
     } else {
-        (rows.join(",\n  "), "")
+        ("TABLE", rows.join(",\n  "), "")
     };
-    Ok(format!("CREATE TABLE {name} AS SELECT {casts} FROM (VALUES\n  {rows}\n){none};"))
+    Ok(format!("CREATE {kind} {name} AS SELECT {casts} FROM (VALUES\n  {rows}\n){none};"))
 }
 
 /// Returns a text as a literal of SQL.

@@ -17,55 +17,47 @@ impl Recipe {
     }
 }
 
-/// Quantizes the chosen tensors and copies the others unchanged.
-pub const QUANTIZE: Recipe = Recipe { name: "quantize", sql: include_str!("../../sql/quantize.sql") };
-/// Encodes every row as a format for engines stores it.
-pub const EXPORT: Recipe = Recipe { name: "export", sql: include_str!("../../sql/export.sql") };
-/// Measures what each tensor would lose at each width.
-pub const MIXED_PRECISION: Recipe =
-    Recipe { name: "mixed_precision", sql: include_str!("../../sql/mixed_precision.sql") };
-/// Quantizes for the least error of the output, where the inputs of a layer are known.
-pub const GPTQ: Recipe = Recipe { name: "gptq", sql: include_str!("../../sql/gptq.sql") };
-/// Shows what each tensor became.
-pub const REPORT: Recipe = Recipe { name: "report", sql: include_str!("../../sql/report.sql") };
-/// Compares two models, tensor by tensor.
-pub const COMPARE: Recipe = Recipe { name: "compare", sql: include_str!("../../sql/compare.sql") };
+/// Makes a constant of each file under `sql/`, and a list of them.
+macro_rules! recipes {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
+        $($(#[$doc])* pub const $constant: Recipe =
+            Recipe { name: $name, sql: include_str!(concat!("../../sql/", $name, ".sql")) };)*
 
-/// Quantizes activations by groups of timesteps.
-pub const TIME_GROUPS: Recipe = Recipe { name: "time_groups", sql: include_str!("../../sql/time_groups.sql") };
-/// Quantizes activations alike at all timesteps.
-pub const STATIC: Recipe = Recipe { name: "static", sql: include_str!("../../sql/static.sql") };
-/// Finds the factors that equalize channels.
-pub const EQUALIZATION: Recipe = Recipe { name: "equalization", sql: include_str!("../../sql/equalization.sql") };
-/// Measures the channels of weights that factors are made of.
-pub const WEIGHT_EQUALIZATION: Recipe =
-    Recipe { name: "weight_equalization", sql: include_str!("../../sql/weight_equalization.sql") };
-/// Weighs candidates for the factors.
-pub const EQUALIZATION_COST: Recipe =
-    Recipe { name: "equalization_cost", sql: include_str!("../../sql/equalization_cost.sql") };
-/// Quantizes as [`QUANTIZE`], equalized.
-pub const EQUALIZE: Recipe = Recipe { name: "equalize", sql: include_str!("../../sql/equalize.sql") };
+        /// Every recipe.
+        pub const ALL: &[Recipe] = &[$($constant),*];
+    };
+}
 
-/// Encodes as [`EXPORT`], equalized.
-pub const EXPORT_EQUALIZED: Recipe =
-    Recipe { name: "export_equalized", sql: include_str!("../../sql/export_equalized.sql") };
-
-/// Every recipe.
-pub const ALL: [Recipe; 13] = [
-    QUANTIZE,
-    EXPORT,
-    MIXED_PRECISION,
-    GPTQ,
-    REPORT,
-    COMPARE,
-    TIME_GROUPS,
-    STATIC,
-    EQUALIZATION,
-    WEIGHT_EQUALIZATION,
-    EQUALIZATION_COST,
-    EQUALIZE,
-    EXPORT_EQUALIZED,
-];
+recipes! {
+    /// Quantizes the chosen tensors and copies the others unchanged.
+    QUANTIZE = "quantize";
+    /// Encodes every row as a format for engines stores it.
+    EXPORT = "export";
+    /// Factors what GPTQ needs to know of the inputs of each layer.
+    HESSIAN_FACTORS = "hessian_factors";
+    /// Measures what each tensor would lose at each width.
+    MIXED_PRECISION = "mixed_precision";
+    /// Shows what each tensor became.
+    REPORT = "report";
+    /// Compares two models, tensor by tensor.
+    COMPARE = "compare";
+    /// Brings back what equalization changed, for [`COMPARE`].
+    BROUGHT_BACK = "brought_back";
+    /// Gives the bytes of rows whose weights cannot be compared, for [`COMPARE`].
+    STORED_BYTES = "stored_bytes";
+    /// Selects the activations of the layers that are quantized.
+    ACTIVATIONS = "activations";
+    /// Quantizes activations by groups of timesteps.
+    TIME_GROUPS = "time_groups";
+    /// Measures what the quantizers of activations do to them.
+    ROUNDING_NOISE = "rounding_noise";
+    /// Finds the factors that equalize channels.
+    EQUALIZATION = "equalization";
+    /// Measures the channels of weights that factors are made of.
+    WEIGHT_EQUALIZATION = "weight_equalization";
+    /// Weighs candidates for the factors.
+    EQUALIZATION_COST = "equalization_cost";
+}
 
 #[cfg(test)]
 mod tests {

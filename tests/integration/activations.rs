@@ -87,7 +87,8 @@ async fn session() -> (tempfile::TempDir, Session) {
             "SELECT name, 4 AS bits, 32 AS group_size, 'search' AS method, false AS symmetric, 'BF16' AS encoding, \
              CAST(NULL AS REAL[]) AS importance FROM layers WHERE name LIKE '%proj%' AND channel = 0",
         ),
-        ("factors", "SELECT name, channel_max AS factors, channel_max AS input_scale FROM activations WHERE false"),
+        ("input_scales", "SELECT name, channel_max AS input_scale FROM activations WHERE false"),
+        ("hessian_factors", "SELECT name, hessian_factor([1.0]) AS factor FROM choices WHERE false"),
         ("inputs", "SELECT name, name AS input FROM choices"),
         (
             "changes",
@@ -133,11 +134,10 @@ async fn the_recipes_read_weights_once_and_neither_sort_nor_exchange_them() {
         recipes::EQUALIZATION,
         recipes::WEIGHT_EQUALIZATION,
         recipes::EQUALIZATION_COST,
-        recipes::EQUALIZE,
+        recipes::QUANTIZE,
         recipes::EXPORT,
-        recipes::EXPORT_EQUALIZED,
     ];
-    for recipe in weighs.into_iter().chain([recipes::TIME_GROUPS, recipes::STATIC]) {
+    for recipe in weighs.into_iter().chain([recipes::TIME_GROUPS]) {
         let frame = session.sql(recipe.sql).await.unwrap().with_param_values(parameters(4, "optimal")).unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
         let physical = displayable(plan.as_ref()).indent(false).to_string();
@@ -164,7 +164,11 @@ async fn the_recipes_read_weights_once_and_neither_sort_nor_exchange_them() {
 #[tokio::test]
 async fn one_group_is_static_and_as_many_as_timesteps_are_one_per_timestep() {
     let (_folder, session) = session().await;
-    let fixed = table(&session, recipes::STATIC.sql, Some(parameters(1, ""))).await;
+    let fixed = "SELECT name, CAST(0 AS INT) AS time_group, CAST('-Infinity' AS DOUBLE) AS t_from, \
+                 CAST('Infinity' AS DOUBLE) AS t_to, params['scale'] AS scale, params['zero_point'] AS zero_point, \
+                 CAST($bits AS BIGINT) AS bits FROM (SELECT name, activation_params(min(array_min(channel_min)), \
+                 max(array_max(channel_max)), $bits, $symmetric) AS params FROM activations GROUP BY name) ORDER BY name";
+    let fixed = table(&session, fixed, Some(parameters(1, ""))).await;
     for method in ["uniform", "quantile", "optimal"] {
         let one = table(&session, recipes::TIME_GROUPS.sql, Some(parameters(1, method))).await;
         assert_eq!(one, fixed, "{method}");

@@ -19,6 +19,11 @@ const INPUTS: usize = 48;
 const Q: &str = "model.layers.0.self_attn.q_proj.weight";
 const UP: &str = "model.layers.0.mlp.up_proj.weight";
 
+/// What a model is joined with that is not equalized.
+const NO_CHANGES: &str = "CREATE VIEW changes AS SELECT NULL AS name, NULL AS factors, NULL AS row_factors, NULL AS offsets, \
+                          NULL AS back_factors, NULL AS back_row_factors, NULL AS back_offsets, NULL AS importance, \
+                          NULL AS stored_as WHERE false";
+
 /// The upper triangle of the mean product of inputs whose neighbouring channels are alike.
 fn hessian(seed: u64) -> Vec<f64> {
     let tokens = 200;
@@ -76,7 +81,7 @@ fn a_run_quantizes_what_it_has_hessians_of_by_gptq_and_the_report_says_so() {
     let plain = place.text("plain");
     succeed(&["quantize", &model, "--output", &plain, "--bits", "3"]);
     let script = format!(
-        "CREATE EXTERNAL TABLE h STORED AS PARQUET LOCATION '{hessians}';
+        "CREATE EXTERNAL TABLE hessians STORED AS PARQUET LOCATION '{hessians}';
          CREATE EXTERNAL TABLE o STORED AS PARQUET LOCATION '{out}/weights/part-00000.parquet';
          CREATE EXTERNAL TABLE p STORED AS PARQUET LOCATION '{plain}/weights/part-00000.parquet';
          CREATE TABLE factors AS SELECT name, hessian_factor(hessian) AS factor FROM h;
@@ -124,15 +129,16 @@ async fn the_recipe_reads_weights_once_and_neither_sorts_nor_exchanges_them() {
     let session = Session::new(2).unwrap();
     session.register_model("layers", Path::new(&model)).unwrap();
     for statement in [
-        format!("CREATE EXTERNAL TABLE h STORED AS PARQUET LOCATION '{hessians}'"),
-        "CREATE TABLE factors AS SELECT name, hessian_factor(hessian) AS factor FROM h".to_owned(),
+        format!("CREATE EXTERNAL TABLE hessians STORED AS PARQUET LOCATION '{hessians}'"),
+        format!("CREATE TABLE hessian_factors AS {}", recipes::HESSIAN_FACTORS.sql),
+        NO_CHANGES.to_owned(),
         format!(
             "CREATE TABLE choices AS SELECT '{UP}' AS name, 2 AS bits, 32 AS group_size, 'search' AS method, false AS symmetric"
         ),
     ] {
         session.sql(&statement).await.unwrap().collect().await.unwrap();
     }
-    let plan = session.sql(recipes::GPTQ.sql).await.unwrap().create_physical_plan().await.unwrap();
+    let plan = session.sql(recipes::QUANTIZE.sql).await.unwrap().create_physical_plan().await.unwrap();
     let physical = displayable(plan.as_ref()).indent(false).to_string();
     assert_eq!(physical.lines().filter(|line| line.contains("WeightsScan")).count(), 1, "{physical}");
     assert!(!physical.contains("Sort") && !physical.contains("Repartition"), "{physical}");
@@ -191,14 +197,15 @@ async fn factors_without_rows_quantize_everything_by_search() {
     session.register_model("layers", Path::new(&model)).unwrap();
     let schema = arrow_quant::types::factor::factors_schema();
     let empty = MemTable::try_new(Arc::clone(&schema), vec![vec![RecordBatch::new_empty(schema)]]).unwrap();
-    session.context().register_table("factors", Arc::new(empty)).unwrap();
+    session.context().register_table("hessian_factors", Arc::new(empty)).unwrap();
+    session.sql(NO_CHANGES).await.unwrap();
     let choices = "CREATE TABLE choices AS SELECT DISTINCT name, 2 AS bits, 32 AS group_size, 'search' AS method, \
                    false AS symmetric FROM layers WHERE name LIKE '%proj%'";
     session.sql(choices).await.unwrap().collect().await.unwrap();
     let query = format!(
         "SELECT bool_and(r.quantized = quantize(l.weights, 2)) AS same FROM ({}) r \
          JOIN layers l ON r.name = l.name AND r.channel = l.channel WHERE r.quantized IS NOT NULL",
-        recipes::GPTQ.sql
+        recipes::QUANTIZE.sql
     );
     let batches = session.sql(&query).await.unwrap().collect().await.unwrap();
     let same = arrow_array::cast::AsArray::as_boolean(batches[0].column(0));

@@ -33,12 +33,15 @@ def quantized(program, root, digits_dit, layers, tmp_path_factory):
         "input": pa.array([row for _, row in inputs], pa.list_(pa.float32())),
     }
     pq.write_table(pa.table(table), folder / "inputs.parquet")
-    recipe = (root / "sql" / "gptq.sql").read_text()
+    recipe = (root / "sql" / "quantize.sql").read_text()
     script = f"""
         CREATE EXTERNAL TABLE inputs STORED AS PARQUET LOCATION '{folder}/inputs.parquet';
-        CREATE TABLE factors AS SELECT name, hessian_factor(hessian(input)) AS factor FROM inputs GROUP BY name;
+        CREATE TABLE hessian_factors AS SELECT name, hessian_factor(hessian(input)) AS factor FROM inputs GROUP BY name;
+        CREATE VIEW changes AS SELECT NULL AS name, NULL AS factors, NULL AS row_factors, NULL AS offsets,
+            NULL AS back_factors, NULL AS back_row_factors, NULL AS back_offsets, NULL AS importance, NULL AS stored_as
+            WHERE false;
         COPY (SELECT name, factor['damping'] AS damping, arrow_cast(factor['factor'], 'List(Float32)') AS upper
-              FROM factors) TO '{folder}/factors.parquet';
+              FROM hessian_factors) TO '{folder}/factors.parquet';
     """
     for bits in (2, 3):
         script += f"""

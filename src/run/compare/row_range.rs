@@ -4,10 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow::compute::concat_batches;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Float64Type};
-use datafusion::{
-    catalog::MemTable,
-    common::{Result, internal_datafusion_err},
-};
+use datafusion::common::{Result, internal_datafusion_err};
 use futures::{FutureExt, future::BoxFuture};
 
 use super::difference::Difference;
@@ -18,7 +15,7 @@ use crate::{
         part::{Part, Run},
         tensor::Tensor,
     },
-    run::{JobError, locate_error::RefusedRow},
+    run::{JobError, locate_error::RefusedRow, tables::replace},
     sql::{
         Session, recipes,
         tables::{WeightsTable, external},
@@ -75,26 +72,20 @@ impl Side {
         let changes = self.changes_of_all(&rows)?;
         let part = self.model.part(rows);
         let table = Arc::new(WeightsTable::new(Arc::clone(&self.model)).with_partitions(vec![part]));
-        if !weights {
-            context.register_table(format!("{name}_stored"), table)?;
-            let view = format!("SELECT name, dtype, channel, data, NULL AS weights FROM {name}_stored");
-            let view = context.sql(&view).await?.into_view();
-            context.register_table(name, view)?;
-            return Ok(());
-        }
-        let Some(changes) = changes else {
-            context.register_table(name, table)?;
-            return Ok(());
+        let recipe = match (weights, changes) {
+            (false, _) => recipes::STORED_BYTES,
+            (true, Some(changes)) => {
+                replace(session, "changes", changes)?;
+                recipes::BROUGHT_BACK
+            }
+            (true, None) => {
+                context.register_table(name, table)?;
+                return Ok(());
+            }
         };
-        let (stored, changed) = (format!("{name}_stored"), format!("{name}_changes"));
-        context.register_table(&stored, table)?;
-        context.register_table(&changed, Arc::new(MemTable::try_new(changes.schema(), vec![vec![changes]])?))?;
-        let view = format!(
-            "SELECT {stored}.name, dtype, channel, data, coalesce( \
-               equalize(weights, back_factors, channel, back_row_factors, back_offsets), weights) AS weights \
-             FROM {stored} LEFT JOIN {changed} ON {stored}.name = {changed}.name"
-        );
-        let view = context.sql(&view).await?.into_view();
+        context.deregister_table("stored")?;
+        context.register_table("stored", table)?;
+        let view = session.sql(recipe.sql).await?.into_view();
         context.register_table(name, view)?;
         Ok(())
     }
@@ -221,8 +212,7 @@ async fn query(pieces: &[Piece], left: &Side, right: &Side, weights: bool) -> Re
         ("head", number(|piece| piece.dealt.0)),
         ("share", number(|piece| piece.dealt.1)),
     ])?;
-    let table = MemTable::try_new(pairs.schema(), vec![vec![pairs]])?;
-    session.context().register_table("pairs", Arc::new(table))?;
+    replace(&session, "pairs", pairs)?;
     let frame = session.sql(recipes::COMPARE.sql).await?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let rows = concat_batches(&schema, &frame.collect().await?)?;
