@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -15,28 +14,20 @@ use datafusion::{
     common::{
         Result,
         config::ConfigOptions,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+        tree_node::{Transformed, TransformedResult, TreeNode},
     },
     datasource::sink::DataSinkExec,
-    execution::{
-        SendableRecordBatchStream, TaskContext,
-        memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
-    },
-    physical_expr::PhysicalExpr,
+    execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, Statistics,
-        execution_plan::{
-            CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions, replace_children_if_necessary,
-        },
-        statistics::{ChildStats, StatisticsArgs},
-        stream::RecordBatchStreamAdapter,
+        ExecutionPlan,
+        execution_plan::replace_children_if_necessary,
         windows::{BoundedWindowAggExec, WindowAggExec},
     },
 };
 use futures::StreamExt;
 
-use super::memory::held_once;
+use super::{memory::held_once, pass_exec::PassExec};
 
 /// Reserves the memory of batches, each buffer once, for as long as an array uses it.
 pub struct Keeper {
@@ -131,8 +122,7 @@ impl PhysicalOptimizerRule for KeepRows {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let Some(name) = keeps(plan.as_ref()) else { return Ok(Transformed::no(plan)) };
-            let keep = |child: &Arc<dyn ExecutionPlan>| Arc::new(KeepExec::new(Arc::clone(child), name)) as _;
-            let children = plan.children().into_iter().map(keep).collect();
+            let children = plan.children().into_iter().map(|child| keep(Arc::clone(child), name)).collect();
             Ok(Transformed::yes(replace_children_if_necessary(plan, children)?))
         })
         .data()
@@ -150,77 +140,10 @@ fn keeps(plan: &dyn ExecutionPlan) -> Option<&'static str> {
     }
 }
 
-/// Passes batches on whose memory is reserved.
-#[derive(Debug)]
-pub struct KeepExec {
-    input: Arc<dyn ExecutionPlan>,
-    name: &'static str,
-}
-
-impl KeepExec {
-    /// Returns a node over `input` that reserves under a name that errors tell.
-    pub const fn new(input: Arc<dyn ExecutionPlan>, name: &'static str) -> Self {
-        Self { input, name }
-    }
-}
-
-impl DisplayAs for KeepExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("KeepExec")
-    }
-}
-
-impl ExecutionPlan for KeepExec {
-    fn name(&self) -> &'static str {
-        "KeepExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.name)))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let keeper = Keeper::new(context.memory_pool(), self.name);
-        let batches = self.input.execute(partition, context)?.map(move |batch| keeper.keep(&batch?));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        Ok(Arc::clone(&inputs[0]))
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
-    }
+/// Returns a node over `input` whose batches have their memory reserved, under a name that errors tell.
+pub fn keep(input: Arc<dyn ExecutionPlan>, name: &'static str) -> Arc<dyn ExecutionPlan> {
+    PassExec::new(input, "KeepExec", move |batches, context| {
+        let keeper = Keeper::new(context.memory_pool(), name);
+        batches.map(move |batch| keeper.keep(&batch?)).boxed()
+    })
 }

@@ -6,6 +6,7 @@ pub mod functions;
 pub mod keep;
 pub mod memory;
 pub mod optimizer;
+mod pass_exec;
 pub mod recipes;
 pub mod reference;
 mod session;

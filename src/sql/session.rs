@@ -18,7 +18,7 @@ use datafusion::{
 
 use super::{
     functions::{aggregate_functions, scalar_functions},
-    keep::{KeepExec, KeepRows},
+    keep::{KeepRows, keep},
     memory,
     optimizer::{broadcast_join::BroadcastJoins, cooperative_joins::GiveWay},
     tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable},
@@ -114,7 +114,7 @@ impl Session {
             let schema = Arc::clone(create.input.schema().inner());
             let query = self.context.execute_logical_plan(Arc::unwrap_or_clone(create.input)).await?;
             let tasks = Arc::new(query.task_ctx());
-            let plan = Arc::new(KeepExec::new(query.create_physical_plan().await?, "CreateTable"));
+            let plan = keep(query.create_physical_plan().await?, "CreateTable");
             let table = MemTable::try_new(schema, collect_partitioned(plan, tasks).await?)?;
             let name = create.name.clone();
             create.input =

@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("plan", &["model", "storage", "compute", "types"]),
     ("output", &["model", "storage", "compute", "types"]),
     ("sql/functions", &["sql/memory", "compute", "types"]),
-    ("sql/sinks", &["output", "storage", "types"]),
+    ("sql/sinks", &["sql/pass_exec", "output", "storage", "types"]),
     ("sql/tables", &["output", "model", "storage", "types"]),
     ("sql", &["model", "storage", "compute", "types"]),
     ("run", &["sql", "output", "plan", "model", "storage", "compute", "types"]),

@@ -3,7 +3,8 @@
 use arrow_array::{BooleanArray, Float64Array, cast::AsArray};
 
 use super::{
-    argument::{Argument, Kind, SYMMETRIC},
+    argument::{Argument, SYMMETRIC},
+    kind::Kind,
     scalar::ScalarFunction,
 };
 use crate::{compute, types::activations::activation_params_type};

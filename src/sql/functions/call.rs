@@ -9,8 +9,10 @@ use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
 use super::{
     SCALARS,
-    argument::{Argument, Kind, check_constants, coerce},
+    argument::Argument,
+    coerce::{check_constants, coerce},
     error::FunctionError,
+    kind::Kind,
     scalar::ScalarFunction,
 };
 use crate::{

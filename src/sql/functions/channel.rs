@@ -17,7 +17,8 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, WEIGHTS, coerce, coerced},
+    argument::{Argument, WEIGHTS},
+    coerce::{coerce, coerced},
     error::FunctionError,
     scalar::documentation,
 };

@@ -1,7 +1,8 @@
 //! `decode_as`: the bytes that a file format stores as a row of weights.
 
 use super::{
-    argument::{Argument, ENCODING, Kind},
+    argument::{Argument, ENCODING},
+    kind::Kind,
     options::{row_encodings, row_lengths},
     scalar::ScalarFunction,
 };

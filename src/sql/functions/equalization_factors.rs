@@ -3,10 +3,7 @@
 use arrow::compute::concat;
 use arrow_array::{Array, ArrayRef, cast::AsArray, new_null_array, types::Float64Type};
 
-use super::{
-    argument::{Argument, Kind},
-    scalar::ScalarFunction,
-};
+use super::{argument::Argument, kind::Kind, scalar::ScalarFunction};
 use crate::{
     compute::{self, ComputeError},
     types::weights::weights_type,

@@ -3,7 +3,8 @@
 use arrow_array::{cast::AsArray, types::Int64Type};
 
 use super::{
-    argument::{Argument, Kind, WEIGHTS},
+    argument::{Argument, WEIGHTS},
+    kind::Kind,
     scalar::ScalarFunction,
 };
 use crate::{compute, types::weights::weights_type};

@@ -1,9 +1,6 @@
 //! `error_stats`: the sums that every error figure is made of.
 
-use super::{
-    argument::{Argument, Kind},
-    scalar::ScalarFunction,
-};
+use super::{argument::Argument, kind::Kind, scalar::ScalarFunction};
 use crate::{compute, types::error_stats::error_stats_type};
 
 pub const FUNCTION: ScalarFunction = ScalarFunction {

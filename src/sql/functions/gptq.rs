@@ -1,7 +1,8 @@
 //! `gptq`: a row of weights quantized for the least error of its layer's output.
 
 use super::{
-    argument::{Argument, BITS, GROUP_SIZE, Kind, WEIGHTS},
+    argument::{Argument, BITS, GROUP_SIZE, WEIGHTS},
+    kind::Kind,
     options::row_options,
     scalar::ScalarFunction,
 };

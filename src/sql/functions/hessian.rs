@@ -18,9 +18,11 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, Kind, coerce, coerced},
+    argument::Argument,
     channel::SECTION,
+    coerce::{coerce, coerced},
     error::FunctionError,
+    kind::Kind,
     scalar::documentation,
 };
 use crate::{compute::HessianAccumulator, sql::memory::held_once, types::factor::hessian_type};

@@ -2,10 +2,7 @@
 
 use arrow_array::{Array, cast::AsArray, types::Float64Type};
 
-use super::{
-    argument::{Argument, Kind},
-    scalar::ScalarFunction,
-};
+use super::{argument::Argument, kind::Kind, scalar::ScalarFunction};
 use crate::{compute, types::factor::factor_type};
 
 pub const FUNCTION: ScalarFunction = ScalarFunction {

@@ -1,9 +1,6 @@
 //! `log_equalization_factors`: equalization by the activations alone.
 
-use super::{
-    argument::{Argument, Kind},
-    scalar::ScalarFunction,
-};
+use super::{argument::Argument, kind::Kind, scalar::ScalarFunction};
 use crate::{compute, types::weights::weights_type};
 
 pub const FUNCTION: ScalarFunction = ScalarFunction {

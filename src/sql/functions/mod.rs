@@ -3,7 +3,9 @@
 mod argument;
 mod call;
 mod channel;
+mod coerce;
 pub mod error;
+mod kind;
 mod options;
 mod scalar;
 
@@ -39,8 +41,9 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
-pub use argument::{Argument, Kind};
+pub use argument::Argument;
 pub use call::{Call, Given};
+pub use kind::Kind;
 
 /// Every scalar function. A function that is added here is everywhere.
 const SCALARS: &[scalar::ScalarFunction] = &[

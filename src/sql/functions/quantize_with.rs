@@ -1,7 +1,8 @@
 //! `quantize_with`: the second half of `quantize`, the codes for given parameters.
 
 use super::{
-    argument::{Argument, BITS, Kind, WEIGHTS},
+    argument::{Argument, BITS, WEIGHTS},
+    kind::Kind,
     options::row_bits,
     scalar::ScalarFunction,
 };

@@ -16,7 +16,8 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, check, check_constants, coerced},
+    argument::Argument,
+    coerce::{check, check_constants, coerced},
     error::FunctionError,
 };
 use crate::compute::ComputeError;

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    argument::{Argument, Kind},
-    scalar::ScalarFunction,
-};
+use super::{argument::Argument, kind::Kind, scalar::ScalarFunction};
 use crate::compute;
 
 pub const FUNCTION: ScalarFunction = ScalarFunction {

@@ -14,9 +14,11 @@ use datafusion::{
 };
 
 use super::{
-    argument::{Argument, Kind, coerce, coerced, wide_type},
+    argument::Argument,
     channel::SECTION,
+    coerce::{coerce, coerced},
     error::FunctionError,
+    kind::{Kind, wide_type},
     scalar::documentation,
 };
 use crate::{

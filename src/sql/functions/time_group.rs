@@ -5,10 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 
-use super::{
-    argument::{Argument, Kind},
-    scalar::ScalarFunction,
-};
+use super::{argument::Argument, kind::Kind, scalar::ScalarFunction};
 use crate::compute;
 
 pub const FUNCTION: ScalarFunction = ScalarFunction {

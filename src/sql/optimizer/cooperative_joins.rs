@@ -1,29 +1,25 @@
 //! Joins that let go of their thread, so that a query that was cancelled ends.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{
     common::{
         Result,
         config::ConfigOptions,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+        tree_node::{Transformed, TransformedResult, TreeNode},
     },
-    execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::PhysicalExpr,
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, Statistics,
+        ExecutionPlan,
         coop::CooperativeExec,
-        execution_plan::{
-            CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions, replace_children_if_necessary,
-        },
+        execution_plan::replace_children_if_necessary,
         joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec},
-        statistics::{ChildStats, StatisticsArgs},
-        stream::RecordBatchStreamAdapter,
         unnest::UnnestExec,
     },
 };
 use futures::StreamExt;
+
+use crate::sql::pass_exec::PassExec;
 
 /// Lets queries give way inside joins.
 ///
@@ -53,7 +49,7 @@ impl PhysicalOptimizerRule for GiveWay {
             if plan.is::<HashJoinExec>() || plan.is::<NestedLoopJoinExec>() {
                 let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
                 if let Some(right) = children.pop() {
-                    children.push(Arc::new(GiveWayExec { input: right }));
+                    children.push(give_way(right));
                 }
                 plan = replace_children_if_necessary(plan, children)?;
             }
@@ -74,73 +70,15 @@ fn gives_more_than_it_takes(plan: &dyn ExecutionPlan) -> bool {
         || plan.is::<UnnestExec>()
 }
 
-/// Passes batches on, and gives way after each.
-#[derive(Debug)]
-pub struct GiveWayExec {
-    input: Arc<dyn ExecutionPlan>,
-}
-
-impl DisplayAs for GiveWayExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("GiveWayExec")
-    }
-}
-
-impl ExecutionPlan for GiveWayExec {
-    fn name(&self) -> &'static str {
-        "GiveWayExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self { input: children.swap_remove(0) }))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batches = self.input.execute(partition, context)?.then(|batch| async {
+/// Returns a node over `input` that gives way after each batch.
+fn give_way(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    PassExec::new(input, "GiveWayExec", |batches, _| {
+        let one = |batch| async {
             tokio::task::yield_now().await;
             batch
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        Ok(Arc::clone(&inputs[0]))
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
-    }
+        };
+        batches.then(one).boxed()
+    })
 }
 
 #[cfg(test)]

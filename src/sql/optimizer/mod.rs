@@ -2,3 +2,4 @@
 
 pub mod broadcast_join;
 pub mod cooperative_joins;
+mod lookup;

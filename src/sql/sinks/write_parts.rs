@@ -33,6 +33,7 @@ use futures::{StreamExt, stream::once};
 use super::part_statistics::PartStatistics;
 use crate::{
     output::{destination::Destination, pending_part::WrittenPart},
+    sql::pass_exec::one_input,
     storage::folder::tensor_report::TensorReport,
     types::{
         ErrorSums,
@@ -82,35 +83,14 @@ impl DisplayAs for WritePartsExec {
 }
 
 impl ExecutionPlan for WritePartsExec {
+    one_input!(|node, input| Self::new(input, node.format.clone(), node.destination.clone()));
+
     fn name(&self) -> &'static str {
         "WritePartsExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.format.clone(), self.destination.clone())))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
     }
 
     fn execute(&self, part: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
