@@ -236,9 +236,7 @@ def quantize_model(
         "threads": threads,
         "memory_limit": memory_limit,
         "batch": batch,
-        "resume": resume,
-        "overwrite": overwrite,
-        "force": force,
+        "existing": {"resume": resume, "overwrite": overwrite, "force": force},
         "no_check": no_check,
         "dry_run": dry_run,
     }

@@ -16,7 +16,7 @@ use arrow_array::{RecordBatch, StructArray};
 use arrow_quant::{
     cli,
     model::pipeline::component,
-    output::existing::Existing,
+    output::existing::{Existing, ExistingFlags},
     plan::{profile::Profile, spec::Spec},
     run::{
         Cancel, JobError, RunSettings, page,
@@ -44,16 +44,13 @@ use crate::{
 /// The options of Python's `quantize_model` beside those of a [`Spec`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a keyword of the Python function")]
 struct Settings {
     profile: Option<String>,
     component: Option<String>,
     threads: Option<usize>,
     memory_limit: Option<ByteSize>,
     batch: bool,
-    resume: bool,
-    overwrite: bool,
-    force: bool,
+    existing: ExistingFlags,
     no_check: bool,
     dry_run: bool,
 }
@@ -76,14 +73,9 @@ enum Outcome {
 
 impl Run {
     fn new(model: PathBuf, output: Option<PathBuf>, spec: Spec, settings: Settings) -> Result<Self, String> {
-        if settings.resume && settings.overwrite {
-            return Err("`resume` cannot be used with `overwrite`".to_owned());
-        }
-        if settings.dry_run && (settings.resume || settings.overwrite) {
+        let existing = settings.existing.existing()?;
+        if settings.dry_run && existing != Existing::Refuse {
             return Err("`dry_run` cannot be used with `resume` or `overwrite`: it writes nothing".to_owned());
-        }
-        if settings.force && !settings.overwrite {
-            return Err("`force` needs `overwrite`".to_owned());
         }
         if output.is_none() && !settings.dry_run {
             return Err("`output` is missing".to_owned());
@@ -101,12 +93,7 @@ impl Run {
             threads: settings.threads.unwrap_or(defaults.threads),
             memory_limit: settings.memory_limit.map(|limit| limit.as_u64()),
             batch: settings.batch,
-            existing: match (settings.resume, settings.overwrite, settings.force) {
-                (true, ..) => Existing::Resume,
-                (_, true, false) => Existing::Overwrite,
-                (_, true, true) => Existing::Force,
-                _ => Existing::Refuse,
-            },
+            existing,
             check: !settings.no_check,
         };
         let component = settings.component;
@@ -192,7 +179,10 @@ pub fn quantize_model<'py>(
     let spec = Spec::from_deserializer(&mut Depythonizer::from_object(spec));
     let spec = spec.map_err(|error| refuse(error.to_string()))?;
     let settings = serde_path_to_error::deserialize(&mut Depythonizer::from_object(settings));
-    let settings = settings.map_err(|error| refuse(format!("`{}`: {}", error.path(), error.inner())))?;
+    let settings = settings.map_err(|error| {
+        let option = error.path().iter().last().map(ToString::to_string).unwrap_or_default();
+        refuse(format!("`{option}`: {}", error.inner()))
+    })?;
     let run = Run::new(model, output, spec, settings).map_err(refuse)?;
     let counter: Arc<Counter> = Arc::default();
     let cancel = Arc::new(Cancel::new(false));

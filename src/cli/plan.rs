@@ -68,7 +68,7 @@ pub fn save(arguments: &PlanArguments) -> Result<(), CliError> {
 
 /// Runs a saved plan.
 pub fn run(arguments: &RunPlanArguments) -> Result<(), CliError> {
-    let planned = PlannedJob::open(&arguments.plan, Some(&arguments.output), &arguments.running.settings())?;
+    let planned = PlannedJob::open(&arguments.plan, Some(&arguments.output), &arguments.running.settings()?)?;
     arguments.running.run(&planned, &arguments.output)
 }
 

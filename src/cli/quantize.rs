@@ -44,9 +44,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let (spec, settings) = (arguments.spec.spec()?, arguments.running.settings());
+    let (spec, settings) = (arguments.spec.spec()?, arguments.running.settings()?);
     let output = arguments.output.as_deref().filter(|_| !arguments.dry_run && !arguments.print_sql);
-    let reporter = Reporter::new(arguments.running.json);
+    let reporter = Reporter::new(arguments.running.printed.json);
     let model = match &arguments.component {
         Some(name) => component(&arguments.model, name)?,
         None => arguments.model.clone(),
@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 
 /// Runs the command without a word, under the caller's progress and cancellation.
 pub(super) fn run_watched(arguments: &Arguments, progress: &dyn Progress, cancel: &Cancel) -> Result<(), CliError> {
-    let settings = arguments.running.settings();
+    let settings = arguments.running.settings()?;
     let output = arguments.output.as_deref().ok_or_else(|| CliError::Usage("`output` DIR is missing".into()))?;
     let planned = PlannedJob::new(arguments.spec.spec()?, &arguments.model, Some(output), &settings, progress, cancel)?;
     planned.run(output, &settings, progress, cancel)?;

@@ -16,7 +16,7 @@ use super::{
     report, table,
 };
 use crate::{
-    output::existing::Existing,
+    output::existing::ExistingFlags,
     run::{
         JobError, RunSettings,
         pipeline::PlannedPipeline,
@@ -30,7 +30,6 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[group(id = "running")]
 #[command(next_help_heading = "Running")]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Arguments {
     /// Threads to use [default: all cores]
     #[arg(long, value_parser = options::threads)]
@@ -41,6 +40,19 @@ pub struct Arguments {
     /// Read the whole model to memory first
     #[arg(long)]
     batch: bool,
+    #[command(flatten)]
+    existing: ExistingArguments,
+    /// Skip verification of the written files
+    #[arg(long)]
+    no_check: bool,
+    #[command(flatten)]
+    pub(super) printed: Printed,
+}
+
+/// What becomes of an output that is there already.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Running")]
+struct ExistingArguments {
     /// Resume an interrupted run; one that was begun with --overwrite replaces the output folder
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
@@ -50,9 +62,12 @@ pub struct Arguments {
     /// With --overwrite, replace the output folder with all that is in it
     #[arg(long, requires = "overwrite")]
     force: bool,
-    /// Skip verification of the written files
-    #[arg(long)]
-    no_check: bool,
+}
+
+/// What is printed of a run besides the summary, or in place of it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Running")]
+pub struct Printed {
     /// Print the report, one line per tensor
     #[arg(long)]
     report: bool,
@@ -75,30 +90,31 @@ impl From<JobError> for CliError {
 
 impl Arguments {
     /// Returns the settings of the run.
-    pub(super) fn settings(&self) -> RunSettings {
-        RunSettings {
+    ///
+    /// # Errors
+    /// Returns an error if flags do not go together.
+    pub(super) fn settings(&self) -> Result<RunSettings, CliError> {
+        let ExistingArguments { resume, overwrite, force } = self.existing;
+        let existing = ExistingFlags { resume, overwrite, force }.existing();
+        Ok(RunSettings {
             threads: self.threads.unwrap_or_else(options::cores),
             memory_limit: self.memory_limit.map(|limit| limit.as_u64()),
             batch: self.batch,
-            existing: match (self.resume, self.overwrite, self.force) {
-                (true, ..) => Existing::Resume,
-                (_, true, false) => Existing::Overwrite,
-                (_, true, true) => Existing::Force,
-                _ => Existing::Refuse,
-            },
+            existing: existing.map_err(|problem| CliError::Usage(problem.to_owned()))?,
             check: !self.no_check,
-        }
+        })
     }
 
     /// Runs a plan, and prints what came of it.
     pub(super) fn run(&self, planned: &PlannedJob, output: &Path) -> Result<(), CliError> {
-        let reporter = Reporter::new(self.json);
-        let summary = until_interrupted(|cancel| Ok(planned.run(output, &self.settings(), &reporter, cancel)?))?;
+        let settings = self.settings()?;
+        let reporter = Reporter::new(self.printed.json);
+        let summary = until_interrupted(|cancel| Ok(planned.run(output, &settings, &reporter, cancel)?))?;
         let mut out = stdout().lock();
-        if self.report {
+        if self.printed.report {
             writeln!(out, "{}", report::text(output)?)?;
         }
-        if self.json {
+        if self.printed.json {
             return Ok(writeln!(out, "{}", summary.figures(planned.by_gptq(), output))?);
         }
         if planned.spec().hessians.is_some() {

@@ -18,6 +18,35 @@ pub enum Existing {
     Force,
 }
 
+/// The words that say it, as a command line or a call gives them.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExistingFlags {
+    /// Go on with the unfinished run.
+    pub resume: bool,
+    /// Begin anew.
+    pub overwrite: bool,
+    /// Begin anew, whatever else the output folder holds.
+    pub force: bool,
+}
+
+impl ExistingFlags {
+    /// Returns what the words mean together.
+    ///
+    /// # Errors
+    /// Returns an error if they do not go together.
+    pub const fn existing(self) -> Result<Existing, &'static str> {
+        match (self.resume, self.overwrite, self.force) {
+            (true, true, _) => Err("`resume` cannot be used with `overwrite`"),
+            (_, false, true) => Err("`force` needs `overwrite`"),
+            (true, false, false) => Ok(Existing::Resume),
+            (false, true, false) => Ok(Existing::Overwrite),
+            (false, true, true) => Ok(Existing::Force),
+            (false, false, false) => Ok(Existing::Refuse),
+        }
+    }
+}
+
 impl Existing {
     /// Tells whether the output that is there goes when the new one is complete.
     pub(in crate::output) const fn replaces(self) -> bool {
