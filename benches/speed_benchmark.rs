@@ -18,7 +18,7 @@ use arrow_quant::{
     plan::{selection::Selection, spec::Spec},
     run::{
         Cancel, RunSettings,
-        plan::PlannedJob,
+        plan::Plan,
         progress::{Pass, Progress},
     },
     sql::Session,
@@ -48,7 +48,7 @@ fn quantize(model: &Path, spec: &Spec, threads: usize) {
     let settings = RunSettings { check: false, existing: Existing::Overwrite, threads, ..RunSettings::default() };
     let cancel = Cancel::new(false);
     let output = Path::new(".benchmarks/speed_output");
-    let planned = PlannedJob::new(spec.clone(), model, Some(output), &settings, &Silent, &cancel);
+    let planned = Plan::new(spec.clone(), model, Some(output), &settings, &Silent, &cancel);
     let result = planned.and_then(|planned| planned.run(output, &settings, &Silent, &cancel));
     result.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
 }

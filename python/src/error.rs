@@ -2,7 +2,7 @@
 
 use arrow_quant::{
     plan::spec::spelling::spell,
-    run::JobError,
+    run::RunError,
     sql::{
         error::{innermost, message},
         functions::error::FunctionError,
@@ -113,15 +113,15 @@ pub fn spelled(message: &str) -> String {
 }
 
 /// Returns the exception of a run.
-pub fn of_run(error: &JobError) -> PyErr {
+pub fn of_run(error: &RunError) -> PyErr {
     let kind = match error {
-        JobError::Io(error) => of_io_kind(error),
-        JobError::Query(error) => of_query_kind(error),
-        JobError::MemoryLimit { .. } => Kind::Argument,
-        JobError::Cancelled(_) | JobError::Interrupted => Kind::Other,
+        RunError::Io(error) => of_io_kind(error),
+        RunError::Query(error) => of_query_kind(error),
+        RunError::MemoryLimit { .. } => Kind::Argument,
+        RunError::Cancelled(_) | RunError::Interrupted => Kind::Other,
     };
     let error = match error {
-        JobError::Query(error) => message(error),
+        RunError::Query(error) => message(error),
         other => other.to_string(),
     };
     kind.exception(&spelled(&error))

@@ -19,11 +19,11 @@ use arrow_quant::{
     output::existing::{Existing, ExistingFlags},
     plan::{profile::Profile, spec::Spec},
     run::{
-        Cancel, JobError, RunSettings, page,
+        Cancel, RunError, RunSettings, page,
         pipeline::{PlannedPipeline, prefixed},
-        plan::PlannedJob,
+        plan::Plan,
         progress::{Pass, Progress},
-        summary::Summary,
+        report::summary::Summary,
     },
     storage::error::IoError,
     types::report::report_schema,
@@ -100,7 +100,7 @@ impl Run {
         Ok(Self { spec, settings: run, model, component, output: output.filter(|_| !settings.dry_run) })
     }
 
-    fn run(self, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, JobError> {
+    fn run(self, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, RunError> {
         let Self { spec, settings, mut model, component: part, output } = self;
         if let Some(part) = part {
             model = component(&model, &part)?;
@@ -109,7 +109,7 @@ impl Run {
         {
             let Some(output) = output else {
                 let parts = pipeline.parts().iter().map(|(name, part)| Ok((format!("{name}/"), part.table()?)));
-                let parts = parts.collect::<Result<Vec<_>, JobError>>()?;
+                let parts = parts.collect::<Result<Vec<_>, RunError>>()?;
                 return Ok(Outcome::Planned(
                     prefixed(&parts)?.unwrap_or_else(|| RecordBatch::new_empty(report_schema())),
                 ));
@@ -117,7 +117,7 @@ impl Run {
             let summary = Box::new(pipeline.run(&output, &settings, progress, cancel)?);
             return Ok(Outcome::Done { by_gptq: 0, summary, output });
         }
-        let planned = PlannedJob::new(spec, &model, output.as_deref(), &settings, progress, cancel)?;
+        let planned = Plan::new(spec, &model, output.as_deref(), &settings, progress, cancel)?;
         let Some(output) = output else { return Ok(Outcome::Planned(planned.table()?)) };
         let summary = Box::new(planned.run(&output, &settings, progress, cancel)?);
         Ok(Outcome::Done { by_gptq: planned.by_gptq(), summary, output })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::CliError;
-use crate::{plan::profile::Profile, run::prepared::Prepared, storage::escape::escaped};
+use crate::{plan::profile::Profile, run::measure::prepared::Prepared, storage::escape::escaped};
 
 /// Returns the text on activations and channels; `without` are the quantized tensors that had no activations.
 pub fn text(Prepared { params, equalization, left_alone, .. }: &Prepared, without: &[&str]) -> String {

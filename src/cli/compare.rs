@@ -10,7 +10,7 @@ use crate::{
     run::{
         compare::{Compared, compare, difference::Difference},
         page::compare_page,
-        peak_memory::peak_resident,
+        report::peak_memory::peak_resident,
     },
     storage::{atomic_file::write_renamed, escape::escaped},
     types::ErrorSums,

@@ -10,7 +10,7 @@ use super::{
     spec_arguments,
 };
 use crate::{
-    run::{RunSettings, plan::PlannedJob},
+    run::{RunSettings, plan::Plan},
     storage::escape::escaped,
 };
 
@@ -54,7 +54,7 @@ pub fn save(arguments: &PlanArguments) -> Result<(), CliError> {
     let reporter = Reporter::new(false);
     let spec = arguments.spec.spec()?;
     let planned = until_interrupted(|cancel| {
-        let planned = PlannedJob::new(spec, &arguments.model, None, &settings, &reporter, cancel)?;
+        let planned = Plan::new(spec, &arguments.model, None, &settings, &reporter, cancel)?;
         Ok(planned.measured(&settings, &reporter, cancel)?)
     })?;
     planned.save(&arguments.model, &arguments.output)?;
@@ -68,12 +68,12 @@ pub fn save(arguments: &PlanArguments) -> Result<(), CliError> {
 
 /// Runs a saved plan.
 pub fn run(arguments: &RunPlanArguments) -> Result<(), CliError> {
-    let planned = PlannedJob::open(&arguments.plan, Some(&arguments.output), &arguments.running.settings()?)?;
+    let planned = Plan::open(&arguments.plan, Some(&arguments.output), &arguments.running.settings()?)?;
     arguments.running.run(&planned, &arguments.output)
 }
 
 /// Prints the physical plan of a saved plan.
 pub fn explain(arguments: &ExplainArguments) -> Result<(), CliError> {
-    let planned = PlannedJob::open(&arguments.plan, None, &RunSettings::default())?;
+    let planned = Plan::open(&arguments.plan, None, &RunSettings::default())?;
     Ok(write!(stdout().lock(), "{}", planned.explain()?)?)
 }

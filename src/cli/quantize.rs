@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::pipeline::component,
-    run::{Cancel, pipeline::PlannedPipeline, plan::PlannedJob, progress::Progress},
+    run::{Cancel, pipeline::PlannedPipeline, plan::Plan, progress::Progress},
     storage::escape::escaped,
     types::QuantizeOptions,
 };
@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     }
     let planned = until_interrupted(|cancel| {
-        let planned = PlannedJob::new(spec, &model, output, &settings, &reporter, cancel)?;
+        let planned = Plan::new(spec, &model, output, &settings, &reporter, cancel)?;
         Ok(if arguments.print_sql { planned.measured(&settings, &reporter, cancel)? } else { planned })
     })?;
     match output {
@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
 pub(super) fn run_watched(arguments: &Arguments, progress: &dyn Progress, cancel: &Cancel) -> Result<(), CliError> {
     let settings = arguments.running.settings()?;
     let output = arguments.output.as_deref().ok_or_else(|| CliError::Usage("`output` DIR is missing".into()))?;
-    let planned = PlannedJob::new(arguments.spec.spec()?, &arguments.model, Some(output), &settings, progress, cancel)?;
+    let planned = Plan::new(arguments.spec.spec()?, &arguments.model, Some(output), &settings, progress, cancel)?;
     planned.run(output, &settings, progress, cancel)?;
     Ok(())
 }
@@ -99,7 +99,7 @@ fn is_gone(note: &str) -> bool {
 }
 
 /// What would happen to each tensor, and the sums.
-pub(super) fn plan_table(planned: &PlannedJob) -> String {
+pub(super) fn plan_table(planned: &Plan) -> String {
     use std::fmt::Write;
 
     let tensors = planned.model().tensors();

@@ -18,11 +18,10 @@ use super::{
 use crate::{
     output::existing::ExistingFlags,
     run::{
-        JobError, RunSettings,
+        RunError, RunSettings,
         pipeline::PlannedPipeline,
-        plan::PlannedJob,
-        report::{FAR_BELOW_DB, FarBelow, LITTLE_LEFT_DB, little_left},
-        summary::Summary,
+        plan::Plan,
+        report::{FAR_BELOW_DB, FarBelow, LITTLE_LEFT_DB, little_left, summary::Summary},
     },
     storage::escape::escaped,
 };
@@ -76,12 +75,12 @@ pub struct Printed {
     pub(super) json: bool,
 }
 
-impl From<JobError> for CliError {
-    fn from(error: JobError) -> Self {
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
         match error {
-            JobError::Io(error) => error.into(),
-            JobError::Query(error) => error.into(),
-            other @ (JobError::MemoryLimit { .. } | JobError::Cancelled(_) | JobError::Interrupted) => {
+            RunError::Io(error) => error.into(),
+            RunError::Query(error) => error.into(),
+            other @ (RunError::MemoryLimit { .. } | RunError::Cancelled(_) | RunError::Interrupted) => {
                 Self::Failed(other.to_string())
             }
         }
@@ -106,7 +105,7 @@ impl Arguments {
     }
 
     /// Runs a plan, and prints what came of it.
-    pub(super) fn run(&self, planned: &PlannedJob, output: &Path) -> Result<(), CliError> {
+    pub(super) fn run(&self, planned: &Plan, output: &Path) -> Result<(), CliError> {
         let settings = self.settings()?;
         let reporter = Reporter::new(self.printed.json);
         let summary = until_interrupted(|cancel| Ok(planned.run(output, &settings, &reporter, cancel)?))?;

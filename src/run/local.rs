@@ -21,15 +21,15 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 
 use super::{
-    Cancel, JobError, RunSettings,
-    measure::Survey,
-    peak_memory::peak_resident,
-    plan::PlannedJob,
-    prepared::Prepared,
+    Cancel, RunError, RunSettings,
+    measure::{Survey, prepared::Prepared},
+    plan::Plan,
     progress::{Pass, Progress},
     read_back_pass::Written,
-    report::{merge, note_far_below, note_little_left, report_batch, totals, write_report},
-    summary::Summary,
+    report::{
+        merge, note_far_below, note_little_left, peak_memory::peak_resident, report_batch, summary::Summary, totals,
+        write_report,
+    },
     workers::{take_parts, threads_within},
 };
 use crate::{
@@ -65,7 +65,7 @@ struct Worked {
 
 /// The plan of the query, and where its partitions are written.
 struct Work<'a> {
-    job: &'a PlannedJob,
+    planned: &'a Plan,
     plan: WritePartsExec,
     /// Those of the source rows of each part.
     digests: Digests,
@@ -81,7 +81,7 @@ struct Work<'a> {
     failed: AtomicBool,
 }
 
-impl PlannedJob {
+impl Plan {
     /// Quantizes the model into a folder. `progress` is told of every batch; `cancel` stops the run within one.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl PlannedJob {
         settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Summary, JobError> {
+    ) -> Result<Summary, RunError> {
         let started = Instant::now();
         let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
@@ -125,7 +125,7 @@ impl PlannedJob {
             finished.map(|(written, part)| part.bytes * if read_back && written.checked { 2 } else { 1 }).sum(),
         );
         let work = Work {
-            job: self,
+            planned: self,
             plan: WritePartsExec::new(plan, self.spec.format.to_string(), Some(destination.clone())),
             digests,
             context,
@@ -193,15 +193,15 @@ impl PlannedJob {
 impl Work<'_> {
     /// Writes the parts that are not finished, and checks those that are. They are taken in order by
     /// whichever thread is free; the disk is waited for beside the work.
-    fn parts(&self, threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, JobError> {
-        let every: Vec<usize> = (0..self.job.parts.len()).collect();
+    fn parts(&self, threads: usize, runtime: &Handle) -> Result<Vec<(usize, Finished)>, RunError> {
+        let every: Vec<usize> = (0..self.planned.parts.len()).collect();
         let work = |part: usize| match self.folder.finished(part) {
             Some(written) => self.resume(part, written).map(|()| None),
             None => runtime.block_on(self.part(part)).map(Some),
         };
         let commit = |worked: Option<Worked>| {
             let Some(Worked { part, pending, finished }) = worked else { return Ok(None) };
-            self.job.reads.check_unchanged()?;
+            self.planned.reads.check_unchanged()?;
             pending.commit()?;
             self.folder.note(part, &finished.0)?;
             Ok(Some(finished))
@@ -214,13 +214,13 @@ impl Work<'_> {
         self.cancel.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
     }
 
-    fn stopped(&self) -> JobError {
-        JobError::Cancelled(self.folder.partial().to_owned())
+    fn stopped(&self) -> RunError {
+        RunError::Cancelled(self.folder.partial().to_owned())
     }
 
     /// Told of rows of a part, says how far the run is; gives whether it goes on.
     fn watch(&self, part: usize) -> impl FnMut(usize) -> bool {
-        let source = &self.job.parts[part];
+        let source = &self.planned.parts[part];
         let mut rows = 0;
         move |more| {
             let bytes = |rows: usize| source.bytes * rows as u64 / source.rows().max(1) as u64;
@@ -232,8 +232,8 @@ impl Work<'_> {
 
     /// Checks a part that an interrupted run has finished: it was made of the rows that the model has now, and where it is to
     /// be read back and was not, it holds what was written.
-    fn resume(&self, part: usize, written: &WrittenPart) -> Result<(), JobError> {
-        let (model, source) = (&self.job.model, &self.job.parts[part]);
+    fn resume(&self, part: usize, written: &WrittenPart) -> Result<(), RunError> {
+        let (model, source) = (&self.planned.model, &self.planned.parts[part]);
         // Parts have digests of their own, which reading them checks.
         if model.part_rows().is_none() {
             let digest = digest_of_rows(model, source, || !self.stops())?.ok_or_else(|| self.stopped())?;
@@ -255,7 +255,7 @@ impl Work<'_> {
     }
 
     /// Writes one part, and reads it back where it is a file of its own.
-    async fn part(&self, part: usize) -> Result<Worked, JobError> {
+    async fn part(&self, part: usize) -> Result<Worked, RunError> {
         let mut stream = self.plan.execute(part, Arc::clone(&self.context))?;
         let (mut watch, mut seen) = (self.watch(part), 0);
         let batch = poll_fn(|context| {
@@ -289,9 +289,9 @@ impl Work<'_> {
         Ok(Worked { part, pending, finished: (written, seconds) })
     }
 
-    async fn located(&self, part: usize, error: DataFusionError) -> JobError {
-        let rows = self.job.parts[part].runs.clone();
-        let query = |part| self.job.try_rows(self.prepared, part);
-        self.job.located(error.into(), rows, self.prepared.equalization.as_ref(), query).await
+    async fn located(&self, part: usize, error: DataFusionError) -> RunError {
+        let rows = self.planned.parts[part].runs.clone();
+        let query = |part| self.planned.try_rows(self.prepared, part);
+        self.planned.located(error.into(), rows, self.prepared.equalization.as_ref(), query).await
     }
 }

@@ -3,7 +3,7 @@
 use arrow_array::{Array, cast::AsArray, types::Float32Type};
 use datafusion::common::DataFusionError;
 
-use super::{JobError, plan::PlannedJob};
+use super::{RunError, plan::Plan};
 use crate::{
     compute::ComputeError,
     model::{
@@ -30,7 +30,7 @@ pub struct RefusedRow {
 impl RefusedRow {
     /// Returns the first of some rows over which a query fails, where it fails over all of them. `None` means that it fails over no
     /// rows at all as well, or in another way than by refusing one.
-    pub async fn find<F: Future<Output = Result<(), JobError>>>(
+    pub async fn find<F: Future<Output = Result<(), RunError>>>(
         model: &Model,
         mut rows: Vec<Run>,
         query: impl Fn(Part) -> F,
@@ -46,7 +46,7 @@ impl RefusedRow {
         }
         let run = rows.first()?;
         match query(model.part(rows.clone())).await {
-            Err(JobError::Query(error)) => Some(Self { tensor: run.tensor, row: run.rows.start, error }),
+            Err(RunError::Query(error)) => Some(Self { tensor: run.tensor, row: run.rows.start, error }),
             _ => None,
         }
     }
@@ -105,16 +105,16 @@ fn second_half(rows: &mut Vec<Run>) -> Vec<Run> {
     second
 }
 
-impl PlannedJob {
+impl Plan {
     /// Returns the error of a query over rows of the model, with the row that it is about, where there is one.
-    pub(super) async fn located<F: Future<Output = Result<(), JobError>>>(
+    pub(super) async fn located<F: Future<Output = Result<(), RunError>>>(
         &self,
-        error: JobError,
+        error: RunError,
         rows: Vec<Run>,
         equalization: Option<&Equalization>,
         query: impl Fn(Part) -> F,
-    ) -> JobError {
-        if !matches!(&error, JobError::Query(error) if may_be_of_a_row(error)) {
+    ) -> RunError {
+        if !matches!(&error, RunError::Query(error) if may_be_of_a_row(error)) {
             return error;
         }
         match RefusedRow::find(&self.model, rows, query).await {
@@ -171,7 +171,7 @@ mod tests {
         vec![Run { tensor: 0, rows: 1..3 }, Run { tensor: 1, rows: 0..5 }]
     }
 
-    fn refuse() -> Result<(), JobError> {
+    fn refuse() -> Result<(), RunError> {
         Err(DataFusionError::Execution("no".to_owned()).into())
     }
 

@@ -1,23 +1,13 @@
 //! A quantization run: from a model to a folder, through `sql/quantize.sql` or `sql/export.sql`.
 
-mod activation_params;
-mod bit_allocation;
-pub mod checked_activations;
 pub mod compare;
-mod equalization_factors;
-mod equalize;
-pub mod equalized_inputs;
-mod gptq;
 pub mod local;
 mod locate_error;
-mod measure;
+pub mod measure;
 mod new_folder;
 pub mod page;
-pub mod peak_memory;
 pub mod pipeline;
 pub mod plan;
-mod prepare;
-pub mod prepared;
 pub mod progress;
 pub mod quantity;
 mod query;
@@ -25,9 +15,7 @@ pub mod read_back;
 mod read_back_pass;
 pub mod report;
 mod saved_plan;
-pub mod summary;
 mod tables;
-mod weight_factors;
 mod workers;
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};
@@ -72,7 +60,7 @@ pub type Cancel = AtomicBool;
 
 /// Why a run did not finish.
 #[derive(Debug, thiserror::Error)]
-pub enum JobError {
+pub enum RunError {
     /// A file or a model.
     #[error(transparent)]
     Io(#[from] IoError),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{JobError, plan::PlannedJob, prepared::Prepared};
+use super::{RunError, measure::prepared::Prepared, plan::Plan};
 use crate::{
     compute::DAMPING,
     model::{said, side_files::SideFile},
@@ -24,14 +24,14 @@ use crate::{
     },
 };
 
-impl PlannedJob {
+impl Plan {
     /// Returns the folder to write, with the model's own files in it.
     pub(super) fn new_folder(
         &self,
         output: &Path,
         existing: Existing,
         equalization: Option<&Equalization>,
-    ) -> Result<OutputFolder, JobError> {
+    ) -> Result<OutputFolder, RunError> {
         let mut options = self.spec.recorded().map_err(IoError::from)?;
         if let Some(activations) = &self.activations {
             options.insert("activations".into(), serde_json::json!({ "digest": activations.digest }));

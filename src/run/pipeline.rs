@@ -13,9 +13,9 @@ use arrow_schema::ArrowError;
 use datafusion::common::DataFusionError;
 
 use super::{
-    Cancel, JobError, RunSettings,
+    Cancel, RunError, RunSettings,
     peak_memory::peak_resident,
-    plan::PlannedJob,
+    plan::Plan,
     prepared::Prepared,
     progress::Progress,
     report::{FarBelow, Totals},
@@ -49,7 +49,7 @@ const PIPELINE: &str = "pipeline";
 pub struct PlannedPipeline {
     spec: Spec,
     /// The parts that are quantized, by the name of their folder.
-    parts: Vec<(String, PlannedJob)>,
+    parts: Vec<(String, Plan)>,
     side: SideFiles,
     reads: Reads,
 }
@@ -59,7 +59,7 @@ impl PlannedPipeline {
     /// the format's loaders load there. `None` means that the model is no pipeline, or that the format has no place in one.
     ///
     /// # Errors
-    /// Returns the errors of [`PlannedJob::new`], and an error if an option is one of a single part, or a pattern matches in
+    /// Returns the errors of [`Plan::new`], and an error if an option is one of a single part, or a pattern matches in
     /// no part.
     pub fn new(
         spec: Spec,
@@ -68,7 +68,7 @@ impl PlannedPipeline {
         settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Option<Self>, JobError> {
+    ) -> Result<Option<Self>, RunError> {
         let format = formats::of(&spec).map_err(IoError::from)?;
         let mut chosen = components(model)?;
         chosen.retain(|part| is_chosen(part) && format.loads_in_pipeline(&part.library));
@@ -90,7 +90,7 @@ impl PlannedPipeline {
         let (mut parts, mut reads) = (Vec::new(), Reads::default());
         for (name, path, names) in opened {
             let Some(own) = narrowed(&spec, &names) else { continue };
-            let job = PlannedJob::new(own, &path, None, settings, progress, cancel)?;
+            let job = Plan::new(own, &path, None, settings, progress, cancel)?;
             reads.paths.extend(job.reads.paths.iter().cloned());
             let stamp = |stamp: &Stamp| Stamp { name: format!("{name}/{}", stamp.name), ..stamp.clone() };
             reads.sources.extend(job.reads.sources.iter().map(|(path, one)| (path.clone(), stamp(one))));
@@ -108,7 +108,7 @@ impl PlannedPipeline {
     }
 
     /// Returns the parts that are quantized, by the name of their folder.
-    pub fn parts(&self) -> &[(String, PlannedJob)] {
+    pub fn parts(&self) -> &[(String, Plan)] {
         &self.parts
     }
 
@@ -126,14 +126,14 @@ impl PlannedPipeline {
     /// interrupted run has finished is not written again. Gives the figures over the parts that were written.
     ///
     /// # Errors
-    /// Returns the errors of [`PlannedJob::run`].
+    /// Returns the errors of [`Plan::run`].
     pub fn run(
         &self,
         output: &Path,
         settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Summary, JobError> {
+    ) -> Result<Summary, RunError> {
         let started = Instant::now();
         let manifest = self.manifest()?;
         let folder = OutputFolder::create(output, settings.existing, manifest, &self.reads)?;
@@ -154,7 +154,7 @@ impl PlannedPipeline {
     }
 
     /// Returns the manifest of the whole: the files of all parts, and those that are copied.
-    fn manifest(&self) -> Result<Manifest, JobError> {
+    fn manifest(&self) -> Result<Manifest, RunError> {
         let mut names: BTreeSet<String> = self.side.files.iter().map(|file| file.name.clone()).collect();
         let mut source_files = Vec::new();
         for (part, job) in &self.parts {
@@ -218,7 +218,7 @@ fn narrowed(spec: &Spec, names: &[String]) -> Option<Spec> {
 }
 
 /// Adds up the figures of parts. The names of tensors begin with that of their part.
-fn merged(summaries: Vec<(&str, Summary)>) -> Result<Summary, JobError> {
+fn merged(summaries: Vec<(&str, Summary)>) -> Result<Summary, RunError> {
     let mut whole = Summary {
         report: RecordBatch::new_empty(report_schema()),
         far_below: Vec::new(),
@@ -274,7 +274,7 @@ fn merged(summaries: Vec<(&str, Summary)>) -> Result<Summary, JobError> {
 ///
 /// # Errors
 /// Returns an error if the tables have different columns, or the first holds no names.
-pub fn prefixed(tables: &[(String, RecordBatch)]) -> Result<Option<RecordBatch>, JobError> {
+pub fn prefixed(tables: &[(String, RecordBatch)]) -> Result<Option<RecordBatch>, RunError> {
     let Some((_, first)) = tables.first() else { return Ok(None) };
     let one = |(prefix, table): &(String, RecordBatch)| {
         let mut columns = table.columns().to_vec();

@@ -7,8 +7,9 @@ use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 
 use super::{
-    Cancel, JobError, RunSettings, checked_activations::CheckedActivations, equalized_inputs::EqualizedInputs,
-    prepared::Prepared, progress::Progress,
+    Cancel, RunError, RunSettings,
+    measure::{checked_activations::CheckedActivations, equalized_inputs::EqualizedInputs, prepared::Prepared},
+    progress::Progress,
 };
 use crate::{
     model::{
@@ -37,7 +38,7 @@ use crate::{
 /// A spec applied to a model: what becomes of each tensor, and where its rows go. Weights have been read only where bits
 /// are chosen by measurement.
 #[derive(Debug)]
-pub struct PlannedJob {
+pub struct Plan {
     pub(super) spec: Spec,
     pub(super) model: Arc<Model>,
     /// The choices before the format has said what it cannot hold.
@@ -67,7 +68,7 @@ pub struct PlannedJob {
     pub(super) loaded: u64,
 }
 
-impl PlannedJob {
+impl Plan {
     /// Plans a run: opens the model, then selects tensors, lays out the format, checks that the output can go to `output`
     /// (`None` means a dry run), chooses bits by measurement, reads Hessians and activations, and finds the channels to
     /// equalize. The order is fixed, whatever the order of the options.
@@ -83,7 +84,7 @@ impl PlannedJob {
         settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Self, JobError> {
+    ) -> Result<Self, RunError> {
         spec.check().map_err(IoError::from)?;
         let read = open_model(&spec, model, settings)?;
         let mut selected = Selection(&spec).choose(&read)?;
@@ -104,7 +105,7 @@ impl PlannedJob {
         selected: Vec<Choice>,
         output: Option<&Path>,
         settings: &RunSettings,
-    ) -> Result<Self, JobError> {
+    ) -> Result<Self, RunError> {
         let mut reads = vec![path.to_owned()];
         reads.extend(spec.hessians.iter().chain(&spec.activations).cloned());
         let mut choices = selected.clone();
@@ -151,7 +152,7 @@ impl PlannedJob {
     ///
     /// # Errors
     /// Returns an error if Arrow refuses to build the batch.
-    pub fn table(&self) -> Result<RecordBatch, JobError> {
+    pub fn table(&self) -> Result<RecordBatch, RunError> {
         let choices = self.choices_batch(None)?;
         let bytes_in = self.model.tensors().iter().map(|tensor| tensor.bytes() as i64);
         let bytes = [
@@ -197,7 +198,7 @@ impl PlannedJob {
     ///
     /// # Errors
     /// When a number does not fit its column.
-    pub fn choices_batch(&self, equalization: Option<&Equalization>) -> Result<RecordBatch, JobError> {
+    pub fn choices_batch(&self, equalization: Option<&Equalization>) -> Result<RecordBatch, RunError> {
         match &self.export {
             Some(export) => {
                 let squares = self.activations.as_ref().map(CheckedActivations::mean_squares);
@@ -212,7 +213,7 @@ impl PlannedJob {
     ///
     /// # Errors
     /// When Arrow refuses to build the batch.
-    pub fn widths_batch(&self) -> Result<Option<RecordBatch>, JobError> {
+    pub fn widths_batch(&self) -> Result<Option<RecordBatch>, RunError> {
         let batch = self.widths.as_ref().map(|widths| widths_batch(&self.model, &self.choices, widths)).transpose();
         Ok(batch?)
     }
@@ -254,7 +255,7 @@ impl PlannedJob {
 }
 
 /// Opens the model as the format of the spec reads it.
-pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Result<Model, JobError> {
+pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Result<Model, RunError> {
     let model = if settings.batch { Model::load(path)? } else { Model::open(path)? };
     if model.tensors().is_empty() {
         let problem = "holds a model without any tensor: there is nothing to quantize";

@@ -10,7 +10,7 @@ use datafusion::{
 };
 use futures::TryStreamExt;
 
-use super::{JobError, plan::PlannedJob, prepared::Prepared, tables::replace};
+use super::{RunError, measure::prepared::Prepared, plan::Plan, tables::replace};
 use crate::{
     model::part::Part,
     output::row_writer::ENCODED,
@@ -35,9 +35,9 @@ use crate::{
 /// `error`: what a row lost.
 const ERROR: &str = "error";
 
-impl PlannedJob {
+impl Plan {
     /// Returns the tables that the query joins `layers` with, by name.
-    fn tables(&self, prepared: &Prepared) -> Result<Vec<(&'static str, RecordBatch)>, JobError> {
+    fn tables(&self, prepared: &Prepared) -> Result<Vec<(&'static str, RecordBatch)>, RunError> {
         let equalization = prepared.equalization.as_ref();
         let changes = match equalization {
             Some(equalization) => {
@@ -60,7 +60,7 @@ impl PlannedJob {
         session: &Session,
         prepared: &Prepared,
         layers: WeightsTable,
-    ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
+    ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
         session.context().register_table("layers", Arc::new(layers))?;
         self.tables(prepared)?.into_iter().try_for_each(|(name, batch)| replace(session, name, batch))?;
         let queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -69,7 +69,7 @@ impl PlannedJob {
     }
 
     /// Runs the query over some rows, and lets go of what it gives.
-    pub(super) async fn try_rows(&self, prepared: &Prepared, part: Part) -> Result<(), JobError> {
+    pub(super) async fn try_rows(&self, prepared: &Prepared, part: Part) -> Result<(), RunError> {
         let session = Session::unlimited(1)?;
         let layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(vec![part]);
         let plan = self.planned_over(&session, prepared, layers).await?;
@@ -84,7 +84,7 @@ impl PlannedJob {
         session: &Session,
         prepared: &Prepared,
         digests: Option<&Digests>,
-    ) -> Result<Arc<dyn ExecutionPlan>, JobError> {
+    ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
         let mut layers = WeightsTable::new(Arc::clone(&self.model)).with_partitions(self.parts.clone());
         if let Some(digests) = digests {
             layers = layers.with_digests(Arc::clone(digests));
@@ -114,7 +114,7 @@ impl PlannedJob {
     ///
     /// # Errors
     /// Returns an error if the plan was not [measured](Self::measured), or the query is wrong.
-    pub fn explain(&self) -> Result<String, JobError> {
+    pub fn explain(&self) -> Result<String, RunError> {
         let session = Session::unlimited(1)?;
         let runtime = runtime(1)?;
         let plan = runtime.block_on(self.physical_plan(&session, self.measurements()?, None))?;
@@ -126,7 +126,7 @@ impl PlannedJob {
     ///
     /// # Errors
     /// Returns an error if the plan was not [measured](Self::measured), or a table cannot be written as SQL.
-    pub fn script(&self, model: &Path) -> Result<String, JobError> {
+    pub fn script(&self, model: &Path) -> Result<String, RunError> {
         let model = std::path::absolute(model).map_err(IoError::system("find", model))?;
         let location = model.to_str().ok_or_else(|| IoError::file(&model, "the path must be valid UTF-8"))?;
         let mut script = format!("CREATE EXTERNAL TABLE layers STORED AS SAFETENSORS LOCATION {};\n", quoted(location));
@@ -139,7 +139,7 @@ impl PlannedJob {
     }
 
     /// Returns what was measured before the run.
-    fn measurements(&self) -> Result<&Prepared, JobError> {
+    fn measurements(&self) -> Result<&Prepared, RunError> {
         let missing = || IoError::file(self.model.folder(), "its plan is not complete: nothing was measured");
         self.prepared.as_ref().ok_or_else(|| missing().into())
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Cancel, JobError,
-    plan::PlannedJob,
+    Cancel, RunError,
+    plan::Plan,
     progress::{Pass, Progress},
     read_back::{check_part, check_sums},
     workers::take_parts,
@@ -32,7 +32,7 @@ pub struct Written<'a> {
     pub reports: &'a [TensorReport],
 }
 
-impl PlannedJob {
+impl Plan {
     /// Reads back every tensor of a folder, and verifies it.
     pub(super) fn check(
         &self,
@@ -40,7 +40,7 @@ impl PlannedJob {
         threads: usize,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(), JobError> {
+    ) -> Result<(), RunError> {
         let (folder, meant) = (written.folder, written.reports);
         let output = folder.open()?;
         let failed = AtomicBool::new(false);
@@ -54,7 +54,7 @@ impl PlannedJob {
         let results = take_parts(&every, threads, &failed, check, Ok);
         progress.finish();
         if cancel.load(Ordering::Relaxed) {
-            return Err(JobError::Cancelled(folder.partial().to_owned()));
+            return Err(RunError::Cancelled(folder.partial().to_owned()));
         }
         let mut read: BTreeMap<usize, ErrorSums> = BTreeMap::new();
         for (_, part) in results? {

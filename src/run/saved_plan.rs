@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{
-    JobError, RunSettings,
-    equalized_inputs::Factors as InputFactors,
-    plan::{PlannedJob, open_model},
+    RunError, RunSettings,
+    measure::equalized_inputs::Factors as InputFactors,
+    plan::{Plan, open_model},
     tables::lists,
 };
 use crate::{
@@ -67,14 +67,14 @@ struct Head {
     spec: Json,
 }
 
-impl PlannedJob {
+impl Plan {
     /// Writes the plan to a folder of its own: `plan.json`, `plan.sql`, `choices.parquet` and the tables that were measured.
     /// `model` is where the model was opened.
     ///
     /// # Errors
     /// Returns an error if the folder is there and not empty, the plan was not [measured](Self::measured), or a file cannot
     /// be written.
-    pub fn save(&self, model: &Path, folder: &Path) -> Result<(), JobError> {
+    pub fn save(&self, model: &Path, folder: &Path) -> Result<(), RunError> {
         let prepared = self.prepared.as_ref();
         let prepared =
             prepared.ok_or_else(|| IoError::file(folder, "the plan is not complete: nothing was measured"))?;
@@ -119,7 +119,7 @@ impl PlannedJob {
     /// # Errors
     /// Returns an error if there is no plan, a file is damaged, the model or a calibration file is not the one that the
     /// plan was made for, or a table does not fit the model; see [`read_choices`] for what may be changed.
-    pub fn open(folder: &Path, output: Option<&Path>, settings: &RunSettings) -> Result<Self, JobError> {
+    pub fn open(folder: &Path, output: Option<&Path>, settings: &RunSettings) -> Result<Self, RunError> {
         let head = Head::read(folder)?;
         let spec = Spec::from_deserializer(head.spec).map_err(IoError::from)?;
         spec.check().map_err(IoError::from)?;

@@ -13,7 +13,7 @@ use datafusion::{
     logical_expr::{EmptyRelation, LogicalPlan},
 };
 
-use super::JobError;
+use super::RunError;
 use crate::sql::Session;
 
 /// Lists as Arrow has them.
@@ -40,7 +40,7 @@ pub fn replace(session: &Session, name: &str, batch: RecordBatch) -> Result<(), 
 }
 
 /// Returns the rows of a query as one batch of `schema`, its columns by name.
-pub async fn collect(frame: DataFrame, schema: &SchemaRef) -> Result<RecordBatch, JobError> {
+pub async fn collect(frame: DataFrame, schema: &SchemaRef) -> Result<RecordBatch, RunError> {
     let given = Arc::new(frame.schema().as_arrow().clone());
     let batches = frame.collect().await?;
     let batch = concat_batches(&given, &batches).map_err(DataFusionError::from)?;

@@ -8,7 +8,7 @@ use std::{
     thread::{Builder, ScopedJoinHandle},
 };
 
-use super::{JobError, RunSettings};
+use super::{RunError, RunSettings};
 use crate::storage::error::IoError;
 
 /// The threads that may take parts of a model of which `loaded` bytes are in memory already and whose longest row has
@@ -16,14 +16,14 @@ use crate::storage::error::IoError;
 ///
 /// # Errors
 /// When the limit is too small for one thread.
-pub fn threads_within(settings: &RunSettings, loaded: u64, longest: u64) -> Result<usize, JobError> {
+pub fn threads_within(settings: &RunSettings, loaded: u64, longest: u64) -> Result<usize, RunError> {
     let threads = settings.threads;
     let Some(limit) = settings.memory_limit else { return Ok(threads.max(1)) };
     let base = RunSettings::BASE_MEMORY + loaded;
     let each = RunSettings::THREAD_MEMORY.max(longest.saturating_mul(RunSettings::ROW_COPIES));
     let within = limit.saturating_sub(base) / each;
     if within == 0 {
-        return Err(JobError::MemoryLimit { limit, least: base.saturating_add(each) });
+        return Err(RunError::MemoryLimit { limit, least: base.saturating_add(each) });
     }
     Ok(threads.clamp(1, usize::try_from(within).unwrap_or(usize::MAX)))
 }
@@ -38,12 +38,12 @@ pub fn take_parts<T: Send, U: Send>(
     parts: &[usize],
     threads: usize,
     failed: &AtomicBool,
-    work: impl Fn(usize) -> Result<T, JobError> + Sync,
-    settle: impl Fn(T) -> Result<U, JobError> + Sync,
-) -> Result<Vec<(usize, U)>, JobError> {
+    work: impl Fn(usize) -> Result<T, RunError> + Sync,
+    settle: impl Fn(T) -> Result<U, RunError> + Sync,
+) -> Result<Vec<(usize, U)>, RunError> {
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Result<U, JobError>)>> = Mutex::new(Vec::new());
-    let finish = |part: usize, result: Result<U, JobError>| {
+    let results: Mutex<Vec<(usize, Result<U, RunError>)>> = Mutex::new(Vec::new());
+    let finish = |part: usize, result: Result<U, RunError>| {
         failed.fetch_or(result.is_err(), Ordering::Relaxed);
         results.lock().unwrap_or_else(PoisonError::into_inner).push((part, result));
     };
@@ -77,6 +77,6 @@ pub fn take_parts<T: Send, U: Send>(
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results
-        .sort_by_key(|(part, result)| (matches!(result, Err(JobError::Cancelled(_) | JobError::Interrupted)), *part));
+        .sort_by_key(|(part, result)| (matches!(result, Err(RunError::Cancelled(_) | RunError::Interrupted)), *part));
     results.into_iter().map(|(part, result)| Ok((part, result?))).collect()
 }

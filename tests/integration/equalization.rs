@@ -11,7 +11,7 @@ use arrow_quant::{
     plan::spec::Spec,
     run::{
         Cancel, RunSettings,
-        plan::PlannedJob,
+        plan::Plan,
         progress::{Pass, Progress},
     },
     storage::folder::manifest::EQUALIZATION,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What `--dry-run` knows of a run.
-fn planned(place: &Place, model: &str, equalize: &str) -> PlannedJob {
+fn planned(place: &Place, model: &str, equalize: &str) -> Plan {
     let spec = Spec {
         bits: Some(Bits::Eight),
         exclude: vec!["k_proj".parse().unwrap()],
@@ -36,7 +36,7 @@ fn planned(place: &Place, model: &str, equalize: &str) -> PlannedJob {
         ..Spec::default()
     };
     let (passes, cancel) = (Passes::default(), Cancel::new(false));
-    PlannedJob::new(spec, &place.path(model), None, &RunSettings::default(), &passes, &cancel).unwrap()
+    Plan::new(spec, &place.path(model), None, &RunSettings::default(), &passes, &cancel).unwrap()
 }
 
 #[test]
@@ -316,15 +316,9 @@ fn every_pass_says_what_it_is_and_counts_its_own_bytes_from_0_to_all() {
         };
         let (passes, cancel) = (Passes::default(), Cancel::new(false));
         let settings = RunSettings { existing: Existing::Overwrite, check, threads: 2, ..RunSettings::default() };
-        let planned = PlannedJob::new(
-            spec,
-            &place.path("model.safetensors"),
-            Some(&place.path("out")),
-            &settings,
-            &passes,
-            &cancel,
-        )
-        .unwrap();
+        let planned =
+            Plan::new(spec, &place.path("model.safetensors"), Some(&place.path("out")), &settings, &passes, &cancel)
+                .unwrap();
         planned.run(&place.path("out"), &settings, &passes, &cancel).unwrap();
         let passes = passes.0.into_inner().unwrap();
         assert_eq!(passes.iter().map(|pass| pass.0).collect::<Vec<_>>(), expected, "{equalize:?} {format}");

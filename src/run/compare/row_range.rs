@@ -15,7 +15,7 @@ use crate::{
         part::{Part, Run},
         tensor::Tensor,
     },
-    run::{JobError, locate_error::RefusedRow, tables::replace},
+    run::{RunError, locate_error::RefusedRow, tables::replace},
     sql::{
         Session, recipes,
         tables::{WeightsTable, external},
@@ -93,7 +93,7 @@ impl Side {
     /// Returns the first weight of some rows that cannot be compared: that of the row that fails when it is compared with itself.
     async fn refused(&self, rows: &Run) -> Option<IoError> {
         let side = self.clone();
-        let query = move |part: Part| -> BoxFuture<'static, std::result::Result<(), JobError>> {
+        let query = move |part: Part| -> BoxFuture<'static, std::result::Result<(), RunError>> {
             let itself = |run: Run| Piece { left: run.clone(), right: run, dealt: SAME_ORDER, bytes: 0 };
             let pieces: Vec<_> = part.runs.into_iter().map(itself).collect();
             let side = side.clone();

@@ -7,20 +7,22 @@ use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 
 use super::{
-    JobError,
+    Survey,
     equalized_inputs::{EqualizedInputs, Factors},
-    measure::Survey,
-    plan::PlannedJob,
-    progress::Pass,
 };
 use crate::{
     compute::{ChannelAccumulator, ChannelStatistic, ComputeError, weight_equalization_factors},
+    run::{RunError, plan::Plan, progress::Pass},
     sql::recipes,
 };
 
-impl PlannedJob {
+impl Plan {
     /// Runs `sql/weight_equalization.sql` over every part, and `weight_equalization_factors` of the sums over all.
-    pub(super) fn factors_by_weights(&self, inputs: &EqualizedInputs, survey: Survey<'_>) -> Result<Factors, JobError> {
+    pub(in crate::run) fn factors_by_weights(
+        &self,
+        inputs: &EqualizedInputs,
+        survey: Survey<'_>,
+    ) -> Result<Factors, RunError> {
         let schema = Arc::new(Schema::new(vec![
             Field::new("input", DataType::Utf8View, true),
             Field::new("sum_squares", DataType::new_list(DataType::Float64, true), true),

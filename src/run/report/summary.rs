@@ -4,11 +4,11 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 
-use super::{
-    prepared::Prepared,
-    report::{FarBelow, Totals},
+use super::{FarBelow, Totals};
+use crate::{
+    plan::{equalization::changes::Equalization, share::Share},
+    run::measure::prepared::Prepared,
 };
-use crate::plan::{equalization::changes::Equalization, share::Share};
 
 /// The result of a run.
 #[derive(Debug, Clone)]

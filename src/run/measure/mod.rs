@@ -1,5 +1,16 @@
 //! A pass over weights before the run itself: a query over every part, whose results are added up.
 
+mod activation_params;
+mod bit_allocation;
+pub mod checked_activations;
+mod equalization_factors;
+pub mod equalized_inputs;
+mod hessian_factors;
+mod input_channels;
+mod prepare;
+pub mod prepared;
+mod weight_factors;
+
 use std::{
     sync::{
         Arc,
@@ -13,15 +24,15 @@ use arrow_schema::SchemaRef;
 use futures::TryFutureExt;
 use tokio::runtime::Handle;
 
-use super::{
-    Cancel, JobError,
-    plan::PlannedJob,
-    progress::{Pass, Progress},
-    tables::{collect, replace},
-    workers::take_parts,
-};
 use crate::{
     model::part::{Part, part_bytes},
+    run::{
+        Cancel, RunError,
+        plan::Plan,
+        progress::{Pass, Progress},
+        tables::{collect, replace},
+        workers::take_parts,
+    },
     sql::{Session, recipes::Recipe, tables::WeightsTable},
 };
 
@@ -48,17 +59,17 @@ impl Survey<'_> {
     pub fn run(
         &self,
         pass: Pass,
-        job: &PlannedJob,
+        plan: &Plan,
         tensors: &[usize],
         recipe: Recipe,
         tables: &[(&str, RecordBatch)],
         schema: &SchemaRef,
-    ) -> Result<Vec<RecordBatch>, JobError> {
-        let parts = job.model.parts(Some(tensors), part_bytes(job.model.total_bytes()));
+    ) -> Result<Vec<RecordBatch>, RunError> {
+        let parts = plan.model.parts(Some(tensors), part_bytes(plan.model.total_bytes()));
         let failed = AtomicBool::new(false);
         let query = async |part: Part| {
             let session = Session::unlimited(1)?;
-            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(vec![part]);
+            let layers = WeightsTable::new(Arc::clone(&plan.model)).with_partitions(vec![part]);
             session.context().register_table("layers", Arc::new(layers))?;
             for (name, batch) in tables {
                 replace(&session, name, batch.clone())?;
@@ -71,7 +82,7 @@ impl Survey<'_> {
             self.progress.advance(part.bytes);
             rows.or_else(|error| {
                 let over = |part| query(part).map_ok(drop);
-                self.wait(async { Err(job.located(error, part.runs.clone(), None, over).await) })
+                self.wait(async { Err(plan.located(error, part.runs.clone(), None, over).await) })
             })
         };
         self.progress.start(pass, parts.iter().map(|part| part.bytes).sum());
@@ -85,15 +96,15 @@ impl Survey<'_> {
     ///
     /// # Errors
     /// Returns an error if the query fails, or if the run was cancelled.
-    pub fn wait<T>(&self, query: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+    pub fn wait<T>(&self, query: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
         self.unless(|| false, query)
     }
 
     fn unless<T>(
         &self,
         failed: impl Fn() -> bool,
-        query: impl Future<Output = Result<T, JobError>>,
-    ) -> Result<T, JobError> {
+        query: impl Future<Output = Result<T, RunError>>,
+    ) -> Result<T, RunError> {
         let stopped = async {
             while !(self.cancel.load(Ordering::Relaxed) || failed()) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -102,7 +113,7 @@ impl Survey<'_> {
         self.runtime.block_on(async {
             tokio::select! {
                 done = query => done,
-                () = stopped => Err(JobError::Interrupted),
+                () = stopped => Err(RunError::Interrupted),
             }
         })
     }

@@ -5,14 +5,14 @@ use std::{collections::HashSet, path::Path, sync::atomic::AtomicBool};
 use arrow::compute::concat_batches;
 use arrow_array::RecordBatch;
 
-use super::{
-    JobError,
-    plan::PlannedJob,
-    tables::{collect, replace},
-    workers::take_parts,
-};
 use crate::{
     plan::hessians_file::{Factors, Hessian, read_hessians},
+    run::{
+        RunError,
+        plan::Plan,
+        tables::{collect, replace},
+        workers::take_parts,
+    },
     sql::{Session, error::of_function, recipes, threads::runtime},
     storage::{
         digest::digest_of,
@@ -21,14 +21,14 @@ use crate::{
     types::factor::factors_schema,
 };
 
-impl PlannedJob {
+impl Plan {
     /// Reads the Hessians that calibration wrote (Parquet), where the spec names a file, and has the quantized tensors that
     /// they name quantized by GPTQ; the notes of their choices say so. Tensors whose Hessian cannot be factored are
     /// quantized as without.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or does not fit the model (see [`read_hessians`]), or has a number that is not finite.
-    pub(super) fn read_hessians(&mut self, threads: usize) -> Result<(), JobError> {
+    pub(in crate::run) fn read_hessians(&mut self, threads: usize) -> Result<(), RunError> {
         let Some(file) = &self.spec.hessians else { return Ok(()) };
         let tensors = self.model.tensors().iter().zip(&self.choices);
         let quantized: HashSet<&str> =
@@ -43,7 +43,7 @@ impl PlannedJob {
                 if waiting.len() >= threads {
                     tables.extend(factored(file, std::mem::take(&mut waiting))?);
                 }
-                Ok::<_, JobError>(())
+                Ok::<_, RunError>(())
             },
         )?;
         tables.extend(factored(file, waiting)?);
@@ -53,7 +53,7 @@ impl PlannedJob {
     }
 
     /// Has the tensors that the factors name quantized by GPTQ.
-    pub(super) fn use_factors(&mut self, factors: Factors) {
+    pub(in crate::run) fn use_factors(&mut self, factors: Factors) {
         for (name, _, note) in factors.notes() {
             let choice = self.model.number_of(name).and_then(|number| self.choices.get_mut(number));
             let Some(choice) = choice.filter(|choice| choice.options.is_some()) else { continue };
@@ -69,7 +69,7 @@ impl PlannedJob {
 }
 
 /// Runs `sql/hessian_factors.sql` over each of some Hessians, each on a thread of its own, and gives the factors in their order.
-fn factored(file: &Path, hessians: Vec<Hessian>) -> Result<Vec<RecordBatch>, JobError> {
+fn factored(file: &Path, hessians: Vec<Hessian>) -> Result<Vec<RecordBatch>, RunError> {
     let runtime = runtime(1)?;
     let query = async |hessian: &Hessian| {
         let session = Session::unlimited(1)?;
@@ -79,7 +79,7 @@ fn factored(file: &Path, hessians: Vec<Hessian>) -> Result<Vec<RecordBatch>, Job
     let factored = |number: usize| {
         let hessian = &hessians[number];
         runtime.block_on(query(hessian)).map_err(|error| match &error {
-            JobError::Query(query) if let Some(refused) = of_function(query) => {
+            RunError::Query(query) if let Some(refused) = of_function(query) => {
                 let problem = without_row(&refused.source);
                 IoError::file(file, format!("row {}: '{}': {problem}", hessian.row, hessian.name)).into()
             }

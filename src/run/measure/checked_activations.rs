@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 #[derive(Debug)]
 pub struct CheckedActivations {
     /// The Parquet file that holds them.
-    pub(super) file: PathBuf,
-    pub(super) digest: String,
+    pub(in crate::run) file: PathBuf,
+    pub(in crate::run) digest: String,
     /// The mean square of each input channel over all tokens.
-    pub(super) mean_squares: BTreeMap<String, Vec<f64>>,
+    pub(in crate::run) mean_squares: BTreeMap<String, Vec<f64>>,
 }
 
 impl CheckedActivations {

@@ -8,26 +8,25 @@ use datafusion::{
     datasource::file_format::options::ParquetReadOptions,
 };
 
-use super::{
-    JobError,
-    checked_activations::CheckedActivations,
-    equalized_inputs::Factors,
-    plan::PlannedJob,
-    tables::{collect, lists, replace},
-};
+use super::{checked_activations::CheckedActivations, equalized_inputs::Factors};
 use crate::{
     plan::{activations_file::check_activations, choices_table::choices_batch},
+    run::{
+        RunError,
+        plan::Plan,
+        tables::{collect, lists, replace},
+    },
     sql::{Session, recipes},
     storage::error::IoError,
     types::{activations::activation_params_schema, equalization::INPUT_SCALE, weights::NAME},
 };
 
-impl PlannedJob {
+impl Plan {
     /// Reads the activations, where the spec names a file, and checks them against the model.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or does not fit the model: see [`check_activations`].
-    pub(super) fn read_activations(&mut self) -> Result<(), JobError> {
+    pub(in crate::run) fn read_activations(&mut self) -> Result<(), RunError> {
         let Some(file) = &self.spec.activations else { return Ok(()) };
         let checked = check_activations(file, &self.model)?;
         let (file, digest, mean_squares) = (file.clone(), checked.digest, checked.mean_squares);
@@ -48,10 +47,10 @@ impl PlannedJob {
 
 impl CheckedActivations {
     /// Returns a session with the tables `inputs` and `activations`, the latter of the quantized layers alone.
-    pub(super) async fn session(&self, job: &PlannedJob, threads: usize) -> Result<Session, JobError> {
+    pub(in crate::run) async fn session(&self, plan: &Plan, threads: usize) -> Result<Session, RunError> {
         let session = Session::unlimited(threads)?;
-        replace(&session, "choices", choices_batch(&job.model, &job.choices)?)?;
-        replace(&session, "inputs", job.inputs_batch()?)?;
+        replace(&session, "choices", choices_batch(&plan.model, &plan.choices)?)?;
+        replace(&session, "inputs", plan.inputs_batch()?)?;
         let path = &self.file;
         let text = path.to_str().ok_or_else(|| IoError::file(path, "the path must be valid UTF-8"))?;
         // Whatever the file is called.
@@ -63,13 +62,13 @@ impl CheckedActivations {
     }
 
     /// Runs `sql/time_groups.sql`, with the factors of these inputs.
-    pub(super) async fn params(
+    pub(in crate::run) async fn params(
         &self,
-        job: &PlannedJob,
+        plan: &Plan,
         session: &Session,
         factors: &Factors,
-    ) -> Result<RecordBatch, JobError> {
-        let layers = || job.inputs().iter().filter_map(|(name, input)| Some((name, factors.get(input)?)));
+    ) -> Result<RecordBatch, RunError> {
+        let layers = || plan.inputs().iter().filter_map(|(name, input)| Some((name, factors.get(input)?)));
         let scales: Vec<Vec<f32>> =
             layers().map(|(_, list)| list.iter().map(|factor| 1.0 / factor).collect()).collect();
         let batch = RecordBatch::try_from_iter([
@@ -77,7 +76,7 @@ impl CheckedActivations {
             (INPUT_SCALE, Arc::new(lists(scales.iter())) as _),
         ]);
         replace(session, "input_scales", batch.map_err(datafusion::common::DataFusionError::from)?)?;
-        let spec = &job.spec;
+        let spec = &plan.spec;
         let parameters = ParamValues::from(vec![
             ("groups", ScalarValue::from(i64::from(spec.time_groups()))),
             ("method", ScalarValue::from(spec.time_method.unwrap_or_default().name())),

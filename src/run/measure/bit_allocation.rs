@@ -11,17 +11,17 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
-use super::{
-    Cancel, JobError, RunSettings,
-    measure::Survey,
-    plan::PlannedJob,
-    progress::{Pass, Progress},
-    workers::threads_within,
-};
+use super::Survey;
 use crate::{
     plan::bit_allocation::{
         goals::Goals,
         width::{Width, candidates_batch},
+    },
+    run::{
+        Cancel, RunError, RunSettings,
+        plan::Plan,
+        progress::{Pass, Progress},
+        workers::threads_within,
     },
     sql::{recipes, threads::runtime},
     types::{
@@ -35,18 +35,18 @@ use crate::{
 /// The error sums of tensors, by name and bits.
 type Sums = HashMap<(String, i64), ErrorSums>;
 
-impl PlannedJob {
+impl Plan {
     /// Chooses the bits of each tensor by measurement, where the spec has a budget or a least ratio.
     ///
     /// # Errors
     /// Returns an error if weights are not finite, a file cannot be read, the run was cancelled, or the budget cannot be met
     /// (the message says what can).
-    pub(super) fn allocate_bits(
+    pub(in crate::run) fn allocate_bits(
         &mut self,
         settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(), JobError> {
+    ) -> Result<(), RunError> {
         let Some(goals) = Goals::of(&self.spec) else { return Ok(()) };
         let method = self.spec.method;
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();

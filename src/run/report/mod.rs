@@ -1,5 +1,8 @@
 //! The report: what each tensor lost and what it takes, added up over parts.
 
+pub mod peak_memory;
+pub mod summary;
+
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use arrow_array::{

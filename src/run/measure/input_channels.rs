@@ -8,19 +8,20 @@ use std::{
 use arrow_array::{RecordBatch, StringViewArray};
 use datafusion::common::DataFusionError;
 
-use super::{JobError, equalized_inputs::EqualizedInputs, plan::PlannedJob};
+use super::equalized_inputs::EqualizedInputs;
 use crate::{
     plan::equalization::{foldable, folds::Folds},
+    run::{RunError, plan::Plan},
     types::{Equalize, weights::NAME},
 };
 
-impl PlannedJob {
+impl Plan {
     /// Finds the inputs whose channels are equalized, where the spec asks for it: those of layers with activations, or all if
     /// the weights alone are used.
     ///
     /// # Errors
     /// Returns an error if `config.json` cannot be read.
-    pub(super) fn find_equalized_inputs(&mut self) -> Result<(), JobError> {
+    pub(in crate::run) fn find_equalized_inputs(&mut self) -> Result<(), RunError> {
         let Some(by) = self.spec.equalize else { return Ok(()) };
         let activations = self.activations.as_ref();
         let folds = Folds::plan(&self.model, &self.choices)?;
@@ -50,22 +51,22 @@ impl PlannedJob {
     }
 }
 
-impl PlannedJob {
+impl Plan {
     /// Returns the input of each layer that is to be equalized, by its name.
-    pub(super) fn inputs(&self) -> &BTreeMap<String, String> {
+    pub(in crate::run) fn inputs(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
         self.equalized.as_ref().map_or(&NONE, |equalized| &equalized.of_layers)
     }
 
     /// Returns the same as the table `inputs` of the recipes.
-    pub(super) fn inputs_batch(&self) -> Result<RecordBatch, JobError> {
+    pub(in crate::run) fn inputs_batch(&self) -> Result<RecordBatch, RunError> {
         let columns = [self.inputs().keys().collect::<Vec<_>>(), self.inputs().values().collect()];
         let [names, inputs] = columns.map(|column| Arc::new(StringViewArray::from_iter_values(column)) as _);
         Ok(RecordBatch::try_from_iter([(NAME, names), ("input", inputs)]).map_err(DataFusionError::from)?)
     }
 
     /// Returns the layers that are to be equalized, by number.
-    pub(super) fn equalized_tensors(&self) -> Vec<usize> {
+    pub(in crate::run) fn equalized_tensors(&self) -> Vec<usize> {
         let mut tensors: Vec<usize> = self.inputs().keys().filter_map(|name| self.model.number_of(name)).collect();
         tensors.sort_unstable();
         tensors
@@ -74,8 +75,8 @@ impl PlannedJob {
 
 impl EqualizedInputs {
     /// Returns the factors of an input as they are used.
-    pub(super) fn used(&self, job: &PlannedJob, input: &str, mut factors: Vec<f32>) -> Vec<f32> {
-        if let Some(fold) = job.model.number_of(input).and_then(|number| self.folds.of(number)) {
+    pub(in crate::run) fn used(&self, plan: &Plan, input: &str, mut factors: Vec<f32>) -> Vec<f32> {
+        if let Some(fold) = plan.model.number_of(input).and_then(|number| self.folds.of(number)) {
             foldable(&mut factors, fold.adds_one());
         }
         factors

@@ -11,13 +11,13 @@ pub type Factors = BTreeMap<String, Vec<f32>>;
 #[derive(Debug)]
 pub struct EqualizedInputs {
     /// The method that makes their factors.
-    pub(super) by: Equalize,
+    pub(in crate::run) by: Equalize,
     /// The inputs that can be folded.
-    pub(super) folds: Folds,
+    pub(in crate::run) folds: Folds,
     /// The input of each layer that is to be equalized, by its name: that of the first layer that takes it.
-    pub(super) of_layers: BTreeMap<String, String>,
+    pub(in crate::run) of_layers: BTreeMap<String, String>,
     /// The layers that are not, by name, and why: those of a format that has no place for factors that cannot be folded.
-    pub(super) left_alone: BTreeMap<String, String>,
+    pub(in crate::run) left_alone: BTreeMap<String, String>,
     /// The norms and biases, by number, that factors may be folded into.
-    pub(super) divided_vectors: BTreeSet<usize>,
+    pub(in crate::run) divided_vectors: BTreeSet<usize>,
 }

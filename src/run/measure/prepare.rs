@@ -3,15 +3,17 @@
 use arrow_array::RecordBatch;
 use datafusion::common::internal_datafusion_err;
 
-use super::{
-    Cancel, JobError, RunSettings, equalized_inputs::Factors, measure::Survey, plan::PlannedJob, prepared::Prepared,
-    progress::Progress, workers::threads_within,
+use super::{Survey, equalized_inputs::Factors, prepared::Prepared};
+use crate::{
+    plan::equalization::changes::Equalization,
+    run::{Cancel, RunError, RunSettings, plan::Plan, progress::Progress, workers::threads_within},
+    sql::threads::runtime,
+    types::Equalize,
 };
-use crate::{plan::equalization::changes::Equalization, sql::threads::runtime, types::Equalize};
 
-impl PlannedJob {
+impl Plan {
     /// Runs the recipes on activations and, where channels are equalized, the weights.
-    pub(super) fn prepare(&self, survey: Survey<'_>) -> Result<Prepared, JobError> {
+    pub(in crate::run) fn prepare(&self, survey: Survey<'_>) -> Result<Prepared, RunError> {
         let factors = self.all_factors(survey)?;
         let params = self.activations.as_ref().map(|activations| {
             survey.wait(async {
@@ -23,7 +25,7 @@ impl PlannedJob {
     }
 
     /// Returns what follows from the factors of each input and the activation quantizers.
-    pub(super) fn prepared_of(&self, factors: Option<Factors>, params: Option<RecordBatch>) -> Prepared {
+    pub(in crate::run) fn prepared_of(&self, factors: Option<Factors>, params: Option<RecordBatch>) -> Prepared {
         let equalized = self.equalized.as_ref().zip(factors.as_ref());
         Prepared {
             params,
@@ -44,7 +46,7 @@ impl PlannedJob {
         settings: &RunSettings,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Self, JobError> {
+    ) -> Result<Self, RunError> {
         let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
         self.prepared = Some(self.prepare(Survey { threads, runtime: runtime.handle(), progress, cancel })?);
@@ -52,7 +54,7 @@ impl PlannedJob {
     }
 
     /// Returns the factors of each input that is equalized; none where nothing is to be.
-    fn all_factors(&self, survey: Survey<'_>) -> Result<Option<Factors>, JobError> {
+    fn all_factors(&self, survey: Survey<'_>) -> Result<Option<Factors>, RunError> {
         let Some(inputs) = &self.equalized else { return Ok(None) };
         if inputs.of_layers.is_empty() {
             return Ok(Some(Factors::new()));
@@ -61,7 +63,7 @@ impl PlannedJob {
             let missing = || internal_datafusion_err!("channels are equalized by activations that are not there");
             self.activations.as_ref().ok_or_else(missing)
         };
-        let of_one = |alpha| Ok::<_, JobError>(activations()?.factors(self, inputs, survey, &[alpha])?.remove(0));
+        let of_one = |alpha| Ok::<_, RunError>(activations()?.factors(self, inputs, survey, &[alpha])?.remove(0));
         Ok(Some(match inputs.by {
             Equalize::Alpha(alpha) => of_one(Some(alpha))?,
             Equalize::Log => of_one(None)?,

@@ -15,16 +15,18 @@ use datafusion::common::{DataFusionError, internal_datafusion_err};
 use futures::TryFutureExt;
 
 use super::{
-    JobError,
+    Survey,
     checked_activations::CheckedActivations,
     equalized_inputs::{EqualizedInputs, Factors},
-    measure::Survey,
-    plan::PlannedJob,
-    progress::Pass,
-    tables::{collect, lists, replace},
 };
 use crate::{
     plan::choices_table::choices_batch,
+    run::{
+        RunError,
+        plan::Plan,
+        progress::Pass,
+        tables::{collect, lists, replace},
+    },
     sql::{Session, recipes, tables::WeightsTable},
     types::{Equalize, weights::weights_type},
 };
@@ -37,28 +39,28 @@ impl CheckedActivations {
     ///
     /// # Errors
     /// Returns an error if weights are not finite, a file cannot be read, or the run was cancelled.
-    pub(super) fn factors(
+    pub(in crate::run) fn factors(
         &self,
-        job: &PlannedJob,
+        plan: &Plan,
         inputs: &EqualizedInputs,
         survey: Survey<'_>,
         alphas: &[Option<f64>],
-    ) -> Result<Vec<Factors>, JobError> {
-        let tensors = job.equalized_tensors();
-        let bytes: u64 = tensors.iter().map(|tensor| job.model.tensors()[*tensor].bytes() as u64).sum();
-        let parts = job.model.parts(Some(&tensors), bytes.div_ceil(survey.threads as u64));
+    ) -> Result<Vec<Factors>, RunError> {
+        let tensors = plan.equalized_tensors();
+        let bytes: u64 = tensors.iter().map(|tensor| plan.model.tensors()[*tensor].bytes() as u64).sum();
+        let parts = plan.model.parts(Some(&tensors), bytes.div_ceil(survey.threads as u64));
         let rows = parts.iter().flat_map(|part| part.runs.clone()).collect();
         let query = async |parts| {
-            let session = self.session(job, survey.threads).await?;
-            let layers = WeightsTable::new(Arc::clone(&job.model)).with_partitions(parts);
+            let session = self.session(plan, survey.threads).await?;
+            let layers = WeightsTable::new(Arc::clone(&plan.model)).with_partitions(parts);
             session.context().register_table("layers", Arc::new(layers))?;
-            self.factors_in(job, inputs, &session, alphas).await
+            self.factors_in(plan, inputs, &session, alphas).await
         };
         survey.wait(async {
             match query(parts).await {
                 Err(error) => {
                     let over = |part| query(vec![part]).map_ok(drop);
-                    Err(job.located(error, rows, None, over).await)
+                    Err(plan.located(error, rows, None, over).await)
                 }
                 found => found,
             }
@@ -68,11 +70,11 @@ impl CheckedActivations {
     /// Runs the recipe in a session that has the layers.
     async fn factors_in(
         &self,
-        job: &PlannedJob,
+        plan: &Plan,
         inputs: &EqualizedInputs,
         session: &Session,
         alphas: &[Option<f64>],
-    ) -> Result<Vec<Factors>, JobError> {
+    ) -> Result<Vec<Factors>, RunError> {
         let column: ArrayRef = Arc::new(Float64Array::from(alphas.to_vec()));
         let batch = RecordBatch::try_from_iter_with_nullable([("alpha", column, true)]);
         replace(session, "alphas", batch.map_err(DataFusionError::from)?)?;
@@ -92,25 +94,25 @@ impl CheckedActivations {
             let at = at.ok_or_else(|| internal_datafusion_err!("the recipe gives an alpha that was not asked for"))?;
             let values = lists.value(row).as_primitive::<Float32Type>().values().to_vec();
             let input = names.value(row);
-            found[at].insert(input.to_owned(), inputs.used(job, input, values));
+            found[at].insert(input.to_owned(), inputs.used(plan, input, values));
         }
         Ok(found)
     }
 
     /// For each input the factors of the alpha that is expected to cost least; one that is best left alone has none.
-    pub(super) fn choose(
+    pub(in crate::run) fn choose(
         &self,
-        job: &PlannedJob,
+        plan: &Plan,
         inputs: &EqualizedInputs,
         survey: Survey<'_>,
-    ) -> Result<Factors, JobError> {
+    ) -> Result<Factors, RunError> {
         let grid = Equalize::GRID.map(Some);
-        let mut tried = self.factors(job, inputs, survey, &grid)?;
+        let mut tried = self.factors(plan, inputs, survey, &grid)?;
         let untouched: Factors =
             tried[0].iter().map(|(name, factors)| (name.clone(), vec![1.0; factors.len()])).collect();
         tried.push(untouched);
-        let candidates = survey.wait(self.candidates(job, &tried))?;
-        let costs = costs(job, candidates, survey)?;
+        let candidates = survey.wait(self.candidates(plan, &tried))?;
+        let costs = costs(plan, candidates, survey)?;
         let left_alone = tried.len() - 1;
         let mut chosen = Factors::new();
         for input in tried[0].keys().cloned().collect::<Vec<_>>() {
@@ -130,13 +132,13 @@ impl CheckedActivations {
     }
 
     /// Returns the table `candidates` of `sql/equalization_cost.sql`: every layer with the factors of every alpha.
-    async fn candidates(&self, job: &PlannedJob, tried: &[Factors]) -> Result<RecordBatch, JobError> {
+    async fn candidates(&self, plan: &Plan, tried: &[Factors]) -> Result<RecordBatch, RunError> {
         // One partition: the order of a sum must not depend on the number of threads.
-        let session = self.session(job, 1).await?;
+        let session = self.session(plan, 1).await?;
         let mut rows = Vec::new();
         for (number, factors) in tried.iter().enumerate() {
-            let noise = self.noise(job, &session, factors).await?;
-            for (layer, input) in job.inputs() {
+            let noise = self.noise(plan, &session, factors).await?;
+            for (layer, input) in plan.inputs() {
                 let (Some(noise), Some(squares), Some(factors)) =
                     (noise.get(layer), self.mean_squares().get(layer), factors.get(input))
                 else {
@@ -159,11 +161,11 @@ impl CheckedActivations {
     /// Runs `sql/rounding_noise.sql`, over the inputs of the layers as they are equalized.
     async fn noise(
         &self,
-        job: &PlannedJob,
+        plan: &Plan,
         session: &Session,
         factors: &Factors,
-    ) -> Result<BTreeMap<String, f64>, JobError> {
-        let params = self.params(job, session, factors).await?;
+    ) -> Result<BTreeMap<String, f64>, RunError> {
+        let params = self.params(plan, session, factors).await?;
         replace(session, "params", params)?;
         let schema = Arc::new(Schema::new(vec![
             Field::new("name", DataType::Utf8View, true),
@@ -176,16 +178,16 @@ impl CheckedActivations {
 }
 
 /// Returns the costs of the candidates, the parts added up in their order.
-fn costs(job: &PlannedJob, candidates: RecordBatch, survey: Survey<'_>) -> Result<Costs, JobError> {
+fn costs(plan: &Plan, candidates: RecordBatch, survey: Survey<'_>) -> Result<Costs, RunError> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("name", DataType::Utf8View, true),
         Field::new("alpha", DataType::Float64, true),
         Field::new("cost", DataType::Float64, true),
     ]));
-    let tables = [("choices", choices_batch(&job.model, &job.choices)?), ("candidates", candidates)];
+    let tables = [("choices", choices_batch(&plan.model, &plan.choices)?), ("candidates", candidates)];
     let mut sums = Costs::new();
-    let tensors = job.equalized_tensors();
-    for costs in survey.run(Pass::Alphas, job, &tensors, recipes::EQUALIZATION_COST, &tables, &schema)? {
+    let tensors = plan.equalized_tensors();
+    for costs in survey.run(Pass::Alphas, plan, &tensors, recipes::EQUALIZATION_COST, &tables, &schema)? {
         let (names, numbers) = (costs.column(0).as_string_view(), costs.column(1).as_primitive::<Float64Type>());
         let cost = costs.column(2).as_primitive::<Float64Type>();
         for row in 0..costs.num_rows() {
