@@ -24,7 +24,7 @@ WITH changed AS (
 SELECT name, module, coalesce(stored_as, dtype) AS dtype, shape, channel, quantized,
        CASE WHEN quantized IS NULL THEN coalesce(encoded, data) END AS data,
        CASE WHEN back_factors IS NULL THEN error_stats(weights, quantized)
-            ELSE error_stats(weights, equalize(coalesce(dequantize(quantized),
-                                                        decode_as(encoded, stored_as, array_length(weights))),
+            ELSE error_stats(weights, equalize(CASE WHEN quantized IS NOT NULL THEN dequantize(quantized)
+                                                    ELSE decode_as(encoded, stored_as, array_length(weights)) END,
                                                back_factors, channel, back_row_factors, back_offsets)) END AS error
 FROM stored

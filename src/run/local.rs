@@ -67,7 +67,7 @@ struct Worked {
 struct Work<'a> {
     planned: &'a Plan,
     plan: WritePartsExec,
-    /// Those of the source rows of each part.
+    /// The digests of the source rows of each part.
     digests: Digests,
     context: Arc<TaskContext>,
     folder: &'a OutputFolder,
@@ -75,7 +75,7 @@ struct Work<'a> {
     prepared: &'a Prepared,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
-    /// Whether parts of their own are read back, before they have their names.
+    /// True if parts of their own are read back, before they have their names.
     read_back: bool,
     /// Set when one thread fails, so that the others stop.
     failed: AtomicBool,
@@ -85,7 +85,7 @@ impl Plan {
     /// Quantizes the model into a folder. `progress` is told of every batch; `cancel` stops the run within one.
     ///
     /// # Errors
-    /// When weights are not finite, a file cannot be read or written, or the run was cancelled. No error leaves a
+    /// Returns an error if weights are not finite, a file cannot be read or written, or the run was cancelled. No error leaves a
     /// folder at `output` that looks whole.
     pub fn run(
         &self,
@@ -218,7 +218,7 @@ impl Work<'_> {
         RunError::Cancelled(self.folder.partial().to_owned())
     }
 
-    /// Told of rows of a part, says how far the run is; gives whether it goes on.
+    /// Returns a callback that reports progress for a part, and returns false to stop.
     fn watch(&self, part: usize) -> impl FnMut(usize) -> bool {
         let source = &self.planned.parts[part];
         let mut rows = 0;

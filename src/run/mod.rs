@@ -44,7 +44,7 @@ impl RunSettings {
     const BASE_MEMORY: u64 = 128 << 20;
     /// Resident bytes of a thread: the window of the source, its widened rows, the row group being written.
     const THREAD_MEMORY: u64 = 96 << 20;
-    /// How often a thread holds its longest row, as it is read, widened and written.
+    /// The number of times that a thread holds its longest row, as it is read, widened and written.
     const ROW_COPIES: u64 = 6;
 }
 
@@ -58,7 +58,7 @@ impl Default for RunSettings {
 /// Set it, from any thread or signal handler, and a run stops within a batch.
 pub type Cancel = AtomicBool;
 
-/// Why a run did not finish.
+/// The reason why a run did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A file or a model.
@@ -70,9 +70,9 @@ pub enum RunError {
     /// The run cannot be held below it.
     #[error("a memory limit of {limit} bytes is too small for this run; it needs at least {least}")]
     MemoryLimit {
-        /// What was asked for.
+        /// The limit that was asked for.
         limit: u64,
-        /// What one thread needs.
+        /// The need of one thread.
         least: u64,
     },
     /// It was told to stop.

@@ -1,4 +1,4 @@
-//! What a run will do, known from the headers alone.
+//! A plan: what a run will do, known from the headers alone.
 
 use std::{path::Path, sync::Arc};
 
@@ -50,17 +50,17 @@ pub struct Plan {
     pub(super) activations: Option<CheckedActivations>,
     /// The inputs whose channels are equalized; none unless asked for.
     pub(super) equalized: Option<EqualizedInputs>,
-    /// What GPTQ needs of the layers whose inputs are known.
+    /// The factors that GPTQ takes of the layers whose inputs are known.
     pub(super) factors: Option<Factors>,
-    /// How a format without parts is written.
+    /// The files of a format without parts.
     pub(super) export: Option<Export>,
-    /// What each tensor takes and loses at each width, where goals made it be measured.
+    /// The bytes and errors of each tensor at each width, where goals made them be measured.
     pub(super) widths: Option<Vec<Vec<Width>>>,
     /// The tables that are measured. `None` means that the run measures first.
     pub(super) prepared: Option<Prepared>,
     /// The digest of the choices in a saved plan, which people may edit.
     pub(super) saved: Option<String>,
-    /// What the run reads.
+    /// The files that the run reads.
     pub(super) reads: Reads,
     /// The files beside the weights.
     pub(super) side: SideFiles,
@@ -189,7 +189,7 @@ impl Plan {
         &self.side.left
     }
 
-    /// What happens to each tensor, in the order of the model.
+    /// Returns the choice for each tensor, in the order of the model.
     pub fn choices(&self) -> &[Choice] {
         &self.choices
     }
@@ -197,7 +197,7 @@ impl Plan {
     /// The table `choices` that the query joins: one row per tensor.
     ///
     /// # Errors
-    /// When a number does not fit its column.
+    /// Returns an error if a number does not fit its column.
     pub fn choices_batch(&self, equalization: Option<&Equalization>) -> Result<RecordBatch, RunError> {
         match &self.export {
             Some(export) => {
@@ -208,11 +208,11 @@ impl Plan {
         }
     }
 
-    /// What each tensor would take and lose at each width, where goals made it be measured: the table of
+    /// Returns the bytes and errors of each tensor at each width, where goals made them be measured: the table of
     /// [`widths_schema`](crate::plan::bit_allocation::width::widths_schema).
     ///
     /// # Errors
-    /// When Arrow refuses to build the batch.
+    /// Returns an error if Arrow refuses to build the batch.
     pub fn widths_batch(&self) -> Result<Option<RecordBatch>, RunError> {
         let batch = self.widths.as_ref().map(|widths| widths_batch(&self.model, &self.choices, widths)).transpose();
         Ok(batch?)
@@ -226,8 +226,8 @@ impl Plan {
         })
     }
 
-    /// Whether a tensor of parts is stored as F32 whatever it was: a norm or a bias that factors may be folded into. Those
-    /// that `--equalize auto` leaves alone in the end are too, so that the size is known before.
+    /// Returns true for a tensor of parts that is stored as F32 whatever it was: a norm or a bias that factors may be folded into.
+    /// Tensors that `--equalize auto` leaves alone in the end are too, so that the size is known before.
     pub(super) fn is_widened(&self, number: usize) -> bool {
         let divided = |equalized: &EqualizedInputs| equalized.divided_vectors.contains(&number);
         self.export.is_none() && self.equalized.as_ref().is_some_and(divided)

@@ -11,11 +11,11 @@ use std::{
 use super::{RunError, RunSettings};
 use crate::storage::error::IoError;
 
-/// The threads that may take parts of a model of which `loaded` bytes are in memory already and whose longest row has
+/// Returns the threads that may take parts of a model of which `loaded` bytes are in memory already and whose longest row has
 /// `longest`, below a limit of resident bytes.
 ///
 /// # Errors
-/// When the limit is too small for one thread.
+/// Returns an error if the limit is too small for one thread.
 pub fn threads_within(settings: &RunSettings, loaded: u64, longest: u64) -> Result<usize, RunError> {
     let threads = settings.threads;
     let Some(limit) = settings.memory_limit else { return Ok(threads.max(1)) };

@@ -16,7 +16,7 @@ use datafusion::{
 };
 use futures::stream::BoxStream;
 
-/// What every node with the field `input` and no expressions says of its children; `rebuilt` is the node over another input.
+/// Writes the functions of a node with the field `input` and no expressions. `rebuilt` makes the node over another input.
 macro_rules! one_input {
     ($rebuilt:expr) => {
         fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -49,7 +49,7 @@ pub(super) use one_input;
 /// The batches of one partition.
 pub type Batches = BoxStream<'static, Result<RecordBatch>>;
 
-/// What is done with the batches of a partition on their way.
+/// The treatment of the batches of a partition on their way.
 type Pass = dyn Fn(SendableRecordBatchStream, &TaskContext) -> Batches + Send + Sync;
 
 /// A node that gives as many rows as it takes, in their order.

@@ -131,7 +131,11 @@ fn a_dtype_is_that_of_every_float_and_what_it_cannot_hold_is_named() {
     write(&place.path("m.safetensors"), &[("a.weight", Dtype::F32, vec![64, 48], f32_bytes(&values))]);
     let arguments = ["quantize", &model, "--output", &out, "--format", "safetensors", "--dtype", "F16", "--overwrite"];
     let error = fail(1, &arguments);
-    assert!(error.contains("'a.weight': row 7, element 3 is 1000000, which is beyond what F16 holds"), "{error}");
+    assert!(
+        error.contains("'a.weight': row 7, element 3 is 1000000, ") && error.contains(" when rounded, which is"),
+        "{error}"
+    );
+    assert!(error.contains("which is beyond what F16 holds (--dtype BF16 has more range)"), "{error}");
     let error = fail(2, &["quantize", &model, "--output", &out, "--dtype", "F16", "--overwrite"]);
     assert!(error.contains("needs --format safetensors"), "{error}");
 }

@@ -84,7 +84,7 @@ fn a_run_quantizes_what_it_has_hessians_of_by_gptq_and_the_report_says_so() {
         "CREATE EXTERNAL TABLE hessians STORED AS PARQUET LOCATION '{hessians}';
          CREATE EXTERNAL TABLE o STORED AS PARQUET LOCATION '{out}/weights/part-00000.parquet';
          CREATE EXTERNAL TABLE p STORED AS PARQUET LOCATION '{plain}/weights/part-00000.parquet';
-         CREATE TABLE factors AS SELECT name, hessian_factor(hessian) AS factor FROM h;
+         CREATE TABLE factors AS SELECT name, hessian_factor(hessian) AS factor FROM hessians;
          SELECT l.name, bool_and(o.quantized = p.quantized) AS as_without,
                 bool_and(o.quantized = gptq(l.weights, f.factor, 3)) AS as_sql
          FROM layers l JOIN o ON l.name = o.name AND l.channel = o.channel

@@ -1,6 +1,7 @@
 //! The comparison of two models, tensor by tensor, through `sql/compare.sql`.
 
 pub mod difference;
+mod measured;
 mod row_range;
 
 use std::{
@@ -26,7 +27,8 @@ use crate::{
     storage::{error::IoError, row_layout::Order},
 };
 use difference::Difference;
-use row_range::{Measured, Piece, SAME_ORDER, Side};
+use measured::Measured;
+use row_range::{Piece, SAME_ORDER, Side};
 
 /// A tensor and what became of it.
 #[derive(Debug, Clone)]

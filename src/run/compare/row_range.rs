@@ -3,11 +3,11 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow::compute::concat_batches;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Float64Type};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, cast::AsArray};
 use datafusion::common::{Result, internal_datafusion_err};
 use futures::{FutureExt, future::BoxFuture};
 
-use super::difference::Difference;
+use super::measured::Measured;
 use crate::{
     compute::ComputeError,
     model::{
@@ -21,7 +21,7 @@ use crate::{
         tables::{WeightsTable, external},
     },
     storage::error::IoError,
-    types::{ErrorSums, weights::NAME},
+    types::weights::NAME,
 };
 
 /// Bytes of the rows of one side of a query, stored and widened to f32, at most. A query takes milliseconds to plan, as
@@ -235,66 +235,6 @@ fn cut(rows: usize, row_bytes: usize, together: usize) -> impl Iterator<Item = R
     let fitting = PIECE_BYTES / row_bytes.max(1) / together * together;
     let step = fitting.max(together);
     (0..rows).step_by(step).map(move |start| start..rows.min(start.saturating_add(step)))
-}
-
-/// The result of the recipe.
-#[derive(Debug)]
-pub struct Measured {
-    /// True if the stored bytes are the same.
-    same: bool,
-    /// The error sums, where the rows are floats.
-    errors: Option<ErrorSums>,
-    /// The reason why rows that are the same have no sums.
-    refused: Option<IoError>,
-}
-
-impl Measured {
-    fn of(rows: &RecordBatch, row: usize) -> Result<Self> {
-        let column = |name: &str| {
-            rows.column_by_name(name).ok_or_else(|| internal_datafusion_err!("the recipe gives no column {name}"))
-        };
-        let same = column("same")?.as_boolean();
-        let figure = |name: &str| {
-            let figure = column(name)?.as_primitive::<Float64Type>();
-            Ok::<_, datafusion::common::DataFusionError>(figure.is_valid(row).then(|| figure.value(row)))
-        };
-        let value = |name: &str| Ok::<_, datafusion::common::DataFusionError>(figure(name)?.unwrap_or_default());
-        let errors = match figure("err2")? {
-            None => None,
-            Some(err2) => Some(ErrorSums {
-                dot: value("dot")?,
-                a2: value("a2")?,
-                b2: value("b2")?,
-                err2,
-                max_abs: value("max_abs")?,
-                n: value("n")? as u64,
-            }),
-        };
-        Ok(Self { same: same.is_valid(row) && same.value(row), errors, refused: None })
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        let errors = match (self.errors, other.errors) {
-            (Some(errors), Some(others)) => Some(errors.merge(others)),
-            (errors, others) => errors.or(others),
-        };
-        Self { same: self.same && other.same, errors, refused: self.refused.or(other.refused) }
-    }
-
-    /// Returns the difference of the tensor.
-    ///
-    /// # Errors
-    /// Returns an error if some of its bytes differ, and others stand for weights that are not finite.
-    pub fn difference(self) -> Result<Difference> {
-        match (self.errors, self.refused) {
-            _ if self.same => Ok(Difference::Identical),
-            (_, Some(refused)) => Err(external(refused)),
-            (None, None) => Ok(Difference::Bytes),
-            (Some(errors), None) => Ok(Difference::Error(errors)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Plan {
     }
 }
 
-/// What the recipe gives.
+/// Returns the schema of the rows that the recipe gives.
 fn sums_schema() -> SchemaRef {
     let number = |name| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![

@@ -141,7 +141,7 @@ fn bits_per_weight(elements: usize, bytes: u64) -> Option<f64> {
 pub struct Totals {
     /// All tensors.
     pub tensors: usize,
-    /// Those that are quantized.
+    /// The quantized tensors.
     pub quantized_tensors: usize,
     /// The weights of the quantized tensors.
     pub weights: u64,

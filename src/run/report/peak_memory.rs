@@ -1,4 +1,4 @@
-//! How much memory this process has needed.
+//! The memory that this process has needed.
 
 /// The peak of this process's resident memory in bytes, where the system tells.
 pub fn peak_resident() -> Option<u64> {

@@ -39,7 +39,7 @@ pub struct WeightsScan {
     model: Arc<Model>,
     parts: Vec<Part>,
     projection: Vec<usize>,
-    /// What the choice of parts already answers, for EXPLAIN.
+    /// The filters that the choice of parts already answers, for EXPLAIN.
     filters: Vec<String>,
     limit: Option<usize>,
     digests: Option<Digests>,
@@ -50,7 +50,7 @@ impl WeightsScan {
     /// A scan with one partition per part.
     ///
     /// # Errors
-    /// When the projection names a column that is not there.
+    /// Returns an error if the projection names a column that is not there.
     pub fn new(
         model: Arc<Model>,
         parts: Vec<Part>,
