@@ -66,7 +66,7 @@ pub use model::Model;
 #[cfg(feature = "io")]
 pub use plan::spec::Spec;
 #[cfg(feature = "sql")]
-pub use run::{Cancel, RunError, RunSettings, plan::Plan, summary::Summary};
+pub use run::{Cancel, RunError, RunSettings, plan::Plan, report::summary::Summary};
 #[cfg(feature = "sql")]
 pub use sql::Session;
 #[cfg(feature = "io")]

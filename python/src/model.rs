@@ -180,7 +180,7 @@ pub fn quantize_model<'py>(
     let spec = spec.map_err(|error| refuse(error.to_string()))?;
     let settings = serde_path_to_error::deserialize(&mut Depythonizer::from_object(settings));
     let settings = settings.map_err(|error| {
-        let option = error.path().iter().last().map(ToString::to_string).unwrap_or_default();
+        let option = error.path().iter().next_back().map(ToString::to_string).unwrap_or_default();
         refuse(format!("`{option}`: {}", error.inner()))
     })?;
     let run = Run::new(model, output, spec, settings).map_err(refuse)?;

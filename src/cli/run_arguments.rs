@@ -129,14 +129,15 @@ impl Arguments {
 
     /// Runs the parts of a pipeline, and prints what came of them.
     pub(super) fn run_pipeline(&self, pipeline: &PlannedPipeline, output: &Path) -> Result<(), CliError> {
-        let reporter = Reporter::new(self.json);
-        let summary = until_interrupted(|cancel| Ok(pipeline.run(output, &self.settings(), &reporter, cancel)?))?;
+        let settings = self.settings()?;
+        let reporter = Reporter::new(self.printed.json);
+        let summary = until_interrupted(|cancel| Ok(pipeline.run(output, &settings, &reporter, cancel)?))?;
         let mut out = stdout().lock();
-        if self.json {
+        if self.printed.json {
             return Ok(writeln!(out, "{}", summary.figures(0, output))?);
         }
         for (name, part) in pipeline.parts() {
-            if self.report {
+            if self.printed.report {
                 writeln!(out, "{}:\n{}", escaped(name), report::text(&output.join(name))?)?;
             }
             if let Some(line) = part.refused_by_engines() {

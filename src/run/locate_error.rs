@@ -159,7 +159,7 @@ fn may_be_of_a_row(error: &DataFusionError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::tests::write, storage::dtype::Dtype};
+    use crate::{storage::dtype::Dtype, testing::models::write};
 
     fn model(folder: &tempfile::TempDir) -> Model {
         let path = folder.path().join("m.safetensors");

@@ -14,12 +14,10 @@ use datafusion::common::DataFusionError;
 
 use super::{
     Cancel, RunError, RunSettings,
-    peak_memory::peak_resident,
+    measure::prepared::Prepared,
     plan::Plan,
-    prepared::Prepared,
     progress::Progress,
-    report::{FarBelow, Totals},
-    summary::Summary,
+    report::{FarBelow, Totals, peak_memory::peak_resident, summary::Summary},
 };
 use crate::{
     model::{

@@ -142,7 +142,7 @@ fn keeps(plan: &dyn ExecutionPlan) -> Option<&'static str> {
 
 /// Returns a node over `input` whose batches have their memory reserved, under a name that errors tell.
 pub fn keep(input: Arc<dyn ExecutionPlan>, name: &'static str) -> Arc<dyn ExecutionPlan> {
-    PassExec::new(input, "KeepExec", move |batches, context| {
+    PassExec::over(input, "KeepExec", move |batches, context| {
         let keeper = Keeper::new(context.memory_pool(), name);
         batches.map(move |batch| keeper.keep(&batch?)).boxed()
     })

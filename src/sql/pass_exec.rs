@@ -61,7 +61,7 @@ pub struct PassExec {
 
 impl PassExec {
     /// Returns a node over `input` that a plan shows as `name`. `pass` takes the batches of a partition, and gives them on.
-    pub fn new(
+    pub fn over(
         input: Arc<dyn ExecutionPlan>,
         name: &'static str,
         pass: impl Fn(SendableRecordBatchStream, &TaskContext) -> Batches + Send + Sync + 'static,

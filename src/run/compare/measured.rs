@@ -4,11 +4,7 @@ use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
 use super::difference::Difference;
-use crate::{
-    sql::tables::external,
-    storage::error::IoError,
-    types::ErrorSums,
-};
+use crate::{sql::tables::external, storage::error::IoError, types::ErrorSums};
 
 /// The result of the recipe.
 #[derive(Debug)]
@@ -16,7 +12,7 @@ pub struct Measured {
     /// True if the stored bytes are the same.
     pub same: bool,
     /// The error sums, where the rows are floats.
-    errors: Option<ErrorSums>,
+    pub errors: Option<ErrorSums>,
     /// The reason why rows that are the same have no sums.
     pub refused: Option<IoError>,
 }

@@ -41,12 +41,12 @@ impl Plan {
             |hessian| {
                 waiting.push(hessian);
                 if waiting.len() >= threads {
-                    tables.extend(factored(file, std::mem::take(&mut waiting))?);
+                    tables.extend(factored(file, &std::mem::take(&mut waiting))?);
                 }
                 Ok::<_, RunError>(())
             },
         )?;
-        tables.extend(factored(file, waiting)?);
+        tables.extend(factored(file, &waiting)?);
         let table = concat_batches(&factors_schema(), &tables).map_err(IoError::arrow(file))?;
         self.use_factors(Factors { digest: digest_of(file)?.1, table });
         Ok(())
@@ -69,7 +69,7 @@ impl Plan {
 }
 
 /// Runs `sql/hessian_factors.sql` over each of some Hessians, each on a thread of its own, and gives the factors in their order.
-fn factored(file: &Path, hessians: Vec<Hessian>) -> Result<Vec<RecordBatch>, RunError> {
+fn factored(file: &Path, hessians: &[Hessian]) -> Result<Vec<RecordBatch>, RunError> {
     let runtime = runtime(1)?;
     let query = async |hessian: &Hessian| {
         let session = Session::unlimited(1)?;

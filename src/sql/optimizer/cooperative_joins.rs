@@ -72,7 +72,7 @@ fn gives_more_than_it_takes(plan: &dyn ExecutionPlan) -> bool {
 
 /// Returns a node over `input` that gives way after each batch.
 fn give_way(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-    PassExec::new(input, "GiveWayExec", |batches, _| {
+    PassExec::over(input, "GiveWayExec", |batches, _| {
         let one = |batch| async {
             tokio::task::yield_now().await;
             batch
