@@ -43,7 +43,7 @@ pub const STORED_AS: &str = "stored_as";
 /// `importance`: how much the error of each weight of a changed row counts.
 pub const IMPORTANCE: &str = "importance";
 
-/// Returns the schema of the changes that `sql/equalize.sql` joins: what each tensor is changed by, what brings it
+/// Returns the schema of the changes that the recipes join: what each tensor is changed by, what brings it
 /// back, and how much the error of each weight counts; null: all alike. The lists are views, so that a join shares them
 /// among the rows of a tensor.
 pub fn changes_schema() -> SchemaRef {

@@ -46,7 +46,7 @@ pub fn hessians_schema() -> SchemaRef {
     ]))
 }
 
-/// Returns the schema of the table of factors that `sql/gptq.sql` joins: `name` is its key.
+/// Returns the schema of the table of factors that `sql/quantize.sql` joins: `name` is its key.
 pub fn factors_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new(NAME, DataType::Utf8View, false), Field::new(FACTOR, factor_type(), true)]))
 }
