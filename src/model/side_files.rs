@@ -55,6 +55,9 @@ const FOLDER_BYTES: u64 = 1_000_000_000;
 /// The entries of a folder above which it is a collection of data.
 const FOLDER_ENTRIES: usize = 10_000;
 
+/// The files that tell the folder of a saved plan.
+const SAVED_PLAN: [&str; 2] = ["plan.json", "plan.sql"];
+
 /// The bytes of a JSON file above which it is no configuration that names folders.
 const CONFIG_BYTES: u64 = 1_000_000;
 
@@ -197,7 +200,7 @@ impl Walk<'_> {
             let real = canonical(&path)?;
             if last == "__pycache__"
                 || last.ends_with(".partial")
-                || (path.join(MANIFEST).is_file() && !whole && !self.named.contains(name))
+                || (is_made(&path) && !whole && !self.named.contains(name))
                 || above.contains(&real)
             {
                 return Ok(());
@@ -219,6 +222,11 @@ impl Walk<'_> {
 fn is_weights(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     WEIGHTS.iter().any(|end| name.ends_with(end)) || name.contains(".onnx")
+}
+
+/// Tells whether a folder is an output of a run or a saved plan.
+fn is_made(folder: &Path) -> bool {
+    folder.join(MANIFEST).is_file() || SAVED_PLAN.iter().all(|file| folder.join(file).is_file())
 }
 
 /// Tells by its name whether a file says which file holds which tensor: `model.safetensors.index.json` and its kin.
@@ -313,6 +321,9 @@ mod tests {
             "out/arrow_quant.json",
             "out/config.json",
             "out.partial/run.json",
+            "plan/plan.json",
+            "plan/plan.sql",
+            "plan/choices.parquet",
         ];
         let folder = folder(&[&along[..], &weights, &gone].concat());
         let (files, left) = of(folder.path(), None);
