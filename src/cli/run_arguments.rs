@@ -48,7 +48,7 @@ pub struct Arguments {
     pub(super) printed: Printed,
 }
 
-/// What becomes of an output that is there already.
+/// The choice for an output that is there already.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Running")]
 struct ExistingArguments {
@@ -63,7 +63,7 @@ struct ExistingArguments {
     force: bool,
 }
 
-/// What is printed of a run besides the summary, or in place of it.
+/// The parts of a run that are printed besides the summary, or in its place.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Running")]
 pub struct Printed {
