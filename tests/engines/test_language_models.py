@@ -102,7 +102,7 @@ def test_what_the_table_says_does_not_load_still_does_not(quantize, tmp_path, fa
                 load(family, out, dequantize)
 
 
-WIDTHS = [["--bits", 4, "--bits-for", "mlp=8"], ["--bits", 4, "--bits-for", "down_proj=2"], ["--bits", 8, "--bits-for", "self_attn=3"]]
+WIDTHS = [(4, "mlp=8"), (4, "down_proj=2"), (8, "self_attn=3")]
 
 
 @pytest.mark.filterwarnings("ignore:You passed `quantization_config`")
@@ -112,8 +112,9 @@ def test_several_widths_load_packed_and_are_never_decoded_as_one(quantize, tmp_p
     family = dataclasses.replace(FAMILIES[0], config=decoder("LlamaConfig", hidden_size=128, intermediate_size=256))
     source = tmp_path / "source"
     family.make(False).save_pretrained(source)
-    for widths in WIDTHS:
-        out, floats = quantize(source, "--symmetric", *widths, group_size=group_size)
+    for bits, rule in WIDTHS:
+        options = ["--symmetric", "--bits", bits, "--bits-for", rule]
+        out, floats = quantize(source, *options, group_size=group_size)
         got, expected = (output_of(load(family, folder), family.inputs) for folder in (out, floats))
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
         with pytest.raises((AssertionError, RuntimeError)):
