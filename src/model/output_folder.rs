@@ -207,12 +207,17 @@ mod tests {
 
     use super::*;
     use crate::{
+        model::{Model, part::Run, scan::rows_of},
         output::{
             existing::Existing, folder::OutputFolder, part_writer::PartWriter, pending_part::PendingPart, reads::Reads,
         },
         storage::folder::manifest::MANIFEST,
         testing::parts::{manifest, model, output, sums},
-        types::{PartFormat, output::output_schema},
+        types::{
+            PartFormat,
+            output::output_schema,
+            weights::{DATA, WEIGHTS, weights_schema},
+        },
     };
 
     /// An output folder, and the rows that went into it.
@@ -308,5 +313,27 @@ mod tests {
         assert!(shape.contains("more elements than can be addressed"), "{shape}");
         let nowhere = QuantizedModel::open(&folder.join("weights")).unwrap_err().to_string();
         assert!(nowhere.contains("arrow_quant.json: cannot read: "), "{nowhere}");
+    }
+
+    #[test]
+    fn rows_that_are_shorter_than_the_manifest_says_are_named_before_memory_is_taken_for_them() {
+        let (_place, folder, _) = written(PartFormat::Parquet);
+        let good = Manifest::read(&folder).unwrap();
+        for (tensor, column) in (0..4).flat_map(|tensor| [DATA, WEIGHTS].map(|column| (tensor, column))) {
+            let mut manifest = good.clone();
+            let rows = manifest.tensors[tensor].shape[0];
+            manifest.tensors[tensor].shape = if manifest.tensors[tensor].shape.len() == 1 {
+                vec![i32::MAX as usize / 8]
+            } else {
+                vec![rows, i32::MAX as usize / 8]
+            };
+            std::fs::write(folder.join(MANIFEST), serde_json::to_string(&manifest).unwrap()).unwrap();
+            let model = Model::open(&folder).unwrap();
+            let column = weights_schema().index_of(column).unwrap();
+            let message = rows_of(&model, Run { tensor, rows: 0..1 }, &[column]).unwrap_err().to_string();
+            let name = &manifest.tensors[tensor].name;
+            assert!(message.contains(&format!("'{name}': row 0 has ")), "{message}");
+            assert!(message.contains(&(i32::MAX / 8).to_string()), "{message}");
+        }
     }
 }

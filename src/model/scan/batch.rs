@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
 use super::{
     buffer_pool::{Pool, Pools},
-    stored::{copy_parts, copy_rows, stored_row_bytes},
+    stored::{check_parts, copy_parts, copy_rows, stored_row_bytes},
     widen,
 };
 use crate::{
@@ -106,7 +106,11 @@ impl Stored {
     fn of(model: &Model, runs: &[Run], continues: bool, pool: &Pool<u8>) -> Result<Self, IoError> {
         if let Some(parts) = model.part_rows() {
             let continues = |number| continues || number + 1 < runs.len();
-            let rows = |(number, run): (usize, &Run)| parts.rows(run.tensor, &run.rows, continues(number));
+            let rows = |(number, run): (usize, &Run)| {
+                let batch = parts.rows(run.tensor, &run.rows, continues(number))?;
+                check_parts(model, run, &batch)?;
+                Ok::<_, IoError>(batch)
+            };
             return Ok(Self::Parts(runs.iter().enumerate().map(rows).collect::<Result<_, _>>()?));
         }
         let mut ranges = Vec::with_capacity(runs.len());

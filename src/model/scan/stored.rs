@@ -1,12 +1,13 @@
 //! The rows of a run as they are stored, each whole.
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 
 use crate::{
+    compute::ParamsArray,
     model::{
         Model,
         part::Run,
-        part_rows::append_stored,
+        part_rows::{append_stored, columns},
         tensor::{Storage, Tensor},
     },
     storage::error::IoError,
@@ -18,6 +19,33 @@ pub(super) fn stored_row_bytes(tensor: &Tensor) -> usize {
         Storage::Plain { .. } | Storage::Parts { .. } => tensor.row_bytes(),
         Storage::Encoded { pieces, .. } => pieces.iter().map(|piece| piece.row_bytes).sum(),
     }
+}
+
+/// Refuses rows of parts that are too short for what the manifest says, before memory is taken for them.
+pub(super) fn check_parts(model: &Model, run: &Run, batch: &RecordBatch) -> Result<(), IoError> {
+    let tensor = &model.tensors()[run.tensor];
+    let path = &model.file_of(tensor).path;
+    let (quantized, data) = columns(batch).map_err(|problem| IoError::file(path, problem))?;
+    let refuse = |row: usize, problem: String| {
+        IoError::tensor(path, &tensor.name, format!("row {} {problem}", run.rows.start + row))
+    };
+    let params = ParamsArray::try_new(quantized).map_err(|error| IoError::file(path, error.to_string()))?;
+    for row in 0..batch.num_rows() {
+        let params = params.row(row);
+        let params =
+            params.map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
+        if let Some(length) = params.map(|params| params.length)
+            && length != tensor.row_length
+        {
+            return Err(refuse(row, format!("has {length} weights, not {}", tensor.row_length)));
+        }
+        // No dtype has less than a bit for an element.
+        let bytes = if data.is_valid(row) { data.value(row).len() } else { 0 };
+        if params.is_none() && bytes.saturating_mul(8) < tensor.row_length {
+            return Err(refuse(row, format!("has {bytes} bytes, which do not hold {} elements", tensor.row_length)));
+        }
+    }
+    Ok(())
 }
 
 /// Appends rows of parts, each whole.
