@@ -156,7 +156,9 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
     {
         return Ok(Arc::new(BinaryArray::new(offsets, buffer.clone(), None)));
     }
-    let mut bytes = Vec::with_capacity(offsets.last().map_or(0, |last| *last as usize));
+    // The length of rows of parts is what the manifest says: no memory is taken on its word.
+    let length = offsets.last().map_or(0, |last| *last as usize);
+    let mut bytes = Vec::with_capacity(if matches!(stored, Stored::Bytes { .. }) { length } else { 0 });
     let mut before = 0;
     for (number, run) in runs.iter().enumerate() {
         let tensor = &model.tensors()[run.tensor];
