@@ -87,7 +87,7 @@ fn groups(options: QuantizeOptions) -> String {
     if options.is_per_row() { "one group a row".to_owned() } else { format!("groups of {}", options.group_size()) }
 }
 
-/// What would happen to each part of a pipeline.
+/// Returns the plan of each part of a pipeline, as text.
 fn pipeline_table(pipeline: &PlannedPipeline) -> String {
     let parts = pipeline.parts().iter().map(|(name, part)| format!("{}:\n{}\n", escaped(name), plan_table(part)));
     parts.collect::<String>() + &copied_parts(pipeline)

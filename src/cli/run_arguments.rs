@@ -177,7 +177,7 @@ fn text(summary: &Summary, without: &[&str], output: &Path) -> String {
     )
 }
 
-/// Returns a line on the tensors that lost far more than others of their width, but for those of which little is left.
+/// Returns a line on the tensors that lost far more than others of their width, except those of which little is left.
 fn far_below(summary: &Summary) -> String {
     let said = |one: &&FarBelow| one.db >= LITTLE_LEFT_DB;
     let tensors: Vec<_> = summary.far_below.iter().filter(said).map(|one| (one.name.as_str(), one.db)).collect();

@@ -38,7 +38,7 @@ impl ErrorBound {
     }
 
     /// Returns the bound of rows that are quantized by `options` and decoded again. The groups of a row share its scale,
-    /// which is fitted to all of them: the row is looked at as a whole.
+    /// which is fitted to all of them, so the bound is one for the whole row.
     pub fn of_options(options: &QuantizeOptions) -> Self {
         Self { group_size: None, share: 2.0 / steps(options.bits.get()), least: 0.0 }
     }

@@ -75,7 +75,7 @@ pub struct Model {
 /// One file of a model.
 #[derive(Debug)]
 pub struct ModelFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
     /// Its name in the model's folder.
     pub name: String,

@@ -66,7 +66,7 @@ const CONFIG_BYTES: u64 = 1_000_000;
 pub struct SideFile {
     /// Its name relative to the model's folder, with `/` between folders.
     pub name: String,
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
@@ -77,7 +77,7 @@ pub struct SideFile {
 pub struct SideFiles {
     /// The files that go along, by name.
     pub files: Vec<SideFile>,
-    /// What stays behind, and why.
+    /// The files that stay behind, each with the reason.
     pub left: Vec<String>,
 }
 
@@ -140,7 +140,7 @@ impl SideFiles {
     }
 }
 
-/// What a folder holds that goes along, and what stays behind.
+/// The files of a folder that go along, and those that stay behind.
 #[derive(Default)]
 struct Found {
     files: Vec<SideFile>,

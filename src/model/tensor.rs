@@ -138,7 +138,7 @@ impl Tensor {
         }
     }
 
-    /// Whether its rows are pieces of longer ones, which are its channels.
+    /// True if its rows are pieces of longer ones, which are its channels.
     pub fn is_cut(&self) -> bool {
         self.elements() > 0 && self.rows > channels(&self.shape)
     }

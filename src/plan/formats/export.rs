@@ -47,7 +47,7 @@ pub struct TensorExport {
 
 impl Export {
     /// Returns where the rows of a tensor of the model are, what equalization changed of them, and the bound on the error of
-    /// what is stored. `None` means that the tensor is left out. With `importance` a search was told how much weights count.
+    /// what is stored. `None` means that the tensor is left out. With `importance` the search weighted errors.
     pub fn written<'a>(
         &'a self,
         model: &'a Model,

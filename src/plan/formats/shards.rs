@@ -143,7 +143,7 @@ fn file(
     Ok((PlannedFile { name, bytes: bytes as u64, known }, starts))
 }
 
-/// Returns what the headers of a model keep that is no tensor, but for what is said of the way it was quantized.
+/// Returns the metadata of a model's headers, except that of its quantization.
 fn metadata(model: &Model) -> Vec<(String, String)> {
     let mut kept: Vec<(String, String)> = Vec::new();
     let files = model.files().iter().filter(|file| file.pairs.is_empty());

@@ -1,4 +1,4 @@
-//! What a page shows, as its template takes it.
+//! The content of a page, in the form of its template.
 
 use std::collections::BTreeMap;
 
