@@ -1,5 +1,7 @@
 //! Reductions over a fixed number of lanes, folded as a tree: the same order, so the same bits, on every CPU.
 
+use std::hint::black_box;
+
 /// Folds lanes `i` and `i + N/2` until one is left. `N` must be a power of two.
 #[inline(always)]
 pub(super) fn fold<T: Copy, const N: usize>(mut lanes: [T; N], f: impl Fn(T, T) -> T) -> T {
@@ -61,13 +63,16 @@ pub(super) fn each_pair<T: Copy, const N: usize>(a: &[T], b: &[T], mut f: impl F
 }
 
 /// Returns all bits where `a` is less than `b`, none elsewhere.
+///
+/// The compiler must not know that they come of a comparison: it would make masked stores of [`replace`], which take an AMD
+/// processor some twenty operations each, a quarter of the searches.
 #[inline(always)]
 pub(super) fn less<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [u32; N] {
     let mut bits = [0; N];
     for i in 0..N {
         bits[i] = u32::from(a[i] < b[i]).wrapping_neg();
     }
-    bits
+    black_box(bits)
 }
 
 /// Replaces the lanes of `old` whose bits are set. A select by `if` becomes a choice between two addresses here, made lane

@@ -7,7 +7,7 @@ use super::{
     tile::{Lane, Tile},
 };
 use crate::kernels::{
-    lanes::max,
+    lanes::{less, max, replace},
     params::{max_code, middle, reciprocal},
     range::covering_scale,
 };
@@ -76,19 +76,21 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
         }
         let tile = self.tile;
         let sums = Sums::of::<BITS>(tile, &inverse, &z);
+        let mut error = [0f32; L];
         for i in 0..L {
             // sum (x - s (q - z))^2, without sum x^2, which is the same for all candidates.
             let cross = sums.xq[i] - z[i] * tile.x[i];
             let square = sums.qq[i] - 2.0 * z[i] * sums.q[i] + z[i] * z[i] * tile.n[i];
-            let error = s[i] * (s[i] * square - 2.0 * cross);
-            let better = error < self.error[i] && s[i] <= self.most[i];
-            self.error[i] = if better { error } else { self.error[i] };
-            self.best.0[i] = if better { scales[i] } else { self.best.0[i] };
-            self.best.1[i] = if better { zeros[i] } else { self.best.1[i] };
-            self.sums.q[i] = if better { sums.q[i] } else { self.sums.q[i] };
-            self.sums.qq[i] = if better { sums.qq[i] } else { self.sums.qq[i] };
-            self.sums.xq[i] = if better { sums.xq[i] } else { self.sums.xq[i] };
+            let value = s[i] * (s[i] * square - 2.0 * cross);
+            error[i] = if s[i] <= self.most[i] { value } else { f32::INFINITY };
         }
+        let better = less(&error, &self.error);
+        replace(&mut self.error, &error, &better);
+        replace(&mut self.best.0, &scales, &better);
+        replace(&mut self.best.1, &zeros, &better);
+        replace(&mut self.sums.q, &sums.q, &better);
+        replace(&mut self.sums.qq, &sums.qq, &better);
+        replace(&mut self.sums.xq, &sums.xq, &better);
         sums
     }
 
@@ -183,12 +185,10 @@ impl<'t, const BITS: usize, const L: usize, G: Grid> Search<'t, BITS, L, G> {
                 z[i] = self.zero_point(candidate.1[i]);
             }
             let errors = errors::<BITS, L>(self.tile, &s, &z);
-            for i in 0..L {
-                let better = errors[i] < least[i];
-                least[i] = if better { errors[i] } else { least[i] };
-                best.0[i] = if better { candidate.0[i] } else { best.0[i] };
-                best.1[i] = if better { candidate.1[i] } else { best.1[i] };
-            }
+            let better = less(&errors, &least);
+            replace(&mut least, &errors, &better);
+            replace(&mut best.0, &candidate.0, &better);
+            replace(&mut best.1, &candidate.1, &better);
         }
         self.best = best;
         let (mut inverse, mut z) = ([0f32; L], [0f32; L]);
