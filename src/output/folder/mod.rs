@@ -2,6 +2,7 @@
 
 mod entries;
 pub mod existing;
+mod finish;
 mod lock;
 mod place;
 pub mod reads;
@@ -9,7 +10,6 @@ mod target;
 mod unfinished;
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -262,30 +262,6 @@ impl OutputFolder {
         Err(IoError::file(&self.output.join(name), "is not written: the manifest does not list it"))
     }
 
-    /// Completes the manifest with what is known of the parts.
-    ///
-    /// # Errors
-    /// Returns an error if a part is missing.
-    pub fn complete(&mut self) -> Result<(), IoError> {
-        if let Some(missing) = self.unfinished().first() {
-            return Err(IoError::file(&self.place.partial, format!("is not complete: part {missing} is missing")));
-        }
-        let mut bytes: HashMap<&str, u64> = HashMap::new();
-        for report in self.finished.iter().flatten().flat_map(|part| &part.reports) {
-            let sum = bytes.entry(&report.name).or_default();
-            *sum = sum.saturating_add(report.bytes_out);
-        }
-        let manifest = Arc::make_mut(&mut self.manifest);
-        for tensor in &mut manifest.tensors {
-            tensor.bytes = bytes.get(tensor.name.as_str()).copied();
-        }
-        for (entry, part) in manifest.parts.iter_mut().zip(self.finished.iter().flatten()) {
-            entry.bytes = Some(part.bytes);
-            entry.digest = Some(part.digest.clone());
-        }
-        Ok(())
-    }
-
     /// Opens the written files as a model, before the output has its place; the manifest is [complete](Self::complete).
     ///
     /// # Errors
@@ -295,25 +271,6 @@ impl OutputFolder {
             return Model::of_parts(QuantizedModel::with(&self.output, Manifest::clone(&self.manifest))?);
         }
         Model::open(&self.output)
-    }
-
-    /// Completes the manifest and gives the folder its place. What was there before is removed last.
-    ///
-    /// # Errors
-    /// Returns an error if a part is missing, what is there must not be replaced, or the system refuses to write or
-    /// rename.
-    pub fn finish(mut self) -> Result<PathBuf, IoError> {
-        self.complete()?;
-        if self.manifest.part_format().is_some() {
-            sync_folder(&self.output.join(WEIGHTS))?;
-        } else {
-            Arc::make_mut(&mut self.manifest).parts.clear();
-        }
-        Arc::make_mut(&mut self.manifest).complete = true;
-        self.manifest.write(&self.output)?;
-        let target = self.place.target.clone();
-        self.place.put(self.unfinished)?;
-        Ok(target)
     }
 }
 
