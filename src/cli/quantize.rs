@@ -98,7 +98,7 @@ fn is_gone(note: &str) -> bool {
     note.starts_with("left out: ") || note.starts_with("scale, applied")
 }
 
-/// What would happen to each tensor, and the sums.
+/// The decision for each tensor, and the sums.
 pub(super) fn plan_table(planned: &Plan) -> String {
     use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Which files a path means: a safetensors or GGUF file, a folder of shards, a diffusers folder.
+//! The files that a path means: a safetensors or GGUF file, a folder of shards, a diffusers folder.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What a file says of itself, whichever of the containers it is.
+//! The header of a file, in whichever container.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub struct Header {
     pub pairs: Vec<Pair>,
     /// The tensors in the order of their bytes.
     pub tensors: Vec<Tensor>,
-    /// Where the data begins.
+    /// The byte at which the data begins.
     pub data_start: usize,
 }
 

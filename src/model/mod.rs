@@ -55,7 +55,7 @@ pub struct Model {
     /// For each whether it means nothing where fp8 and packed weights are decoded.
     companions: Vec<bool>,
     labels: Labels,
-    /// Where the rows are, of an output folder.
+    /// The rows of an output folder. `None` means files of a checkpoint.
     parts: Option<PartRows>,
     /// Weights in its folder that are no part of it.
     passed_over: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Model {
     given: Option<String>,
     /// Tensors of its files that are no part of it, and why.
     dropped: Vec<(Tensor, String)>,
-    /// Whether `dtype` and `data` are those of the values where they are stored otherwise.
+    /// True if `dtype` and `data` are those of the values where they are stored otherwise.
     decoded: bool,
     /// Not those of tensors in blocks, which the output has as well.
     keeps_blocks: bool,
@@ -130,7 +130,7 @@ impl Model {
     }
 
     /// The same model, but `dtype` and `data` of its weights table are those of the values, where they are encoded: what
-    /// is carried over can then be read without knowing the source. With `keeps_blocks` tensors in the blocks of GGUF stay
+    /// is copied unchanged can then be read without knowing the source. With `keeps_blocks` tensors in the blocks of GGUF stay
     /// as they are, for an output that has these blocks.
     #[must_use]
     pub fn decoded(mut self, keeps_blocks: bool) -> Self {
@@ -140,7 +140,7 @@ impl Model {
         self
     }
 
-    /// Whether it is [`Self::decoded`].
+    /// Returns true if it is [`Self::decoded`].
     pub fn is_decoded(&self) -> bool {
         self.decoded
     }
@@ -162,7 +162,7 @@ impl Model {
         self.decoded_float(tensor).map_or_else(|| tensor.dtype_name(), |float| dtype_of(float).name())
     }
 
-    /// Where the rows are, of an output folder.
+    /// Returns the place of the rows of an output folder.
     pub(crate) fn part_rows(&self) -> Option<&PartRows> {
         self.parts.as_ref()
     }

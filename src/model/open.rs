@@ -105,7 +105,7 @@ impl Model {
         Ok(Self { passed_over: found.passed_over, given: found.given, ..model })
     }
 
-    /// The model of an output folder.
+    /// Makes the model of an output folder.
     pub(crate) fn of_parts(model: QuantizedModel) -> Result<Self, IoError> {
         let folder = model.folder().to_owned();
         let manifest = model.manifest();
@@ -133,12 +133,12 @@ impl Model {
     }
 }
 
-/// Whether there is a folder of parts that a run made.
+/// Returns true if there is a folder of parts that a run made.
 fn is_of_parts(path: &Path) -> Result<bool, IoError> {
     Ok(path.join(MANIFEST).is_file() && Manifest::read(path)?.part_format().is_some())
 }
 
-/// The tensors, with those that modules of compressed-tensors stand for in place of theirs.
+/// Returns the tensors, with those that modules of compressed-tensors stand for in place of theirs.
 fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<Vec<Tensor>, IoError> {
     let widths = packed_modules::widths(&said::config(folder));
     let read = |tensor: &Tensor| {
@@ -174,7 +174,7 @@ fn check_split(files: &[ModelFile]) -> Result<(), IoError> {
 const SAMPLES: usize = 64;
 const SAMPLE_BYTES: usize = 4096;
 
-/// The digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
+/// Returns the digest of a file's header, and of samples spread evenly over its data: reading all of it would take as long as
 /// quantizing it.
 fn source_digest(contents: &Contents, data_start: usize) -> Result<String, IoError> {
     let mut digest = Digest::default();

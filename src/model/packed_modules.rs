@@ -66,7 +66,7 @@ fn in_order(bytes: &[u8], order: &Tensor, groups: usize) -> bool {
     order.dtype == Dtype::I32 && (numbers.clone().all(|group| group == -1) || numbers.enumerate().all(lies_in))
 }
 
-/// The widths of the codes that a configuration names; none: any.
+/// Returns the widths of the codes that a configuration names. Empty means any.
 pub fn widths(config: &serde_json::Value) -> Vec<Bits> {
     let groups = config["quantization_config"]["config_groups"].as_object();
     let bits = groups.into_iter().flatten().filter_map(|(_, group)| group["weights"]["num_bits"].as_i64());
@@ -171,7 +171,7 @@ fn width(length: usize, words: usize, widths: &[Bits]) -> Result<Bits, String> {
     }
 }
 
-/// Whether a tensor could be codes.
+/// Returns true if a tensor could be codes.
 pub fn is_packed(tensor: &Tensor) -> bool {
     tensor.name.ends_with(PACKED) && matches!(tensor.storage, Storage::Plain { .. })
 }

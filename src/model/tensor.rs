@@ -25,25 +25,25 @@ pub struct Tensor {
     pub rows: usize,
     /// The elements of a row.
     pub row_length: usize,
-    /// Where its rows are.
+    /// The place of its rows.
     pub storage: Storage,
-    /// What its elements are to be multiplied by.
+    /// The factor of its elements.
     pub scale: Scale,
 }
 
-/// Where the rows of a tensor are, and as what.
+/// The place of the rows of a tensor, and their form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
     /// One after the other, elements of the tensor's dtype.
     Plain {
         /// The number of the file.
         file: usize,
-        /// Where they lie in it.
+        /// Their place in the file.
         range: Range<usize>,
     },
     /// Encoded, a share of each row in each piece.
     Encoded {
-        /// How a row is encoded: the shares one after the other.
+        /// The encoding of a row: the shares one after the other.
         encoding: Encoding,
         /// At least one.
         pieces: Vec<Piece>,
@@ -57,7 +57,7 @@ pub enum Storage {
     },
 }
 
-/// What the elements of a tensor are multiplied by when they are widened.
+/// The factor of the elements of a tensor when they are widened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scale {
     /// Nothing: it is no fp8 tensor.
@@ -120,12 +120,12 @@ impl Tensor {
         }
     }
 
-    /// Whether its rows are elements one after the other.
+    /// Returns true if its rows are elements one after the other.
     pub fn is_plain(&self) -> bool {
         matches!(self.storage, Storage::Plain { .. })
     }
 
-    /// Whether it is stored in blocks of GGUF.
+    /// Returns true if it is stored in blocks of GGUF.
     pub fn is_in_blocks(&self) -> bool {
         matches!(self.storage, Storage::Encoded { encoding: Encoding::Block(_), .. })
     }
@@ -170,7 +170,7 @@ impl Tensor {
         }
     }
 
-    /// Where the bytes of some of its rows lie in its file: of an encoded tensor, the first share of them.
+    /// Returns the place of the bytes of some of its rows in its file: of an encoded tensor, the first share of them.
     pub(crate) fn rows_range(&self, rows: &Range<usize>) -> Range<usize> {
         let row_bytes = self.row_bytes();
         match &self.storage {
@@ -184,7 +184,7 @@ impl Tensor {
 /// Elements of a row at most, where a longer one can be cut.
 const MOST_ROW: usize = 1 << 20;
 
-/// What the rows that a longer one is cut into are a multiple of, and the least that they have: they end at a byte and at a
+/// The step and the least length of the rows that a longer one is cut into: they end at a byte and at a
 /// block, and are not so many that what stands beside them counts.
 const CUT: std::ops::RangeInclusive<usize> = 8..=256;
 const LEAST_CUT: usize = 1 << 12;

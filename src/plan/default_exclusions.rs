@@ -8,7 +8,7 @@
 pub struct Kept {
     /// The architectures that name them so.
     pub architectures: &'static str,
-    /// What they are, as the report says it.
+    /// Their kind, as the report says it.
     pub kind: &'static str,
     /// Regular expressions on the whole name.
     pub patterns: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! What becomes of each tensor, decided by names and headers: no weight is read.
+//! The plan for each tensor, made from names and headers: no weight is read.
 
 pub mod activations_file;
 pub mod bit_allocation;

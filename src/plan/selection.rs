@@ -1,4 +1,4 @@
-//! Which tensors are quantized, and how: the default, and what patterns change.
+//! The tensors that are quantized, and their options: the default, and what patterns change.
 
 use std::fmt;
 
@@ -26,12 +26,12 @@ use crate::{
 /// The options for a tensor that cannot be decoded.
 pub const ODD: &str = "`exclude` leaves it as it is, `drop` leaves it out";
 
-/// What becomes of one tensor.
+/// The decision for one tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// How it is quantized; none: it is carried as stored.
+    /// The options that quantize it. `None` means that it is copied unchanged.
     pub options: Option<QuantizeOptions>,
-    /// Why it is carried, or what gave its bits; empty otherwise.
+    /// The reason why it is copied unchanged, or what gave its bits; empty otherwise.
     pub note: String,
     /// Its bits were asked for by its name: no goal changes them.
     pub pinned: bool,
@@ -142,7 +142,7 @@ impl Selection<'_> {
     }
 }
 
-/// Why a tensor cannot be quantized whatever its name.
+/// Returns the reason why a tensor cannot be quantized, whatever its name.
 pub(super) fn unquantizable(tensor: &Tensor) -> Option<String> {
     if !tensor.dtype.is_float() {
         Some(format!("{} is not a float that can be quantized", tensor.dtype))

@@ -1,7 +1,8 @@
 """Tries what a run of `arrow-quant` meets: crashes, full disks, damaged files, other runs, all kinds of weights.
 
-    python tests/torture                       # everything, at most half an hour on two cores
-    python tests/torture crashes --cases 50    # an even sample of one campaign
+    python tests/torture                       # all campaigns, at most half an hour on two cores
+    python tests/torture crashes --cases 0     # every case of one campaign
+    python tests/torture errors --cases 50     # an even sample of one campaign
     python tests/torture crashes --only fresh/parquet/17/kill-half --keep
 
 It works in a temporary folder of its own, on models that it makes, and prints what was tried, held and failed, with the
@@ -9,6 +10,7 @@ command that repeats each failure. `ARROW_QUANT` names the program, `target/rele
 """
 
 import argparse
+import random
 import shlex
 import shutil
 import sys
@@ -40,6 +42,10 @@ CAMPAIGNS = {
 }
 
 
+# The campaigns that are sampled unless `--cases` says otherwise: every case of them takes hours. Another seed takes others.
+SAMPLES = {"crashes": 620, "errors": 1820, "mutants": 10_000}
+
+
 @dataclass
 class Result:
     """What became of the cases of a campaign."""
@@ -50,11 +56,12 @@ class Result:
     seconds: float = 0.0
 
 
-def sample(cases, count):
-    """`count` of the cases, evenly spread over them."""
-    if count is None or count >= len(cases):
+def sample(cases, count, seed):
+    """`count` of the cases (0: all of them), evenly spread over them; the seed says where they begin."""
+    if not count or count >= len(cases):
         return cases
-    return [cases[(2 * at + 1) * len(cases) // (2 * count)] for at in range(count)]
+    begin = random.Random(seed).random()
+    return [cases[int((at + begin) * len(cases) / count)] for at in range(count)]
 
 
 def carry_out(key, setup, jobs=2, cases=None, only=None, say=lambda case, failure: None):
@@ -62,7 +69,8 @@ def carry_out(key, setup, jobs=2, cases=None, only=None, say=lambda case, failur
     started, result = time.monotonic(), Result()
     try:
         campaign = CAMPAIGNS[key](setup)
-        chosen = [only] if only else sample(list(campaign.cases()), cases)
+        count = SAMPLES.get(key, 0) if cases is None else cases
+        chosen = [only] if only else sample(list(campaign.cases()), count, setup.seed)
     except Failed as failure:
         say("all", failure)
         return Result(1, 1, [("all", failure)])
@@ -89,7 +97,8 @@ def main():
     parser.add_argument("campaigns", nargs="*", metavar="CAMPAIGN", help=f"of {', '.join(CAMPAIGNS)} [default: all]")
     parser.add_argument("--seed", type=int, default=1, help="of the models, mutations and moments [default: 1]")
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time [default: 2]")
-    parser.add_argument("--cases", type=int, help="an even sample of this many cases of each campaign [default: all]")
+    sampled = ", ".join(f"{count} of {key}" for key, count in SAMPLES.items())
+    parser.add_argument("--cases", type=int, help=f"an even sample of each campaign; 0: all cases [default: {sampled}, all of others]")
     parser.add_argument("--only", metavar="CASE", help="one case of one campaign")
     parser.add_argument("--keep", action="store_true", help="keep the folder, with the files of failed cases")
     arguments = parser.parse_args()

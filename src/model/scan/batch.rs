@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Whether one of the columns is made of data.
+/// Returns true if one of the columns is made of data.
 pub fn reads_data(projection: &[usize]) -> bool {
     let schema = weights_schema();
     projection.iter().any(|column| [WEIGHTS, DATA].contains(&schema.field(*column).name().as_str()))
@@ -94,7 +94,7 @@ fn label(model: &Model, runs: &[Run], name: &str) -> Result<ArrayRef, ArrowError
     })
 }
 
-/// What a batch is made of.
+/// The rows and columns that a batch is made of.
 enum Stored {
     /// The rows of all runs one after the other, and where each run's begin.
     Bytes { buffer: Buffer, ranges: Vec<Range<usize>> },
@@ -185,7 +185,7 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
         .map_err(|error| IoError::arrow(model.folder())(error))
 }
 
-/// Whether the rows of a run are those of parts, and carried there as they were: their bytes are floats already.
+/// Returns true if the rows of a run are those of parts, copied there unchanged: their bytes are floats already.
 fn is_carried(stored: &Stored, number: usize) -> bool {
     match stored {
         Stored::Bytes { .. } => false,

@@ -33,7 +33,7 @@ impl<T: ArrowNativeType> Pool<T> {
     /// A buffer of `length` elements, which `fill` sets; they hold any values before.
     ///
     /// # Errors
-    /// What `fill` gives.
+    /// Returns the error of `fill`.
     pub fn buffer<E>(&self, length: usize, fill: impl FnOnce(&mut [T]) -> Result<(), E>) -> Result<Buffer, E> {
         let mut values = self.buffers().pop().unwrap_or_default();
         if values.len() < length {

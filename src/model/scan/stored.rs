@@ -56,7 +56,7 @@ pub(super) fn copy_parts(model: &Model, run: &Run, batch: &RecordBatch, bytes: &
     append_stored(batch, bytes)
         .map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
     if bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
-        return Err(IoError::tensor(path, &tensor.name, "has not the bytes that the manifest says"));
+        return Err(IoError::tensor(path, &tensor.name, "differs in size from what the manifest says"));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::{
 /// The most that all tensors together may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Budget {
-    /// Bytes of all tensors in the output, those that are carried included.
+    /// Bytes of all tensors in the output, those that are copied unchanged included.
     Size(u64),
     /// Bits that a quantized weight takes: codes, scales, zero points and row scales.
     BitsPerWeight(f64),
@@ -148,7 +148,7 @@ fn within(budget: Budget, model: &Model, choices: &[Choice], widths: &[Vec<Width
     let Some(taken) = bytes.and_then(|bytes| allocate(&candidates, bytes)) else {
         let least: u64 = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
         let least = match budget {
-            Budget::Size(_) => format!("{} bytes, {carried} of them for tensors carried as stored", least + carried),
+            Budget::Size(_) => format!("{} bytes, {carried} of them for tensors that are copied unchanged", least + carried),
             // Rounded up, so that what is said can be asked for.
             Budget::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
         };

@@ -133,7 +133,7 @@ fn is_transposed(config: &serde_json::Map<String, Value>, tensor: &Tensor) -> bo
     conv1d && layers.iter().any(|layer| module.ends_with(layer))
 }
 
-/// Why the format cannot hold a tensor quantized so.
+/// Returns the reason why the format cannot hold a tensor quantized so.
 fn misfit(tensor: &Tensor, options: QuantizeOptions) -> Option<String> {
     if tensor.shape.len() != 2 || !tensor.name.ends_with(".weight") {
         return Some("compressed-tensors quantizes linear modules alone: tensors 'NAME.weight' of rank 2".to_owned());
@@ -197,10 +197,10 @@ const HEADS: [&str; 8] = [
     "re:proj_out$",
 ];
 
-/// The bits, the size of the groups and whether there are no zero points; none: left as it is.
+/// The bits, the size of the groups and whether there are no zero points. `None` means left as it is.
 type Fate = Option<(u8, u32, bool)>;
 
-/// What `config.json` says: one group for each way to quantize, and what is left as it is.
+/// Returns the entry of `config.json`: one group for each way to quantize, and what is left as it is.
 fn quantization_config(model: &Model, choices: &[Choice]) -> Result<Value, IoError> {
     let modules = model.tensors().iter().zip(choices).filter_map(|(tensor, choice)| {
         let options = choice.options.as_ref();

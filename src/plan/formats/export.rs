@@ -1,4 +1,4 @@
-//! How a format other than parts is written: how the rows of each tensor are encoded, and where they lie.
+//! The layout of a format other than parts: how the rows of each tensor are encoded, and where they lie.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,23 +25,23 @@ use crate::{
     types::{Encoding, QuantizeOptions},
 };
 
-/// How a run writes a format other than parts.
+/// The layout of a format other than parts.
 #[derive(Debug, Clone)]
 pub struct Export {
-    /// How each tensor is written, in the order of the model.
+    /// The form of each tensor, in the order of the model.
     pub tensors: Vec<TensorExport>,
-    /// Where the rows go.
+    /// The places of the rows.
     pub layout: Arc<Layout>,
 }
 
-/// How the rows of one tensor are written.
+/// The form of the rows of one tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TensorExport {
     /// Quantized and decoded again first.
     pub rounded: Option<QuantizeOptions>,
-    /// Encoded so; none: as stored.
+    /// Their encoding. `None` means as stored.
     pub encoding: Option<Encoding>,
-    /// Called so; none: as in the source.
+    /// Their name. `None` means that of the source.
     pub name: Option<String>,
 }
 
@@ -114,7 +114,7 @@ impl Export {
     }
 }
 
-/// What the mean squares of the input channels make of each weight of a row: relative to the largest, and at least a
+/// Returns the importance of each weight of a row by the mean squares of the input channels: relative to the largest, and at least a
 /// millionth of it, so that no weight is thrown away. None where nothing was ever fed, and for convolutions, whose kernels
 /// no format here cuts into groups.
 fn importance(tensor: &Tensor, squares: &[f64]) -> Option<Vec<f32>> {

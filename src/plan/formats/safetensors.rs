@@ -82,7 +82,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
 
-/// What the rows of a tensor are stored as; none: as they are.
+/// Returns the encoding of the rows of a tensor. `None` means as they are.
 fn encoding(tensor: &Tensor, choice: &Choice, asked: Option<Float>) -> Option<Encoding> {
     let float = float_of(tensor.dtype).filter(|_| !matches!(tensor.scale, Scale::Unknown(_)))?;
     let change = asked.is_some_and(|dtype| dtype_of(dtype) != tensor.dtype);

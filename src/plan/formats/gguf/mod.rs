@@ -154,7 +154,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     Ok(Export { tensors: exports, layout: Arc::new(Layout { files: vec![planned], pieces, texts }) })
 }
 
-/// What a quantized tensor becomes. The note and the blocks of its choice are set.
+/// Returns the form of a quantized tensor. The note and the blocks of its choice are set.
 fn quantized(
     model: &Model,
     tensor: &Tensor,
@@ -171,7 +171,7 @@ fn quantized(
     let block = match kind {
         Encoding::Float(Float::F64) | Encoding::Packed(_) => {
             return Err(IoError::Request(format!(
-                "'{kind}' is no type of GGUF that engines read; Q4_K and F16 are some"
+                "unknown GGUF type '{kind}'; Q4_K and F16 are some that engines read"
             )));
         }
         Encoding::Float(float) => {
@@ -228,7 +228,7 @@ fn kept(tensor: &Tensor, language: bool) -> Element {
     }
 }
 
-/// What a tensor is in the source, where GGUF may have that too: not the codes of other formats.
+/// Returns the type of a tensor in the source, where GGUF may have that too: not the codes of other formats.
 fn stored(tensor: &Tensor) -> Option<Element> {
     match &tensor.storage {
         Storage::Plain { .. } => Some(Element::Plain(tensor.dtype)),
