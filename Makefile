@@ -25,7 +25,7 @@ test-rust:
 	$(CARGO) test --release --locked
 
 test-python: test-rust python
-	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q tests/python
+	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python -m pytest -q -n auto --dist worksteal tests/python
 
 # Shares everything that is compiled with the tests: the same profile, the same features.
 python: $(VENV)/.ready ## Build the Python package into .venv

@@ -1,0 +1,76 @@
+"""The pages of documentation: their links lead somewhere, and what the README shows runs."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benches/*.md"), *ROOT.glob("examples/*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def prose(page):
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_are_there(page):
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link}: no such file"
+        if anchor:
+            assert target.suffix == ".md" and anchor in anchors(target), f"{link}: no such heading"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def run(command, folder):
+    """Runs `arrow-quant ...` of the README in the folder of the repository, its output in a folder of its own."""
+    arguments = [str(folder / word) if word == "OUT" else word for word in shlex.split(command)]
+    program = os.environ.get("ARROW_QUANT", ROOT / "target/release/arrow-quant")
+    assert arguments[0] == "arrow-quant"
+    return subprocess.run([program, *arguments[1:]], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+
+
+def test_the_command_of_the_readme_says_what_the_readme_shows(tmp_path):
+    command, *shown = blocks("console")[0].splitlines()
+    said = run(command.removeprefix("$ "), tmp_path)
+    lines = (said.stdout + said.stderr).replace(str(tmp_path / "OUT"), "OUT")
+    times = re.compile(r"in \d.*")
+    # The README breaks the line on shares and cuts it short; times and memory differ from run to run.
+    shares, separator, _ = " ".join(shown).partition(" ...")
+    assert separator and shares in lines
+    for line in shown[-3:]:
+        assert times.sub("", line) in times.sub("", lines), line
+
+
+def test_the_query_of_the_readme_runs(tmp_path):
+    queries = [block for block in blocks("sh") if block.startswith("arrow-quant sql")]
+    assert len(queries) == 1
+    assert "mlp" in run(queries[0], tmp_path).stdout
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    pytest.importorskip("arrow_quant")
+    (block,) = blocks("python")
+    code = block.replace('"OUT"', repr(str(tmp_path / "OUT")))
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120, check=True)
+    assert (tmp_path / "OUT/report.parquet").exists()
