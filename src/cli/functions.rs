@@ -15,12 +15,17 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let mut out = stdout().lock();
     if arguments.markdown {
-        return Ok(write!(out, "{}", reference::markdown()?)?);
+        return Ok(write!(stdout().lock(), "{}", reference::markdown()?)?);
     }
+    print(arguments.name.as_deref())
+}
+
+/// Prints how a function is called, or the list of all.
+pub fn print(name: Option<&str>) -> Result<(), CliError> {
+    let mut out = stdout().lock();
     let entries = reference::entries()?;
-    let Some(name) = &arguments.name else {
+    let Some(name) = name else {
         let width = entries.iter().map(|entry| entry.syntax.len()).max().unwrap_or(0);
         for entry in &entries {
             writeln!(out, "{:<width$}  {}", entry.syntax, entry.summary())?;
@@ -29,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let entry = entries
         .iter()
-        .find(|entry| entry.name == *name)
+        .find(|entry| entry.name == name)
         .ok_or_else(|| CliError::Usage(format!("there is no function '{name}'; 'arrow-quant functions' lists them")))?;
     Ok(write!(out, "{}", entry.text())?)
 }

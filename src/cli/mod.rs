@@ -4,7 +4,6 @@
 
 mod activations;
 mod compare;
-mod console;
 mod error;
 mod functions;
 mod inspect;
@@ -12,7 +11,6 @@ mod interrupt;
 mod options;
 mod plan;
 mod progress;
-mod prompt;
 mod quantize;
 mod recipes;
 mod report;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, StringArray},
+    array::{Array, ArrayRef, RecordBatch, StringArray},
     util::{
         display::{ArrayFormatter, FormatOptions, ValueFormatter},
         pretty::pretty_format_batches,
@@ -21,13 +21,51 @@ const CELL: usize = 48;
 /// # Errors
 /// Returns an error if a value has no text.
 pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowError> {
+    texts(batch, null, |value, kind| cell(value, kind))
+}
+
+/// Returns every cell as text, `null` for what is not there, however long.
+///
+/// # Errors
+/// Returns an error if a value has no text.
+pub fn whole_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowError> {
+    texts(batch, null, |value, _| value.try_to_string())
+}
+
+/// Returns the batch with lists, structs and bytes as text.
+///
+/// # Errors
+/// Returns an error if a value has no text.
+pub fn nested_as_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        if !column.data_type().is_nested() && !column.data_type().is_binary() {
+            return Ok((field.name().clone(), Arc::clone(column)));
+        }
+        let formatter = ArrayFormatter::try_new(column, &FormatOptions::new())?;
+        let value = |row| if column.is_null(row) { Ok(None) } else { formatter.value(row).try_to_string().map(Some) };
+        let text = (0..column.len()).map(value).collect::<Result<StringArray, ArrowError>>()?;
+        Ok((field.name().clone(), Arc::new(text) as ArrayRef))
+    });
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+    let fields = columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, column)| column).collect())
+}
+
+/// Returns every cell as the text that `text` makes of it.
+fn texts(
+    batch: &RecordBatch,
+    null: &str,
+    text: impl Fn(&ValueFormatter, &DataType) -> Result<String, ArrowError>,
+) -> Result<RecordBatch, ArrowError> {
     let options = FormatOptions::new().with_null(null);
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let formatter = ArrayFormatter::try_new(column, &options)?;
         let cells = (0..column.len())
-            .map(|row| Ok(Some(lines(&cell(&formatter.value(row), column.data_type())?))))
+            .map(|row| Ok(Some(lines(&text(&formatter.value(row), column.data_type())?))))
             .collect::<Result<StringArray, ArrowError>>()?;
         fields.push(Field::new(escaped(field.name()), DataType::Utf8, true));
         columns.push(Arc::new(cells));

@@ -21,7 +21,7 @@ use super::{
     keep::{KeepRows, keep},
     memory,
     optimizer::{broadcast_join::BroadcastJoins, cooperative_joins::GiveWay},
-    tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable},
+    tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable, with_paths},
 };
 use crate::model::Model;
 
@@ -73,7 +73,7 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(GiveWay))
             .with_physical_optimizer_rule(Arc::new(KeepRows))
             .build();
-        let context = SessionContext::new_with_state(state);
+        let context = with_paths(SessionContext::new_with_state(state));
         register_all(&context)?;
         Ok(Self { context })
     }

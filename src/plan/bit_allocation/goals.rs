@@ -148,7 +148,9 @@ fn within(budget: Budget, model: &Model, choices: &[Choice], widths: &[Vec<Width
     let Some(taken) = bytes.and_then(|bytes| allocate(&candidates, bytes)) else {
         let least: u64 = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
         let least = match budget {
-            Budget::Size(_) => format!("{} bytes, {carried} of them for tensors that are copied unchanged", least + carried),
+            Budget::Size(_) => {
+                format!("{} bytes, {carried} of them for tensors that are copied unchanged", least + carried)
+            }
             // Rounded up, so that what is said can be asked for.
             Budget::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
         };

@@ -1,6 +1,7 @@
 //! Models as tables, and tables as files of a model: `STORED AS SAFETENSORS` and `GGUF`, read and copied to,
-//! `safetensors('path')`, `gguf('path')`, `tensors('path')`.
+//! `safetensors('path')`, `gguf('path')`, `tensors('path')`, and paths in the place of a table.
 
+mod by_path;
 mod copy;
 mod factory;
 mod filter;
@@ -11,6 +12,7 @@ mod weights;
 
 use datafusion::common::DataFusionError;
 
+pub use by_path::with_paths;
 pub use copy::ModelFormat;
 pub use factory::ModelTableFactory;
 pub use function::{ModelFunction, TableKind};

@@ -13,13 +13,17 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{CliError, table, workers::Workers};
-use crate::sql::Session;
+use super::output::{Encoder, Format};
+use crate::{
+    cli::{CliError, table, workers::Workers},
+    sql::Session,
+};
 
 /// A session and how its results are shown.
 pub struct Console {
     pub(super) workers: Workers,
     pub(super) session: Session,
+    pub(super) format: Format,
     pub(super) max_rows: usize,
 }
 
@@ -33,14 +37,12 @@ impl Console {
     }
 
     fn run_statement(&self, statement: Statement) -> Result<(), CliError> {
-        let shown = self.workers.run(fetch(self.session.clone(), statement, self.max_rows))?;
-        let mut out = stdout().lock();
-        Ok(out.write_all(shown.as_bytes())?)
+        self.workers.run(print(self.session.clone(), statement, self.format, self.max_rows))
     }
 }
 
-/// Runs a statement and gives the first rows of its result as text.
-async fn fetch(session: Session, statement: Statement, max_rows: usize) -> Result<String, CliError> {
+/// Runs a statement and prints the first rows of its result.
+async fn print(session: Session, statement: Statement, format: Format, max_rows: usize) -> Result<(), CliError> {
     let context = session.context();
     let plan = context.state().statement_to_plan(statement).await?;
     let mut stream = session.execute(plan).await?.execute_stream().await?;
@@ -49,7 +51,10 @@ async fn fetch(session: Session, statement: Statement, max_rows: usize) -> Resul
         while let Some(batch) = stream.next().await {
             batch?;
         }
-        return Ok(String::new());
+        return Ok(());
+    }
+    if let Some(encoder) = Encoder::new(format) {
+        return print_rows(stream, encoder, max_rows).await;
     }
     let (batches, more) = first_rows(stream, max_rows).await?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
@@ -57,7 +62,23 @@ async fn fetch(session: Session, statement: Statement, max_rows: usize) -> Resul
     let count =
         if more { format!("the first {rows} rows; --max-rows shows more\n") } else { format!("{rows} {rows_are}\n") };
     let table = table::pretty(&batches).map_err(DataFusionError::from)?;
-    Ok(format!("{table}\n{count}"))
+    Ok(stdout().lock().write_all(format!("{table}\n{count}").as_bytes())?)
+}
+
+/// Prints the first `limit` rows as they come.
+async fn print_rows(mut stream: SendableRecordBatchStream, mut encoder: Encoder, limit: usize) -> Result<(), CliError> {
+    let write = |bytes: Vec<u8>| stdout().lock().write_all(&bytes);
+    write(encoder.encode(&RecordBatch::new_empty(stream.schema())).map_err(DataFusionError::from)?)?;
+    let mut left = limit;
+    while left > 0
+        && let Some(batch) = stream.next().await
+    {
+        let batch = batch?;
+        let batch = batch.slice(0, batch.num_rows().min(left));
+        left -= batch.num_rows();
+        write(encoder.encode(&batch).map_err(DataFusionError::from)?)?;
+    }
+    Ok(write(encoder.finish().map_err(DataFusionError::from)?)?)
 }
 
 /// Returns the first `limit` rows as text, and whether there are more. The rest of the query is not run.
