@@ -124,6 +124,8 @@ const STATEMENTS: &str = "
 
 Rows come in no promised order: use `ORDER BY name, channel`.
 
+A path in quotes is the weights table of the model there: `FROM 'model.safetensors'`. A Parquet file is a table as well.
+
 ### The weights table
 
 One row per output channel; `(name, channel)` is its key. Tensors of rank 0 and 1 are one row.

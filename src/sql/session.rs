@@ -102,6 +102,11 @@ impl Session {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(self.kept(create).await?))
             }
+            // A model of that name in the working folder is no table that is in the way.
+            LogicalPlan::Ddl(DdlStatement::CreateView(mut create)) => {
+                create.or_replace |= !self.context.table_exist(create.name.clone())?;
+                LogicalPlan::Ddl(DdlStatement::CreateView(create))
+            }
             plan => plan,
         };
         self.context.execute_logical_plan(plan).await
@@ -109,8 +114,11 @@ impl Session {
 
     /// Returns the statement with its rows in memory, reserved for as long as a table holds them.
     async fn kept(&self, mut create: CreateMemoryTable) -> Result<CreateMemoryTable> {
-        let replaces = create.or_replace || !self.context.table_exist(create.name.clone())?;
-        if replaces {
+        if !self.context.table_exist(create.name.clone())? {
+            // A model of that name in the working folder is no table that is in the way.
+            (create.or_replace, create.if_not_exists) = (true, false);
+        }
+        if create.or_replace {
             let schema = Arc::clone(create.input.schema().inner());
             let query = self.context.execute_logical_plan(Arc::unwrap_or_clone(create.input)).await?;
             let tasks = Arc::new(query.task_ctx());

@@ -39,11 +39,12 @@ def test_an_output_folder_and_a_table_beside_it_are_read_by_path(program, model,
     assert program("sql", query, "--format", "csv") == "n\n3\n"
     pq.write_table(pa.table({"x": [1, 2, None]}), tmp_path / "t.parquet")
     query = f"SELECT x FROM '{tmp_path}/t.parquet' ORDER BY x"
-    assert program("sql", query, "--format", "csv") == "x\n1\n2\n\n"
+    assert program("sql", query, "--format", "csv") == 'x\n1\n2\n""\n'
 
 
-def test_a_registered_table_goes_before_a_path(program, model, tmp_path):
-    script = "CREATE TABLE \"model.safetensors\" AS SELECT 7 AS x; SELECT x FROM 'model.safetensors'"
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW", "OR REPLACE TABLE", "TABLE IF NOT EXISTS"])
+def test_a_table_that_is_made_goes_before_a_path(program, model, kind):
+    script = f"CREATE {kind} \"{model}\" AS SELECT 7 AS x; SELECT x FROM '{model}'"
     assert json.loads(program("sql", script, "--format", "ndjson")) == {"x": 7}
 
 

@@ -35,6 +35,8 @@ impl UrlTableFactory for PathTables {
             // A folder without a model may hold tables.
             Err(error) => match self.files.try_new(&path.to_string_lossy()).await {
                 Ok(Some(table)) if is_folder => Ok(Some(table)),
+                // A bare name may be meant for a table, and the folder be there by chance.
+                _ if !name.contains(['/', '\\', '.']) => Ok(None),
                 _ => Err(external(error)),
             },
         }
