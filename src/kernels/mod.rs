@@ -9,6 +9,7 @@
 
 mod codes;
 pub mod dispatch;
+pub mod entropy;
 mod errors;
 mod floats;
 pub mod gguf;
