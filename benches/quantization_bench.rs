@@ -13,8 +13,8 @@ use arrow_buffer::OffsetBuffer;
 use arrow_quant::{
     compute::{
         ChannelAccumulator, ChannelStatistic, ComputeError, HessianAccumulator, RowOptions, TimeEdgesAccumulator,
-        activation_params, decode_as, encode_as, equalization_factors, equalize, gptq, hessian_factor,
-        log_equalization_factors, quantize, time_group, weight_equalization_factors,
+        activation_params, decode_as, dequantize, encode_as, equalization_factors, equalize, gptq, hessian_factor,
+        log_equalization_factors, quantize, quantize_step, time_group, weight_equalization_factors,
     },
     types::{Bits, Block, Encoding, Method, QuantizeOptions, TimeMethod, weights::weights_type},
 };
@@ -168,5 +168,21 @@ fn blocks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spatial, channel_equalization, time_grouping, output_error, blocks);
+/// Rows of two lengths to entropy-coded values and back.
+fn entropy(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("entropy");
+    for length in [384, 4096] {
+        let rows = normal((1 << 18) / length, length, 5);
+        let steps = vec![Some(0.007f32); rows.len()];
+        let stored = quantize_step(&rows, &steps).unwrap_or_else(|error| panic!("{error}"));
+        group.throughput(Throughput::Elements((rows.len() * length) as u64));
+        group.bench_function(BenchmarkId::new("quantize_step", length), |bencher| {
+            bencher.iter(|| quantize_step(&rows, &steps));
+        });
+        group.bench_function(BenchmarkId::new("dequantize", length), |bencher| bencher.iter(|| dequantize(&stored)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spatial, channel_equalization, time_grouping, output_error, blocks, entropy);
 criterion_main!(benches);

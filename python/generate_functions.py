@@ -22,6 +22,7 @@ TYPES = {
     "ActivationBits": ("int | ArrayLike", "int | ArrayLike | ArrowStream"),
     "WideRow": ("ArrayLike", "ArrowStream"),
     "GroupSize": ("int | ArrayLike", "int | ArrayLike | ArrowStream"),
+    "RateMethod": ("str | ArrowArray", "str | ArrowArray | ArrowStream"),
     "Method": ("str | ArrowArray", "str | ArrowArray | ArrowStream"),
     "Groups": ("int | ArrayLike", "int | ArrayLike | ArrowStream"),
     "TimeMethod": ("str | ArrowArray", "str | ArrowArray | ArrowStream"),

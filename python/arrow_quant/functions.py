@@ -45,9 +45,11 @@ __all__ = [
     "mse",
     "quant_params",
     "quantize",
+    "quantize_step",
     "quantize_with",
     "scales",
     "sqnr",
+    "stored_bytes",
     "time_edges",
     "time_group",
     "weight_equalization_factors",
@@ -58,7 +60,7 @@ __all__ = [
 @overload
 def quantize(
     weights: ArrayLike,
-    bits: int | ArrayLike,
+    bits: float | ArrayLike,
     group_size: int | ArrayLike | None = None,
     method: str | ArrowArray | None = None,
     symmetric: bool | ArrowArray | None = None,
@@ -67,7 +69,7 @@ def quantize(
 @overload
 def quantize(
     weights: ArrayLike | ArrowStream,
-    bits: int | ArrayLike | ArrowStream,
+    bits: float | ArrayLike | ArrowStream,
     group_size: int | ArrayLike | ArrowStream | None = None,
     method: str | ArrowArray | ArrowStream | None = None,
     symmetric: bool | ArrowArray | ArrowStream | None = None,
@@ -75,7 +77,7 @@ def quantize(
 ) -> Array | ArrayStream: ...
 def quantize(
     weights: Any,
-    bits: int | ArrayLike | ArrowStream,
+    bits: float | ArrayLike | ArrowStream,
     group_size: int | ArrayLike | ArrowStream | None = None,
     method: str | ArrowArray | ArrowStream | None = None,
     symmetric: bool | ArrowArray | ArrowStream | None = None,
@@ -88,9 +90,11 @@ def quantize(
 
     Args:
         weights: a list of numbers: one row of weights
-        bits: bits per code: 2, 3, 4 or 8
+        bits: bits per code: 2, 3, 4 or 8; with 'entropy' any number from 1 to 8, which the codes of the row stay
+            within
         group_size: weights that share a scale and a zero point; 32 when left out
-        method: 'search' (least squared error; the default up to 4 bits) or 'minmax' (the range; the default for 8)
+        method: 'search' (least squared error; the default up to 4 bits), 'minmax' (the range; the default for 8) or
+            'entropy' (codes of variable length, which need no groups and no zero points)
         symmetric: true: no zero points; false when left out
         importance: a number for each input channel, by which the squared error is multiplied in a search, such as the
             mean square of the layer's input; uniform if omitted or NULL
@@ -101,6 +105,28 @@ def quantize(
         [{'codes': b'\\x18\\xfd'}]
     """
     return call("quantize", [weights, bits, group_size, method, symmetric, importance])
+
+
+@overload
+def quantize_step(weights: ArrayLike, step: float | ArrayLike) -> Array: ...
+@overload
+def quantize_step(weights: ArrayLike | ArrowStream, step: float | ArrayLike | ArrowStream) -> Array | ArrayStream: ...
+def quantize_step(weights: Any, step: float | ArrayLike | ArrowStream) -> Any:
+    """Quantizes each row of weights to multiples of a step, in codes of variable length, as quantize does with method
+    'entropy' and the step that it finds.
+
+    One step for all rows of a model loses the least for its bytes. NULL where any argument is NULL.
+
+    Args:
+        weights: a list of numbers: one row of weights
+        step: the distance of neighbouring levels, above 0
+
+    Example:
+        >>> from arrow_quant import Session
+        >>> Session().sql("SELECT mse(w, quantize_step(w, 0.01)) < 0.0001 AS near FROM (SELECT [0.1, -0.2, 0.3] AS w)").to_pyarrow().to_pylist()
+        [{'near': True}]
+    """
+    return call("quantize_step", [weights, step])
 
 
 @overload
@@ -259,6 +285,26 @@ def codes(quantized: Any) -> Any:
         [{'codes': [0, 1, 2, 3]}]
     """
     return call("codes", [quantized])
+
+
+@overload
+def stored_bytes(quantized: ArrowArray) -> Array: ...
+@overload
+def stored_bytes(quantized: ArrowStream) -> ArrayStream: ...
+def stored_bytes(quantized: Any) -> Any:
+    """The bytes that a quantized value takes: codes, scales, zero points and the row's scale.
+
+    NULL where the value is NULL.
+
+    Args:
+        quantized: a quantized value
+
+    Example:
+        >>> from arrow_quant import Session
+        >>> Session().sql("SELECT stored_bytes(quantize([0.1, -0.2, 0.3, 0.4], 4)) AS bytes").to_pyarrow().to_pylist()
+        [{'bytes': 8}]
+    """
+    return call("stored_bytes", [quantized])
 
 
 @overload

@@ -11,14 +11,14 @@ use crate::kernels::pack::unpack;
 /// Returns the codes of each quantized value as `List<UInt8>`, one element a weight; null gives null.
 ///
 /// # Errors
-/// Returns the errors of [`dequantize`](super::dequantize).
+/// Returns the errors of [`dequantize`](super::dequantize); also an error if a value is entropy-coded.
 pub fn codes(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let quantized = QuantizedArray::try_new(quantized)?;
     let mut builder = ListBuilder::<UInt8Type>::with_capacity(quantized.len(), 0);
     for row in 0..quantized.len() {
-        match quantized.row(row)? {
+        match quantized.packed(row, "codes")? {
             None => builder.push_null(),
-            Some(row) => unpack(row.codes, row.bits.get(), builder.push(row.params.length)?),
+            Some((bits, params, codes)) => unpack(codes, bits.get(), builder.push(params.length)?),
         }
     }
     builder.finish()

@@ -4,7 +4,11 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 
 use super::{
     ComputeError,
-    arrays::{list::ListBuilder, quantized::QuantizedArray},
+    arrays::{
+        entropy_row::{RowsDecoder, fills_lanes},
+        list::ListBuilder,
+        quantized::{QuantizedArray, QuantizedRow},
+    },
 };
 use crate::kernels::dequantize::dequantize as decode;
 
@@ -21,15 +25,31 @@ pub fn dequantize(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     let quantized = QuantizedArray::try_new(quantized)?;
     let mut elements = 0usize;
     for row in 0..quantized.len() {
-        elements = elements.saturating_add(quantized.row(row)?.map_or(0, |row| row.params.length));
+        elements = elements.saturating_add(quantized.row(row)?.map_or(0, |row| row.length()));
     }
     let capacity = elements.min(i32::MAX as usize);
     let mut builder = ListBuilder::<Float32Type>::with_capacity(quantized.len(), capacity);
-    for row in 0..quantized.len() {
+    let (mut decoder, mut row) = (RowsDecoder::default(), 0);
+    while row < quantized.len() {
         match quantized.row(row)? {
             None => builder.push_null(),
-            Some(row) => decode(row.codes, &row.params.with_bits(row.bits), builder.push(row.params.length)?),
+            Some(QuantizedRow::Packed { bits, params, codes }) => {
+                decode(codes, &params.with_bits(bits), builder.push(params.length)?);
+            }
+            Some(QuantizedRow::Entropy(first)) => {
+                let (mut rows, mut weights) = (vec![(row, first)], first.length);
+                while row + 1 < quantized.len()
+                    && !fills_lanes(rows.len(), weights)
+                    && let Some(QuantizedRow::Entropy(next)) = quantized.row(row + 1)?
+                {
+                    row += 1;
+                    weights += next.length;
+                    rows.push((row, next));
+                }
+                decoder.decode(&rows, builder.push_rows(rows.iter().map(|(_, row)| row.length))?)?;
+            }
         }
+        row += 1;
     }
     builder.finish()
 }

@@ -4,12 +4,15 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 
 use super::{
     ComputeError,
-    arrays::{list::ListBuilder, quantized::QuantizedArray},
+    arrays::{
+        list::ListBuilder,
+        quantized::{QuantizedArray, QuantizedRow},
+    },
 };
 use crate::kernels::scale::scale_factor;
 
 /// Returns the scales of each quantized value as `List<Float32>`, one element a group: `row_scale * m(code)`, in units of
-/// weights. Null gives null.
+/// weights; where a value is entropy-coded, its step for every group. Null gives null.
 ///
 /// # Errors
 /// Returns the errors of [`dequantize`](super::dequantize).
@@ -19,11 +22,12 @@ pub fn scales(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     for row in 0..quantized.len() {
         match quantized.row(row)? {
             None => builder.push_null(),
-            Some(row) => {
-                for (out, code) in builder.push(row.params.scales.len())?.iter_mut().zip(row.params.scales) {
-                    *out = row.params.row_scale * scale_factor(*code);
+            Some(QuantizedRow::Packed { params, .. }) => {
+                for (out, code) in builder.push(params.scales.len())?.iter_mut().zip(params.scales) {
+                    *out = params.row_scale * scale_factor(*code);
                 }
             }
+            Some(QuantizedRow::Entropy(row)) => builder.push(row.groups())?.fill(row.step),
         }
     }
     builder.finish()

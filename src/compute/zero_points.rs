@@ -4,12 +4,15 @@ use arrow_array::{Array, ArrayRef, types::Float32Type};
 
 use super::{
     ComputeError,
-    arrays::{list::ListBuilder, quantized::QuantizedArray},
+    arrays::{
+        list::ListBuilder,
+        quantized::{QuantizedArray, QuantizedRow},
+    },
 };
 use crate::kernels::params;
 
 /// Returns the zero points of each quantized value as `List<Float32>`, one element a group, in units of codes; where a
-/// value is symmetric, `2^(bits-1)` for every group. Null gives null.
+/// value is symmetric, `2^(bits-1)` for every group, and 0 where it is entropy-coded. Null gives null.
 ///
 /// # Errors
 /// Returns the errors of [`dequantize`](super::dequantize).
@@ -19,12 +22,13 @@ pub fn zero_points(quantized: &dyn Array) -> Result<ArrayRef, ComputeError> {
     for row in 0..quantized.len() {
         match quantized.row(row)? {
             None => builder.push_null(),
-            Some(row) => {
-                let params = row.params.with_bits(row.bits);
+            Some(QuantizedRow::Packed { bits, params, .. }) => {
+                let params = params.with_bits(bits);
                 for (group, out) in builder.push(params.scales.len())?.iter_mut().enumerate() {
                     *out = params::zero_point_of(&params, group);
                 }
             }
+            Some(QuantizedRow::Entropy(row)) => builder.push(row.groups())?.fill(0.0),
         }
     }
     builder.finish()

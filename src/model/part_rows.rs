@@ -142,26 +142,34 @@ impl PartRows {
 /// `quantized` and `data` among the columns of a part.
 const COLUMNS: [usize; 2] = [5, 6];
 
-/// Appends the bytes of each row as stored: of a quantized one its scale, scale codes, zero points and codes.
+/// Appends the bytes of each row as stored, and where each ends: of a quantized one its scale, scale codes, zero points and codes.
+/// Returns true if all rows of a tensor have as many bytes: none is entropy-coded.
 ///
 /// # Errors
 /// Returns an error if a row, counted from the start of the batch, is no quantized value and has no data.
-pub fn append_stored(batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), ComputeError> {
+pub fn append_stored(batch: &RecordBatch, bytes: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<bool, ComputeError> {
     let (quantized, data) = columns(batch).map_err(ComputeError::InvalidArgument)?;
     let rows = QuantizedArray::try_new(quantized)?;
+    let mut fixed = true;
     for row in 0..batch.num_rows() {
         match rows.row(row)? {
-            Some(QuantizedRow { params, codes, .. }) => {
+            Some(QuantizedRow::Packed { params, codes, .. }) => {
                 bytes.extend_from_slice(&params.row_scale.to_le_bytes());
                 bytes.extend_from_slice(params.scales);
                 bytes.extend_from_slice(params.zero_points.unwrap_or_default());
                 bytes.extend_from_slice(codes);
             }
+            Some(QuantizedRow::Entropy(value)) => {
+                fixed = false;
+                bytes.extend_from_slice(&value.step.to_le_bytes());
+                bytes.extend_from_slice(value.codes);
+            }
             None if data.is_valid(row) => bytes.extend_from_slice(data.value(row)),
             None => return Err(ComputeError::Corrupt { row, reason: "it is null, and so are its data".to_owned() }),
         }
+        ends.push(bytes.len());
     }
-    Ok(())
+    Ok(fixed)
 }
 
 /// Returns the columns of what [`PartRows::rows`] gives.

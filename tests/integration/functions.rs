@@ -149,9 +149,11 @@ async fn a_wrong_constant_is_refused_when_the_query_is_planned() {
     for (call, message) in [
         ("quantize([1.0], 5)", "bits must be 2, 3, 4 or 8, not 5"),
         ("quantize([1.0], 4, 0)", "group_size must be 1 to 4294967295, not 0"),
-        ("quantize([1.0], 4, 32, 'hqq')", "method must be 'search' or 'minmax', not 'hqq'"),
+        ("quantize([1.0], 2.5)", "bits must be 2, 3, 4 or 8 unless the method is 'entropy', not 2.5"),
+        ("quantize([1.0], 4, 32, 'hqq')", "method must be 'search', 'minmax' or 'entropy', not 'hqq'"),
+        ("quantize_step([1.0], 0.0)", "step must be above 0, not 0"),
         ("quantize('x', 4)", "weights must be a list of numbers, not Utf8"),
-        ("quantize([1.0], 'four')", "bits must be an integer"),
+        ("quantize([1.0], 'four')", "bits must be a number: 2, 3, 4 or 8"),
         ("quantize([1.0])", "quantize takes 2 to 6 arguments"),
         ("quantize([1.0], bits => 4, size => 8)", "Unknown parameter name 'size'"),
         ("dequantize([1.0])", "quantized must be a quantized value, as quantize gives it"),

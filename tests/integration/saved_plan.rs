@@ -114,6 +114,34 @@ fn choices_and_sql_may_be_edited() {
 }
 
 #[test]
+fn a_query_may_store_codes_of_variable_length() {
+    let place = Place::new();
+    small(&place.path("model.safetensors"));
+    let [model, plan, out, floats] = ["model.safetensors", "plan", "out", "floats"].map(|name| place.text(name));
+    succeed(&["plan", &model, "--output", &plan]);
+    let sql = fs::read_to_string(place.path("plan/plan.sql")).unwrap();
+    let coded = sql.replace(
+        "quantize(coalesce(equalized, weights), bits, group_size, method, symmetric, importance)",
+        "CASE WHEN bits IS NOT NULL THEN quantize(coalesce(equalized, weights), 5.5, 32, 'entropy') END",
+    );
+    assert_ne!(coded, sql);
+    fs::write(place.path("plan/plan.sql"), coded).unwrap();
+    let said = succeed(&["run", &plan, "--output", &out]);
+    assert!(said.contains("verified"), "{said}");
+    // The folder is read as any other: compared with its source, and exported.
+    let compared = succeed(&["compare", &model, &out]);
+    assert!(compared.contains("dB"), "{compared}");
+    succeed(&["quantize", &out, "--output", &floats, "--format", "safetensors", "--include", "nothing|weight"]);
+    let script = format!(
+        "CREATE EXTERNAL TABLE rows STORED AS PARQUET LOCATION '{}/';
+         SELECT min(quantized['bits']) AS low, max(quantized['bits']) AS high FROM rows WHERE quantized IS NOT NULL",
+        place.text("out/weights")
+    );
+    let bits = succeed(&["sql", &script]);
+    assert!(bits.contains("| 0   | 0    |"), "{bits}");
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let place = Place::new();
     small(&place.path("model.safetensors"));

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import arro3.core
+import entropy_value
 import ml_dtypes
 import numpy as np
 import polars as pl
@@ -49,6 +50,27 @@ def test_every_function_of_the_list_is_there_as_it_would_be_written_today():
         assert callable(getattr(arrow_quant, function["name"]))
     written = (ROOT / "python" / "arrow_quant" / "functions.py").read_text()
     assert written == generator().source(), "make docs writes arrow_quant/functions.py"
+
+
+@pytest.mark.parametrize("bits", [1, 1.7, 2.5, 4, 8])
+@pytest.mark.parametrize("length", [1, 5, 96, 5000])
+def test_entropy_coded_values_decode_as_the_format_says(bits, length):
+    weights = np.random.default_rng(length).standard_t(3, (20, length)).astype(np.float32)
+    quantized = arrow_quant.quantize(weights, bits, method="entropy")
+    decoded = arrow_quant.dequantize(quantized).to_numpy()
+    want = np.stack([entropy_value.decode(value) for value in quantized.to_pylist()])
+    np.testing.assert_array_equal(decoded, want)
+    used = 8 * sum(len(value["codes"]) for value in quantized.to_pylist()) / weights.size
+    assert used <= bits or length < 96
+
+
+def test_levels_outside_every_table_decode_as_the_format_says():
+    weights = np.float32([[0.5, -3e5, 7.0, 1e6, -1e6, 0.0] * 20])
+    for step in (1.0, 3.0, 1000.0, 1e6):
+        quantized = arrow_quant.quantize_step(weights, step)
+        decoded = arrow_quant.dequantize(quantized).to_numpy()
+        np.testing.assert_array_equal(decoded[0], entropy_value.decode(quantized.to_pylist()[0]))
+        assert np.abs(decoded - weights).max() <= 6 * step
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -298,9 +320,9 @@ WRONG = [
     (lambda: arrow_quant.quantize(pa.array(["a"]), 4), "ArgumentError", "quantize: weights must be a list of numbers, not Utf8"),
     (lambda: arrow_quant.quantize(rows(), 5), "ArgumentError", "quantize: bits must be 2, 3, 4 or 8, not 5"),
     (lambda: arrow_quant.quantize(rows(), 2**80), "ArgumentError", "quantize: bits must fit 64 bits"),
-    (lambda: arrow_quant.quantize(rows(), "4"), "ArgumentError", "quantize: bits must be an integer: 2, 3, 4 or 8, not Utf8"),
+    (lambda: arrow_quant.quantize(rows(), "4"), "ArgumentError", "quantize: bits must be a number: 2, 3, 4 or 8, or 1 to 8 with method 'entropy', not Utf8"),
     (lambda: arrow_quant.quantize(rows(), 4, 0), "ArgumentError", "quantize: group_size must be 1 to 4294967295, not 0"),
-    (lambda: arrow_quant.quantize(rows(), 4, 32, "hqq"), "ArgumentError", "method must be 'search' or 'minmax', not 'hqq'"),
+    (lambda: arrow_quant.quantize(rows(), 4, 32, "hqq"), "ArgumentError", "method must be 'search', 'minmax' or 'entropy', not 'hqq'"),
     (lambda: arrow_quant.quantize(rows(), None), "ArgumentError", "quantize takes 2 to 6 arguments"),
     (lambda: arrow_quant.quantize([1.0, 2.0], 4), "ArgumentError", "quantize: weights must be an Arrow array"),
     (lambda: arrow_quant.quantize(np.array([["a"]]), 4), "ArgumentError", "not a NumPy array of <U1"),

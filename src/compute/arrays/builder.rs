@@ -10,7 +10,7 @@ use crate::{
     kernels::params::Params,
     types::{
         Bits, QuantizeOptions,
-        quantized::{params_fields, quantized_fields},
+        quantized::{ENTROPY_BITS, ENTROPY_GROUP_SIZE, params_fields, quantized_fields},
     },
 };
 
@@ -95,6 +95,10 @@ impl RowMut<'_> {
     }
 }
 
+fn stored_length(length: usize) -> Result<u32, ComputeError> {
+    u32::try_from(length).map_err(|_| ComputeError::Overflow { what: "the weights of a row", limit: u32::MAX as usize })
+}
+
 /// Builds an array of `quantized_type()`, or of `params_type()` when no row has bits.
 pub(in crate::compute) struct QuantizedBuilder {
     bits: Vec<u8>,
@@ -125,7 +129,7 @@ impl QuantizedBuilder {
     }
 
     pub(in crate::compute) fn push_null(&mut self) -> Result<(), ComputeError> {
-        self.push_fields(0, 0, 0);
+        self.push_fields(0, 0, 0, 0.0);
         self.codes.push(0)?;
         self.scales.push(0)?;
         self.zero_points.push(0)?;
@@ -134,19 +138,18 @@ impl QuantizedBuilder {
         Ok(())
     }
 
-    fn push_fields(&mut self, bits: u8, group_size: u32, length: u32) {
+    fn push_fields(&mut self, bits: u8, group_size: u32, length: u32, row_scale: f32) {
         self.bits.push(bits);
         self.group_size.push(group_size);
         self.length.push(length);
-        self.row_scale.push(0.0);
+        self.row_scale.push(row_scale);
     }
 
     /// Appends a row and returns its places. After an error the builder is of no more use.
     pub(in crate::compute) fn push(&mut self, shape: RowShape) -> Result<RowMut<'_>, ComputeError> {
-        let length = u32::try_from(shape.length)
-            .map_err(|_| ComputeError::Overflow { what: "the weights of a row", limit: u32::MAX as usize })?;
+        let length = stored_length(shape.length)?;
         let groups = shape.length.div_ceil(shape.group_size.max(1) as usize);
-        self.push_fields(shape.bits.map_or(0, Bits::get), shape.group_size, length);
+        self.push_fields(shape.bits.map_or(0, Bits::get), shape.group_size, length, 0.0);
         self.nulls.append_non_null();
         self.zero_point_nulls.append(!shape.symmetric);
         let zero_points = self.zero_points.push(if shape.symmetric { 0 } else { groups })?;
@@ -156,6 +159,22 @@ impl QuantizedBuilder {
             scales: self.scales.push(groups)?,
             zero_points: (!shape.symmetric).then_some(zero_points),
         })
+    }
+
+    /// Appends an entropy-coded row.
+    pub(in crate::compute) fn push_entropy(
+        &mut self,
+        length: usize,
+        step: f32,
+        codes: &[u8],
+    ) -> Result<(), ComputeError> {
+        self.push_fields(ENTROPY_BITS, ENTROPY_GROUP_SIZE, stored_length(length)?, step);
+        self.nulls.append_non_null();
+        self.zero_point_nulls.append_null();
+        self.codes.push(codes.len())?.copy_from_slice(codes);
+        self.scales.push(0)?;
+        self.zero_points.push(0)?;
+        Ok(())
     }
 
     /// Returns the array of quantized values.

@@ -30,6 +30,22 @@ impl<T: ArrowPrimitiveType> ListBuilder<T> {
 
     /// Appends a row of `length` elements and returns it, to be filled.
     pub(in crate::compute) fn push(&mut self, length: usize) -> Result<&mut [T::Native], ComputeError> {
+        self.push_rows(std::iter::once(length))
+    }
+
+    /// Appends rows of these lengths and returns them as one slice, to be filled.
+    pub(in crate::compute) fn push_rows(
+        &mut self,
+        lengths: impl Iterator<Item = usize>,
+    ) -> Result<&mut [T::Native], ComputeError> {
+        let start = self.values.len();
+        for length in lengths {
+            self.push_one(length)?;
+        }
+        Ok(&mut self.values[start..])
+    }
+
+    fn push_one(&mut self, length: usize) -> Result<(), ComputeError> {
         let start = self.values.len();
         let end = start
             .checked_add(length)
@@ -38,7 +54,7 @@ impl<T: ArrowPrimitiveType> ListBuilder<T> {
         self.values.resize(end as usize, T::Native::default());
         self.offsets.push(end);
         self.nulls.append_non_null();
-        Ok(&mut self.values[start..])
+        Ok(())
     }
 
     pub(in crate::compute) fn finish(mut self) -> Result<ArrayRef, ComputeError> {

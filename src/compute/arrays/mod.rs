@@ -2,6 +2,8 @@
 
 pub mod builder;
 pub mod encoding;
+pub mod entropy_row;
+pub mod group_coder;
 pub mod importance;
 pub mod list;
 pub mod options;

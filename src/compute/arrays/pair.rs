@@ -1,6 +1,6 @@
 //! Two arrays side by side, each of rows of floats or of quantized values.
 
-use arrow_array::Array;
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     rows::{Rows, finite_absmax},
 };
 use crate::{
-    compute::ComputeError,
+    compute::{ComputeError, dequantize as dequantize_array},
     kernels::{
         dequantize::dequantize,
         error_stats::{error_stats, error_stats_of_codes},
@@ -19,6 +19,14 @@ use crate::{
 enum Side<'a> {
     Rows(Rows<'a>),
     Quantized(QuantizedArray<'a>),
+}
+
+/// Decodes an array that has entropy-coded values, all rows side by side; `None` if it has none.
+fn decoded(array: &dyn Array) -> Result<Option<ArrayRef>, ComputeError> {
+    if !matches!(array.data_type(), DataType::Struct(_)) || !QuantizedArray::try_new(array)?.has_entropy() {
+        return Ok(None);
+    }
+    dequantize_array(array).map(Some)
 }
 
 impl<'a> Side<'a> {
@@ -42,11 +50,11 @@ impl<'a> Side<'a> {
                 None => return Ok(None),
                 Some(values) => values,
             },
-            Self::Quantized(quantized) => match quantized.row(row)? {
+            Self::Quantized(quantized) => match quantized.packed(row, "a measure")? {
                 None => return Ok(None),
-                Some(value) => {
-                    scratch.resize(value.params.length, 0.0);
-                    dequantize(value.codes, &value.params.with_bits(value.bits), scratch);
+                Some((bits, params, codes)) => {
+                    scratch.resize(params.length, 0.0);
+                    dequantize(codes, &params.with_bits(bits), scratch);
                     scratch
                 }
             },
@@ -69,6 +77,8 @@ pub(in crate::compute) fn measure_pairs<T>(
     measure: impl Fn(&[f32], &[f32]) -> T,
     proves_finite: impl Fn(&T) -> bool,
 ) -> Result<Vec<Option<T>>, ComputeError> {
+    let (a_decoded, b_decoded) = (decoded(a)?, decoded(b)?);
+    let (a, b) = (a_decoded.as_deref().unwrap_or(a), b_decoded.as_deref().unwrap_or(b));
     measure_sides(&Side::try_new(a, FIRST)?, &Side::try_new(b, SECOND)?, measure, proves_finite)
 }
 
@@ -104,6 +114,8 @@ fn measure_sides<T>(
 pub(in crate::compute) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec<Option<ErrorSums>>, ComputeError> {
     // Squares of f32 do not overflow f64: the sums are finite when all elements are.
     let finite = |stats: &ErrorSums| stats.a2.is_finite() && stats.b2.is_finite();
+    let (a_decoded, b_decoded) = (decoded(a)?, decoded(b)?);
+    let (a, b) = (a_decoded.as_deref().unwrap_or(a), b_decoded.as_deref().unwrap_or(b));
     let (a, b) = (Side::try_new(a, FIRST)?, Side::try_new(b, SECOND)?);
     let (Side::Rows(rows), Side::Quantized(quantized)) = (&a, &b) else {
         return measure_sides(&a, &b, error_stats, finite);
@@ -112,12 +124,13 @@ pub(in crate::compute) fn pair_stats(a: &dyn Array, b: &dyn Array) -> Result<Vec
     let mut scratch = Vec::new();
     let mut measures = Vec::with_capacity(rows.len());
     for row in 0..rows.len() {
-        let (Some(weights), Some(value)) = (rows.row(row, &mut scratch)?, quantized.row(row)?) else {
+        let value = quantized.packed(row, "a measure")?;
+        let (Some(weights), Some((bits, params, codes))) = (rows.row(row, &mut scratch)?, value) else {
             measures.push(None);
             continue;
         };
-        check_lengths(row, weights.len(), value.params.length)?;
-        let stats = error_stats_of_codes(weights, value.codes, &value.params.with_bits(value.bits));
+        check_lengths(row, weights.len(), params.length)?;
+        let stats = error_stats_of_codes(weights, codes, &params.with_bits(bits));
         if !finite(&stats) {
             finite_absmax(weights, row)?;
             finite_absmax(b.row(row, &mut Vec::new())?.unwrap_or_default(), row)?;

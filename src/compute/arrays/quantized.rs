@@ -7,12 +7,13 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 
+use super::entropy_row::EntropyRow;
 use crate::{
     compute::ComputeError,
     kernels::params::Params,
     types::{
         Bits,
-        quantized::{BITS, CODES, GROUP_SIZE, LENGTH, ROW_SCALE, SCALES, ZERO_POINTS},
+        quantized::{BITS, CODES, ENTROPY_BITS, GROUP_SIZE, LENGTH, ROW_SCALE, SCALES, ZERO_POINTS},
     },
 };
 
@@ -63,13 +64,28 @@ impl<'a> RowParams<'a> {
 
 /// One quantized value, checked.
 #[derive(Debug, Clone, Copy)]
-pub struct QuantizedRow<'a> {
-    /// Bits per code.
-    pub bits: Bits,
-    /// The decode parameters.
-    pub params: RowParams<'a>,
-    /// The packed codes.
-    pub codes: &'a [u8],
+pub enum QuantizedRow<'a> {
+    /// Codes of a fixed width.
+    Packed {
+        /// Bits per code.
+        bits: Bits,
+        /// The decode parameters.
+        params: RowParams<'a>,
+        /// The packed codes.
+        codes: &'a [u8],
+    },
+    /// Levels of variable length.
+    Entropy(EntropyRow<'a>),
+}
+
+impl QuantizedRow<'_> {
+    /// Returns the number of weights in the row.
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Packed { params, .. } => params.length,
+            Self::Entropy(row) => row.length,
+        }
+    }
 }
 
 /// The parameters of each row of a struct array; other fields are not looked at.
@@ -144,6 +160,9 @@ impl<'a> ParamsArray<'a> {
     }
 }
 
+/// Bits, parameters and codes of a value whose codes have a fixed width.
+type Packed<'a> = (Bits, RowParams<'a>, &'a [u8]);
+
 /// A view of an array of quantized values: every row is checked as it is read.
 pub struct QuantizedArray<'a> {
     params: ParamsArray<'a>,
@@ -172,13 +191,33 @@ impl<'a> QuantizedArray<'a> {
         self.params.is_empty()
     }
 
+    /// Returns true if a value is entropy-coded.
+    pub(in crate::compute) fn has_entropy(&self) -> bool {
+        (0..self.len()).any(|row| self.is_entropy(row))
+    }
+
+    fn is_entropy(&self, row: usize) -> bool {
+        self.params.array.is_valid(row) && self.bits.is_valid(row) && self.bits.value(row) == ENTROPY_BITS
+    }
+
     /// Returns row `row`, or `None` where it is null.
     ///
     /// # Errors
     /// Returns [`ComputeError::Corrupt`] if the fields do not fit together.
     pub fn row(&self, row: usize) -> Result<Option<QuantizedRow<'a>>, ComputeError> {
-        let Some(params) = self.params.row(row)? else { return Ok(None) };
         let corrupt = |reason: String| ComputeError::Corrupt { row, reason };
+        let array = &self.params;
+        if self.is_entropy(row) {
+            let (group_size, length) = (value(array.group_size, row, GROUP_SIZE)?, value(array.length, row, LENGTH)?);
+            let codes = self.codes.get(row).ok_or_else(|| corrupt(format!("{CODES} is null")))?;
+            if array.scales.get(row).is_some_and(|scales| !scales.is_empty()) || array.zero_points.get(row).is_some() {
+                return Err(corrupt(format!("{BITS} is 0, an entropy-coded value, with {SCALES} or {ZERO_POINTS}")));
+            }
+            let step = value(array.row_scale, row, ROW_SCALE)?;
+            let entropy = EntropyRow::try_new(group_size as usize, length as usize, step, codes).map_err(corrupt)?;
+            return Ok(Some(QuantizedRow::Entropy(entropy)));
+        }
+        let Some(params) = self.params.row(row)? else { return Ok(None) };
         let bits =
             Bits::try_from(i64::from(value(self.bits, row, BITS)?)).map_err(|error| corrupt(error.to_string()))?;
         let codes = self.codes.get(row).ok_or_else(|| corrupt(format!("{CODES} is null")))?;
@@ -187,7 +226,21 @@ impl<'a> QuantizedArray<'a> {
             let length = params.length;
             return Err(corrupt(format!("{CODES} has {got} bytes where {length} weights of {bits} bits need {need}")));
         }
-        Ok(Some(QuantizedRow { bits, params, codes }))
+        Ok(Some(QuantizedRow::Packed { bits, params, codes }))
+    }
+
+    /// Returns row `row`, which must not be entropy-coded, or `None` where it is null.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::row`], and an error that says what `function` needs.
+    pub(in crate::compute) fn packed(&self, row: usize, function: &str) -> Result<Option<Packed<'a>>, ComputeError> {
+        match self.row(row)? {
+            None => Ok(None),
+            Some(QuantizedRow::Packed { bits, params, codes }) => Ok(Some((bits, params, codes))),
+            Some(QuantizedRow::Entropy(_)) => Err(ComputeError::InvalidArgument(format!(
+                "row {row} is entropy-coded; {function} needs codes of a fixed width (2, 3, 4 or 8 bits)"
+            ))),
+        }
     }
 }
 
@@ -284,7 +337,6 @@ mod tests {
         let codes: &[Fault] = &[
             ("bits is null", |parts| parts.bits = None),
             ("bits must be 2, 3, 4 or 8, not 5", |parts| parts.bits = Some(5)),
-            ("bits must be 2, 3, 4 or 8, not 0", |parts| parts.bits = Some(0)),
             ("codes is null", |parts| parts.codes = None),
             ("codes has 1 bytes where 8 weights of 2 bits need 2", |parts| parts.codes = Some(vec![0])),
             ("codes has 3 bytes", |parts| parts.codes = Some(vec![0; 3])),
@@ -415,6 +467,8 @@ mod tests {
 
         #[test]
         fn no_struct_brings_about_a_panic(parts in any_parts()) {
+            // Bits of 0 say that the value is entropy-coded; `quantize_step` has the test of those.
+            prop_assume!(parts.bits != Some(0));
             let (fits, params_fit) = fits(&parts);
             let length = parts.length.unwrap_or(0).min(40) as usize;
             let array = array(&[Some(parts)]);

@@ -17,8 +17,9 @@ pub struct Histogram {
 const COUNTS: usize = 2 * MAGNITUDES.next_power_of_two();
 
 kernel! {
-    /// Counts the symbols of the levels of each lane, with `raw_bits` bits of a symbol left out.
-    pub fn histograms(levels: &[[i32; LANES]], raw_bits: &[u32; LANES], out: &mut [Histogram; LANES]) {
+    /// Counts the symbols of the levels of each lane, with `raw_bits` bits of a symbol left out. `out` has [`LANES`] histograms.
+    pub fn histograms(levels: &[[i32; LANES]], raw_bits: &[u32; LANES], out: &mut [Histogram]) {
+        let Some(out) = out.first_chunk_mut::<LANES>() else { return };
         for (out, raw_bits) in out.iter_mut().zip(raw_bits) {
             (out.counts, out.raw_bits) = ([0; COUNTS], *raw_bits);
         }

@@ -1,3 +1,5 @@
+//! Tests of the kernels together: tables, trellis, streams, the digest.
+
 use super::{
     choose::{Histogram, fill_rates, first_guess, histograms},
     decode::{Stream, decode},
@@ -99,7 +101,7 @@ fn levels_of_every_spread_come_back_and_take_the_bits_that_were_promised() {
             let levels = lanes_of(&if length == 0 { vec![vec![]; LANES] } else { rows });
             let sum = |lane: usize| levels.iter().map(|levels| u64::from(levels[lane].unsigned_abs())).sum();
             let mut tables: [TableId; LANES] = std::array::from_fn(|lane| first_guess(sum(lane), length));
-            let mut found = [const { Histogram::EMPTY }; LANES];
+            let mut found = vec![Histogram::EMPTY; LANES];
             histograms(&levels, &tables.map(TableId::raw_bits), &mut found);
             let mut promised = [0; LANES];
             for lane in 0..LANES {
@@ -254,7 +256,7 @@ fn every_target_writes_the_bytes_that_were_committed() {
                 let weights: Vec<f32> = (0..length).map(|_| uniform() / (uniform().abs() + 0.03)).collect();
                 *table = first_guess(in_steps::on(target, &weights, step, lane, &mut steps, &mut levels), length);
             }
-            let mut found = [const { Histogram::EMPTY }; LANES];
+            let mut found = vec![Histogram::EMPTY; LANES];
             let mut choose = |levels: &[[i32; LANES]], tables: &mut [TableId; LANES]| {
                 histograms::on(target, levels, &tables.map(TableId::raw_bits), &mut found);
                 for (table, histogram) in tables.iter_mut().zip(&found) {

@@ -159,7 +159,8 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
     // The length of rows of parts is what the manifest says: no memory is taken on its word.
     let length = offsets.last().map_or(0, |last| *last as usize);
     let mut bytes = Vec::with_capacity(if matches!(stored, Stored::Bytes { .. }) { length } else { 0 });
-    let mut before = 0;
+    // Rows of parts may be entropy-coded: each as long as it is.
+    let (mut ends, mut before) = (vec![0], 0);
     for (number, run) in runs.iter().enumerate() {
         let tensor = &model.tensors()[run.tensor];
         let carried = is_carried(stored, number) && !tensor.dtype.is_fp8();
@@ -171,16 +172,26 @@ fn data(model: &Model, runs: &[Run], stored: &Stored, widened: Option<&ListArray
                     .map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
                 for row in encoded.as_binary::<i32>().iter().flatten() {
                     bytes.extend_from_slice(row);
+                    ends.push(bytes.len());
                 }
             }
             None => match stored {
-                Stored::Bytes { .. } => copy_rows(model, run, &mut bytes)?,
-                Stored::Parts(batches) => copy_parts(model, run, &batches[number], &mut bytes)?,
+                Stored::Bytes { .. } => {
+                    let start = bytes.len();
+                    copy_rows(model, run, &mut bytes)?;
+                    ends.extend((1..=run.rows.len()).map(|row| start + row * stored_row_bytes(tensor)));
+                }
+                Stored::Parts(batches) => copy_parts(model, run, &batches[number], &mut bytes, &mut ends)?,
             },
         }
         before += run.rows.len();
     }
-    BinaryArray::try_new(offsets, Buffer::from_vec(bytes), None)
+    let offsets = ends
+        .into_iter()
+        .map(i32::try_from)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| IoError::file(model.folder(), format!("rows of a batch have more than {} bytes", i32::MAX)))?;
+    BinaryArray::try_new(OffsetBuffer::new(ScalarBuffer::from(offsets)), Buffer::from_vec(bytes), None)
         .map(|array| Arc::new(array) as ArrayRef)
         .map_err(|error| IoError::arrow(model.folder())(error))
 }
@@ -230,7 +241,7 @@ fn part_weights(model: &Model, run: &Run, batch: &RecordBatch, out: &mut [f32]) 
     let (quantized, _) = columns(batch).map_err(|problem| IoError::file(path, problem))?;
     if quantized.null_count() == quantized.len() {
         let mut bytes = Vec::new();
-        copy_parts(model, run, batch, &mut bytes)?;
+        copy_parts(model, run, batch, &mut bytes, &mut Vec::new())?;
         return widen::rows(model, run, &bytes, out);
     }
     let decoded = dequantize(quantized)

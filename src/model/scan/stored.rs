@@ -3,7 +3,7 @@
 use arrow_array::{Array, RecordBatch};
 
 use crate::{
-    compute::ParamsArray,
+    compute::QuantizedArray,
     model::{
         Model,
         part::Run,
@@ -29,33 +29,39 @@ pub(super) fn check_parts(model: &Model, run: &Run, batch: &RecordBatch) -> Resu
     let refuse = |row: usize, problem: String| {
         IoError::tensor(path, &tensor.name, format!("row {} {problem}", run.rows.start + row))
     };
-    let params = ParamsArray::try_new(quantized).map_err(|error| IoError::file(path, error.to_string()))?;
+    let values = QuantizedArray::try_new(quantized).map_err(|error| IoError::file(path, error.to_string()))?;
     for row in 0..batch.num_rows() {
-        let params = params.row(row);
-        let params =
-            params.map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
-        if let Some(length) = params.map(|params| params.length)
+        let value = values.row(row);
+        let value =
+            value.map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
+        if let Some(length) = value.map(|value| value.length())
             && length != tensor.row_length
         {
             return Err(refuse(row, format!("has {length} weights, not {}", tensor.row_length)));
         }
         // No dtype has less than a bit for an element.
         let bytes = if data.is_valid(row) { data.value(row).len() } else { 0 };
-        if params.is_none() && bytes.saturating_mul(8) < tensor.row_length {
+        if value.is_none() && bytes.saturating_mul(8) < tensor.row_length {
             return Err(refuse(row, format!("has {bytes} bytes, which do not hold {} elements", tensor.row_length)));
         }
     }
     Ok(())
 }
 
-/// Appends rows of parts, each whole.
-pub(super) fn copy_parts(model: &Model, run: &Run, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+/// Appends rows of parts, each whole, and where each ends.
+pub(super) fn copy_parts(
+    model: &Model,
+    run: &Run,
+    batch: &RecordBatch,
+    bytes: &mut Vec<u8>,
+    ends: &mut Vec<usize>,
+) -> Result<(), IoError> {
     let tensor = &model.tensors()[run.tensor];
     let path = &model.file_of(tensor).path;
     let start = bytes.len();
-    append_stored(batch, bytes)
+    let fixed = append_stored(batch, bytes, ends)
         .map_err(|error| IoError::tensor(path, &tensor.name, error.offset(run.rows.start).to_string()))?;
-    if bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
+    if fixed && bytes.len() - start != stored_row_bytes(tensor) * run.rows.len() {
         return Err(IoError::tensor(path, &tensor.name, "differs in size from what the manifest says"));
     }
     Ok(())
@@ -77,7 +83,9 @@ pub(super) fn copy_rows(model: &Model, run: &Run, bytes: &mut Vec<u8>) -> Result
                 offset += piece.row_bytes;
             }
         }
-        (_, Some(parts)) => copy_parts(model, run, &parts.rows(run.tensor, &run.rows, false)?, bytes)?,
+        (_, Some(parts)) => {
+            copy_parts(model, run, &parts.rows(run.tensor, &run.rows, false)?, bytes, &mut Vec::new())?;
+        }
         (_, None) => {
             let (start, range) = (bytes.len(), tensor.rows_range(&run.rows));
             bytes.resize(start + range.len(), 0);

@@ -146,8 +146,8 @@ fn default(arguments: &[Argument], given: &[Given], kind: Kind) -> Option<Scalar
         Kind::GroupSize => Some(i64::from(QuantizeOptions::DEFAULT_GROUP_SIZE).into()),
         Kind::Symmetric => Some(false.into()),
         // The method that is taken depends on the bits, which must then be known.
-        Kind::Method => {
-            let bits = arguments.iter().position(|argument| argument.kind == Kind::Bits)?;
+        Kind::Method | Kind::RateMethod => {
+            let bits = arguments.iter().position(|argument| matches!(argument.kind, Kind::Bits | Kind::Rate))?;
             let Given::Constant(ScalarValue::Int64(Some(bits))) = given[bits] else { return None };
             Some(Method::default_for(Bits::try_from(bits).ok()?).name().into())
         }

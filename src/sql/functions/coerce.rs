@@ -3,7 +3,10 @@
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 
-use super::argument::Argument;
+use super::{
+    argument::Argument,
+    kind::{ENTROPY, Kind},
+};
 
 /// Returns the types that the arguments of `function` are cast to.
 ///
@@ -60,7 +63,13 @@ pub fn check(function: &str, arguments: &[Argument], given: &[FieldRef]) -> Resu
 /// # Errors
 /// Returns an error if a constant lies outside what is accepted.
 pub fn check_constants(function: &str, arguments: &[Argument], constants: &[Option<&ScalarValue>]) -> Result<()> {
-    for (argument, constant) in arguments.iter().zip(constants) {
+    let pairs = || arguments.iter().zip(constants);
+    // Which bits there are then depends on the row, or is any number.
+    let any_rate = pairs().any(|(argument, constant)| {
+        let fixed = matches!(constant, Some(ScalarValue::Utf8(Some(name))) if name != ENTROPY);
+        argument.kind == Kind::RateMethod && !fixed
+    });
+    for (argument, constant) in pairs().filter(|(argument, _)| !(any_rate && argument.kind == Kind::Rate)) {
         if let Some(Err(message)) = constant.map(|value| argument.kind.check_constant(value)) {
             let name = if message.starts_with(argument.name) { "" } else { argument.name };
             return plan_err!("{function}: {name}{}{message}", if name.is_empty() { "" } else { " " });

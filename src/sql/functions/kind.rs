@@ -12,6 +12,9 @@ use crate::types::{
     weights::weights_type,
 };
 
+/// The name of the method whose codes are of variable length.
+pub const ENTROPY: &str = "entropy";
+
 /// The kind of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -27,10 +30,14 @@ pub enum Kind {
     Params,
     /// 2, 3, 4 or 8.
     Bits,
+    /// 2, 3, 4 or 8; with the method `entropy` any number from 1 to 8.
+    Rate,
     /// A positive integer.
     GroupSize,
     /// The name of a method.
     Method,
+    /// The name of a method, or `entropy`.
+    RateMethod,
     /// A boolean.
     Symmetric,
     /// A number from 0 to 1.
@@ -76,8 +83,10 @@ impl Kind {
             Self::RowOrQuantized => "a list of numbers or a quantized value",
             Self::Params => "parameters, as quant_params gives them",
             Self::Bits => "an integer: 2, 3, 4 or 8",
+            Self::Rate => "a number: 2, 3, 4 or 8, or 1 to 8 with method 'entropy'",
             Self::GroupSize | Self::Groups => "a positive integer",
             Self::Method => "a string: 'search' or 'minmax'",
+            Self::RateMethod => "a string: 'search', 'minmax' or 'entropy'",
             Self::Symmetric => "a boolean",
             Self::Fraction => "a number from 0 to 1",
             Self::Number => "a number",
@@ -102,12 +111,13 @@ impl Kind {
             Self::Bits | Self::GroupSize | Self::Groups | Self::ActivationBits | Self::Length => {
                 (given.is_integer() || given.is_null()).then_some(DataType::Int64)
             }
+            Self::Rate if given.is_integer() || given.is_null() => Some(DataType::Int64),
             Self::Bytes => (given.is_binary() || given.is_null()).then_some(DataType::Binary),
-            Self::Method | Self::TimeMethod | Self::Encoding => {
+            Self::Method | Self::RateMethod | Self::TimeMethod | Self::Encoding => {
                 (given.is_string() || given.is_null()).then_some(DataType::Utf8)
             }
             Self::Symmetric => (*given == DataType::Boolean || given.is_null()).then_some(DataType::Boolean),
-            Self::Fraction | Self::Number | Self::Positive => {
+            Self::Rate | Self::Fraction | Self::Number | Self::Positive => {
                 (given.is_numeric() || given.is_null()).then_some(DataType::Float64)
             }
             Self::WideRow => row_type(given).map(|_| wide_type()),
@@ -118,8 +128,11 @@ impl Kind {
     /// Refuses a constant outside what is accepted, so that the error comes before any row is read.
     pub(super) fn check_constant(self, value: &ScalarValue) -> Result<(), String> {
         match (self, value) {
-            (Self::Bits, ScalarValue::Int64(Some(bits))) => {
+            (Self::Bits | Self::Rate, ScalarValue::Int64(Some(bits))) => {
                 Bits::try_from(*bits).map(drop).map_err(|error| error.to_string())
+            }
+            (Self::Rate, ScalarValue::Float64(Some(bits))) if ![2.0, 3.0, 4.0, 8.0].contains(bits) => {
+                Err(format!("bits must be 2, 3, 4 or 8 unless the method is 'entropy', not {bits}"))
             }
             (Self::GroupSize, ScalarValue::Int64(Some(size))) => {
                 QuantizeOptions::new(Bits::Two).with_group_size(*size).map(drop).map_err(|error| error.to_string())
@@ -127,6 +140,10 @@ impl Kind {
             (Self::Method, ScalarValue::Utf8(Some(name))) => {
                 name.parse::<Method>().map(drop).map_err(|error| error.to_string())
             }
+            (Self::RateMethod, ScalarValue::Utf8(Some(name))) if name != ENTROPY => name
+                .parse::<Method>()
+                .map(drop)
+                .map_err(|_| format!("method must be 'search', 'minmax' or 'entropy', not '{name}'")),
             (Self::TimeMethod, ScalarValue::Utf8(Some(name))) => {
                 name.parse::<TimeMethod>().map(drop).map_err(|error| error.to_string())
             }

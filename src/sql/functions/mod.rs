@@ -25,9 +25,11 @@ mod log_equalization_factors;
 mod mse;
 mod quant_params;
 mod quantize;
+mod quantize_step;
 mod quantize_with;
 mod scales;
 mod sqnr;
+mod stored_bytes;
 mod time_edges;
 mod time_group;
 mod weight_equalization_factors;
@@ -48,12 +50,14 @@ pub use kind::Kind;
 /// Every scalar function. A function that is added here is everywhere.
 const SCALARS: &[scalar::ScalarFunction] = &[
     quantize::FUNCTION,
+    quantize_step::FUNCTION,
     dequantize::FUNCTION,
     quant_params::FUNCTION,
     quantize_with::FUNCTION,
     scales::FUNCTION,
     zero_points::FUNCTION,
     codes::FUNCTION,
+    stored_bytes::FUNCTION,
     cosine_similarity::FUNCTION,
     sqnr::FUNCTION,
     mse::FUNCTION,

@@ -4,12 +4,16 @@
 //! `m(c) = (1 + (c mod 16)/16) * 2^(floor(c/16) - 15)` and `z = zero_points[g] * (2^bits - 1) / 255`,
 //! or `2^(bits-1)` when `zero_points` is null. The decode parameters are columns, not field metadata:
 //! CASE, COALESCE, UNION and casts drop or mix metadata, and one column may hold several bit widths.
+//!
+//! A value whose `bits` are 0 is entropy-coded: `weight = row_scale * level`, and `codes` holds a stream of levels for every
+//! `group_size` weights (`kernels::entropy`), the lengths of all streams but the last before them, as 16 bits each. `scales` is
+//! empty and `zero_points` null.
 
 use arrow_schema::{DataType, Field, Fields};
 
 /// `quantized`: the column of quantized values in a table of them.
 pub const QUANTIZED: &str = "quantized";
-/// `bits`: 2, 3, 4 or 8.
+/// `bits`: 2, 3, 4 or 8; 0: entropy-coded.
 pub const BITS: &str = "bits";
 /// `group_size`: weights per group; the last group may be short.
 pub const GROUP_SIZE: &str = "group_size";
@@ -23,6 +27,11 @@ pub const CODES: &str = "codes";
 pub const SCALES: &str = "scales";
 /// `zero_points`: one u8 per group; null: symmetric.
 pub const ZERO_POINTS: &str = "zero_points";
+
+/// The `bits` of entropy-coded values.
+pub const ENTROPY_BITS: u8 = 0;
+/// The `group_size` of entropy-coded values that this library makes: weights that share a distribution and a stream.
+pub const ENTROPY_GROUP_SIZE: u32 = 4096;
 
 /// Returns the fields of a quantized value, in order.
 pub fn quantized_fields() -> Fields {
