@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         shard_size: int | str | None
         gguf_type: str | None
         gguf_type_for: Patterns | Mapping[str, str]
+        comfy_type: str | None
+        comfy_type_for: Patterns | Mapping[str, str]
         misfit: str | None
         gguf_architecture: str | None
         gguf_pre: str | None
@@ -114,6 +116,8 @@ def quantize_model(
     misfit: str | None = None,
     gguf_architecture: str | None = None,
     gguf_pre: str | None = None,
+    comfy_type: str | None = None,
+    comfy_type_for: Patterns | Mapping[str, str] = (),
     activations: Path | None = None,
     time_groups: int | None = None,
     time_method: str | None = None,
@@ -155,7 +159,7 @@ def quantize_model(
         dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.
         no_check: skip verification of the written files.
         format: the output format: 'parquet' (the default) or 'arrow', or for other programs 'safetensors',
-            'compressed-tensors' or 'gguf'.
+            'compressed-tensors', 'gguf' or 'comfy'.
         dtype: the floats of 'safetensors': 'F16', 'BF16', 'F32' or 'F64'; as in the source when left out.
         shard_size: the most bytes of a safetensors file, or as "2GB"; 5 GB when left out.
         gguf_type: the type of the quantized tensors of 'gguf', such as 'Q4_K'; by `bits` when left out.
@@ -164,6 +168,9 @@ def quantize_model(
             default), 'keep' (copy unchanged) or 'error'.
         gguf_architecture: the `general.architecture` of 'gguf', such as 'flux'; by the tensors' names when left out.
         gguf_pre: the `tokenizer.ggml.pre` of 'gguf', such as 'qwen2', where the tokenizer's split pattern is not known.
+        comfy_type: the type of the layers of 'comfy': 'int8' (the default), 'int8-rows', 'w4a8', 'w6a8', 'w4a4', 'fp8',
+            'nvfp4' or 'mxfp8'.
+        comfy_type_for: types by pattern, as `{"mlp": "w4a8"}`; the last match counts.
         activations: a file of activations that calibration wrote: make a quantizer for the input of each quantized layer.
         time_groups: groups of timesteps with a quantizer of their own; 8 when left out, or the profile's.
         time_method: how time is cut: 'optimal' (the default), 'uniform' or 'quantile'.
@@ -216,6 +223,8 @@ def quantize_model(
         "misfit": misfit,
         "gguf_architecture": gguf_architecture,
         "gguf_pre": gguf_pre,
+        "comfy_type": comfy_type,
+        "comfy_type_for": _rules(comfy_type_for),
         "activations": None if activations is None else os.fspath(activations),
         "time_groups": time_groups,
         "time_method": time_method,

@@ -111,7 +111,7 @@ pub(super) fn plan_table(planned: &Plan) -> String {
     let rows = tensors.iter().zip(planned.choices()).zip(planned.bytes_out()).zip(planned.chosen_widths());
     for ((((tensor, choice), bytes_out), chosen), name) in rows.zip(&names) {
         let what = match &choice.options {
-            Some(_) if choice.block.is_some() => choice.note.clone(),
+            Some(_) if choice.width_of_type().is_some() => choice.note.clone(),
             Some(options) => format!(
                 "{} bits, {}, {}{}{}{}",
                 options.bits,

@@ -10,6 +10,7 @@ use crate::{
     plan::{
         formats::{
             self,
+            comfy::options::ComfyType,
             format::Format,
             gguf::options::{GgufType, Misfit},
         },
@@ -25,6 +26,10 @@ use crate::{
 };
 
 // Constants, since a comment would need the names of types marked as code.
+const COMFY_TYPE: &str = "Type of the layers in --format comfy: int8 (rotated), int8-rows, w4a8, w6a8, w4a4, fp8, nvfp4 or mxfp8 \
+                          [default: int8]";
+const COMFY_TYPE_FOR: &str =
+    "Type in --format comfy for tensors matching REGEX, e.g. 'mlp=w4a8' (last match wins; repeatable)";
 const GGUF_TYPE: &str = "Type of the quantized tensors in GGUF: Q4_K, Q8_0 ..., F16, BF16 or F32 [default: by --bits]";
 const GGUF_TYPE_FOR: &str = "GGUF type for tensors matching REGEX, e.g. 'ffn_down=Q6_K' (last match wins; repeatable)";
 const GGUF_ARCHITECTURE: &str = "general.architecture of the GGUF file, e.g. flux; tensors then keep their names [default: by the \
@@ -100,6 +105,10 @@ pub struct SpecArguments {
     gguf_architecture: Option<String>,
     #[arg(long, value_name = "NAME", help = GGUF_PRE, help_heading = "Format")]
     gguf_pre: Option<String>,
+    #[arg(long, value_name = "TYPE", help = COMFY_TYPE, help_heading = "Format")]
+    comfy_type: Option<ComfyType>,
+    #[arg(long, value_name = "REGEX=TYPE", help = COMFY_TYPE_FOR, help_heading = "Format")]
+    comfy_type_for: Vec<PatternRule<ComfyType>>,
     /// Parquet file of activations from calibration: make a quantizer for the input of each quantized layer
     #[arg(long, value_name = "FILE", help_heading = "Activations")]
     activations: Option<PathBuf>,
@@ -145,6 +154,8 @@ impl SpecArguments {
             misfit: self.misfit,
             gguf_architecture: self.gguf_architecture.clone(),
             gguf_pre: self.gguf_pre.clone(),
+            comfy_type: self.comfy_type,
+            comfy_type_for: self.comfy_type_for.clone(),
             activations: self.activations.clone(),
             time_groups: self.time_groups,
             time_method: self.time_method,

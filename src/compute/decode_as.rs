@@ -9,6 +9,7 @@ use super::{
         encoding::{check_count, for_row, row_bytes},
         list::ListBuilder,
     },
+    comfy,
 };
 use crate::{
     kernels::{
@@ -65,6 +66,7 @@ pub fn decode_row(encoding: Encoding, bytes: &[u8], out: &mut [f32]) {
         Encoding::Float(float) => floats(float, bytes, out),
         Encoding::Packed(packed) => unpack(packed, bytes, out),
         Encoding::Block(block) => decode_blocks(block, bytes, out),
+        Encoding::Comfy(layout) => comfy::decode(layout, bytes, out),
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
         importance::Importance,
         rows::{Rows, finite_absmax},
     },
+    comfy,
     decode_as::decode_row,
 };
 use crate::{
@@ -117,6 +118,7 @@ impl Encoder {
             Encoding::Float(float) => floats(float, weights, row, out),
             Encoding::Packed(packed) => self.packed(packed, weights, importance, row, out),
             Encoding::Block(block) => blocks(block, weights, importance, row, out),
+            Encoding::Comfy(layout) => comfy::encode(layout, weights, row, (&mut self.rescaled, &mut self.scales), out),
         }
     }
 

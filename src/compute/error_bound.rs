@@ -5,7 +5,7 @@ use arrow_array::Array;
 use super::{ComputeError, Rows};
 use crate::{
     kernels::error_bound::first_beyond,
-    types::{Encoding, Float, QuantizeOptions},
+    types::{Comfy, ComfyLayout, Encoding, Float, QuantizeOptions},
 };
 
 /// A bound on the root mean square of the errors of a group, from the largest size of its weights: `share` of it, and
@@ -29,12 +29,30 @@ impl ErrorBound {
             Encoding::Float(_) => return None,
             Encoding::Packed(packed) => (packed.bits.get(), packed.group_size, packed.scale),
             Encoding::Block(block) => (block.bits(), Some(block.weights() as u32), Float::F16),
+            Encoding::Comfy(comfy) => return Some(Self::of_comfy(comfy)),
         };
         let steps = steps(bits);
         let share = if importance { 2.0 } else { 2.0 / steps };
         // Half precision ends at 2^-24.
         let least = if scale == Float::F16 { steps / 16_777_216.0 } else { 0.0 };
         Some(Self { group_size, share, least })
+    }
+
+    /// Returns the bound of a row as `ComfyUI` stores it. A rotation gathers what lies across a run of inputs in one of them, so
+    /// the error of the whole row counts.
+    fn of_comfy(comfy: Comfy) -> Self {
+        let spread = (comfy.rotation as f32).sqrt();
+        let tensor_scale = f32::from_bits(comfy.scale);
+        let (group_size, share, least) = match comfy.layout {
+            ComfyLayout::Int8 => (None, 2.0 / 254.0 * spread, 1e-30),
+            ComfyLayout::W4a4 => (None, 2.0 / 14.0 * spread, 1e-10),
+            ComfyLayout::W4a8 => (None, 2.0 / 15.0 * spread, 2e-8),
+            ComfyLayout::W6a8 => (None, 2.0 / 62.0 * spread, 2e-8),
+            ComfyLayout::Fp8 => (None, 2.0 / 15.0, tensor_scale / 512.0),
+            ComfyLayout::Nvfp4 => (Some(16), 0.3, tensor_scale / 64.0),
+            ComfyLayout::Mxfp8 => (Some(32), 2.0 / 15.0, 1e-35),
+        };
+        Self { group_size, share: share.min(1.01), least }
     }
 
     /// Returns the bound of rows that are quantized by `options` and decoded again. The groups of a row share its scale,

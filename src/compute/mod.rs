@@ -9,6 +9,7 @@ mod arrays;
 mod batch;
 mod channel;
 mod codes;
+mod comfy;
 mod cosine_similarity;
 mod decode_as;
 mod dequantize;

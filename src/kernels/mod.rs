@@ -8,6 +8,7 @@
 #![allow(clippy::inline_always)]
 
 mod codes;
+pub mod comfy;
 pub mod dispatch;
 pub mod entropy;
 mod errors;

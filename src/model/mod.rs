@@ -1,5 +1,6 @@
 //! A model on disk: its files and tensors, known from the headers; no weight is read.
 
+pub(crate) mod comfy_layers;
 pub mod discover;
 mod file_sets;
 mod fp8_scale;

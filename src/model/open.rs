@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{
-    Model, ModelFile, discover,
+    Model, ModelFile, comfy_layers, discover,
     header::Header,
     output_folder::QuantizedModel,
     packed_modules,
@@ -101,6 +101,11 @@ impl Model {
         if tensors.iter().any(packed_modules::is_packed) {
             tensors = unpacked(&found.folder, &files, tensors)?;
         }
+        let metadata: Vec<(String, String)> = files.iter().flat_map(|file| file.metadata.iter().cloned()).collect();
+        if comfy_layers::is_marked(&tensors, &metadata) {
+            let path = |tensor: &Tensor| files[tensor.file()].path.as_path();
+            tensors = comfy_layers::unpack(tensors, |tensor| bytes_of(&files, tensor), path, &metadata)?;
+        }
         let model = Self::new(found.folder, files, tensors, None)?;
         Ok(Self { passed_over: found.passed_over, given: found.given, ..model })
     }
@@ -141,16 +146,18 @@ fn is_of_parts(path: &Path) -> Result<bool, IoError> {
 /// Returns the tensors, with those that modules of compressed-tensors stand for in place of theirs.
 fn unpacked(folder: &Path, files: &[ModelFile], tensors: Vec<Tensor>) -> Result<Vec<Tensor>, IoError> {
     let widths = packed_modules::widths(&said::config(folder));
-    let read = |tensor: &Tensor| {
-        let file = &files[tensor.file()];
-        let range = tensor.rows_range(&(0..tensor.rows));
-        let mut bytes = vec![0; range.len()];
-        match &file.contents {
-            Some(contents) => contents.read(range.start, &mut bytes).map(|()| bytes),
-            None => Err(IoError::tensor(&file.path, &tensor.name, "lies outside its file")),
-        }
-    };
-    packed_modules::unpack(tensors, read, |tensor| &files[tensor.file()].path, &widths)
+    packed_modules::unpack(tensors, |tensor| bytes_of(files, tensor), |tensor| &files[tensor.file()].path, &widths)
+}
+
+/// Reads all bytes of a tensor.
+fn bytes_of(files: &[ModelFile], tensor: &Tensor) -> Result<Vec<u8>, IoError> {
+    let file = &files[tensor.file()];
+    let range = tensor.rows_range(&(0..tensor.rows));
+    let mut bytes = vec![0; range.len()];
+    match &file.contents {
+        Some(contents) => contents.read(range.start, &mut bytes).map(|()| bytes),
+        None => Err(IoError::tensor(&file.path, &tensor.name, "lies outside its file")),
+    }
 }
 
 /// Checks that all files of a split GGUF model are there, whatever they are called.

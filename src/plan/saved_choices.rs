@@ -16,11 +16,11 @@ use crate::{
     types::{Bits, Method, OptionsError, QuantizeOptions},
 };
 
-/// The GGUF type of a tensor.
+/// The type of a tensor in GGUF or `ComfyUI`.
 const TYPE: &str = "type";
 const NOTE: &str = "note";
 
-/// Returns the schema: `name`; `bits`, `group_size`, `method` and `symmetric`; `type`, which GGUF has instead of those four;
+/// Returns the schema: `name`; `bits`, `group_size`, `method` and `symmetric`; `type`, which GGUF and ComfyUI have instead of those four;
 /// and `note`. A tensor without bits and without a type is copied unchanged.
 pub fn saved_choices_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -37,9 +37,16 @@ pub fn saved_choices_schema() -> SchemaRef {
 /// Returns an error if Arrow refuses to build the batch.
 pub fn saved_choices_batch(model: &Model, choices: &[Choice]) -> Result<RecordBatch, IoError> {
     // A GGUF type says all that the options would.
-    let options = || choices.iter().map(|choice| choice.options.filter(|_| choice.gguf_type.is_none()));
+    let options = || {
+        choices
+            .iter()
+            .map(|choice| choice.options.filter(|_| choice.gguf_type.is_none() && choice.comfy_type.is_none()))
+    };
     let number = |number: fn(QuantizeOptions) -> i64| options().map(|one| one.map(number)).collect::<Int64Array>();
-    let types = choices.iter().map(|choice| choice.gguf_type.map(|kind| kind.to_string()));
+    let types = choices.iter().map(|choice| {
+        let comfy = choice.comfy_type.map(|kind| kind.to_string());
+        choice.gguf_type.map(|kind| kind.to_string()).or(comfy)
+    });
     let notes = choices.iter().map(|choice| Some(choice.note.as_str()).filter(|note| !note.is_empty()));
     let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
     let columns: Vec<Arc<dyn Array>> = vec![
@@ -104,7 +111,8 @@ impl Columns {
     fn choice(&self, row: usize, spec: &Spec, tensor: &Tensor) -> Result<Choice, String> {
         let note = self.text(6, row).unwrap_or_default().to_owned();
         let copied = Choice { note, ..Choice::default() };
-        let has_types = formats::of(spec).map_err(|error| error.to_string())?.has_types();
+        let format = formats::of(spec).map_err(|error| error.to_string())?;
+        let has_types = format.has_types();
         let (bits, kind) = (self.number(1, row), self.text(5, row));
         let choice = match (bits, kind) {
             (None, None) => return Ok(copied),
@@ -113,7 +121,9 @@ impl Columns {
             }
             (_, Some(_)) if !has_types => return Err(format!("{TYPE} must be null in a plan for {}", spec.format)),
             (None, Some(kind)) => {
-                Choice { options: Some(spec.row_options()), gguf_type: Some(kind.parse()?), ..copied }
+                let mut choice = Choice { options: Some(spec.row_options()), ..copied };
+                format.set_type(&mut choice, kind)?;
+                choice
             }
             (Some(bits), _) => Choice { options: Some(self.options(row, bits)?), ..copied },
         };

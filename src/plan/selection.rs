@@ -7,7 +7,7 @@ use regex::RegexSet;
 use super::{
     class_lists::kind_in,
     default_exclusions,
-    formats::gguf::options::GgufType,
+    formats::{comfy::options::ComfyType, gguf::options::GgufType},
     spec::{
         Spec,
         pattern_rule::{Pattern, PatternRule},
@@ -20,7 +20,7 @@ use crate::{
         tensor::{Scale, Tensor},
     },
     storage::error::IoError,
-    types::{Block, Method, QuantizeOptions},
+    types::{Block, Comfy, ComfyLayout, Method, QuantizeOptions},
 };
 
 /// The options for a tensor that cannot be decoded.
@@ -39,9 +39,27 @@ pub struct Choice {
     pub gguf_type: Option<GgufType>,
     /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
     pub block: Option<Block>,
+    /// The type that it is to have in `ComfyUI`'s files.
+    pub comfy_type: Option<ComfyType>,
+    /// The layout that it is stored in there; set where such a file is planned.
+    pub comfy: Option<Comfy>,
 }
 
 impl Choice {
+    /// Returns bits and group size of the type that it is stored as instead of our own codes.
+    pub fn width_of_type(&self) -> Option<(i64, i64)> {
+        let block = self.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
+        block.or_else(|| {
+            let comfy = self.comfy?;
+            let group_size = match comfy.layout {
+                ComfyLayout::W4a8 | ComfyLayout::W6a8 | ComfyLayout::Nvfp4 => Comfy::GROUP_SIZE,
+                ComfyLayout::Mxfp8 => 32,
+                ComfyLayout::Int8 | ComfyLayout::W4a4 | ComfyLayout::Fp8 => QuantizeOptions::PER_ROW,
+            };
+            Some((i64::from(comfy.layout.bits()), i64::from(group_size)))
+        })
+    }
+
     /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or
     /// its own.
     pub fn bytes_out(&self, model: &Model, tensor: &Tensor) -> u64 {

@@ -31,7 +31,7 @@ use crate::{
         spec::{Spec, spec_error::SpecError},
     },
     sql::recipes::{self, Recipe},
-    storage::{error::IoError, row_layout::Piece},
+    storage::error::IoError,
     types::Float,
 };
 
@@ -111,7 +111,7 @@ impl Plan {
         let mut choices = selected.clone();
         let export = formats::of(&spec).map_err(IoError::from)?.plan(&model, &mut choices, &spec)?;
         Share::of(&model, &choices).check(spec.min_share).map_err(IoError::from)?;
-        let rows_together = if export.is_some() { Piece::ROWS_TOGETHER } else { 1 };
+        let rows_together = export.as_ref().map_or(1, Export::rows_together);
         let parts = model.parts_of(None, part_bytes(model.total_bytes()), rows_together);
         let loaded = if settings.batch { model.total_bytes() } else { 0 };
         reads.push(model.folder().to_owned());
@@ -272,7 +272,7 @@ pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Re
     quantized_before::check(&model)?;
     let format = formats::of(spec).map_err(IoError::from)?;
     // Blocks of GGUF go to GGUF as they are.
-    Ok(model.decoded(format.has_types()))
+    Ok(model.decoded(format.keeps_blocks()))
 }
 
 /// Returns the recipe that quantizes the weights by a spec.

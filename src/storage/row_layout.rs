@@ -24,19 +24,46 @@ pub enum Order {
         /// Rows that are mixed with each other: an even number, which divides all rows.
         head: usize,
     },
+    /// Tiles of 128 rows and four bytes of each: what `cuBLAS` wants of the scales of blocks. In a tile rows 32 apart follow each
+    /// other, and then those next to them. What no row fills is 0.
+    Tiled,
+    /// One share, which all rows have. For reading alone.
+    Shared,
 }
 
 impl Order {
     /// Returns the row of the file that holds a row.
     pub fn position(self, row: usize) -> usize {
         match self {
-            Self::Rows | Self::Down { .. } => row,
+            Self::Rows | Self::Down { .. } | Self::Tiled | Self::Shared => row,
             Self::Interleaved { head } => {
                 let (start, row) = (row / head * head, row % head);
                 start + row % (head / 2) * 2 + row / (head / 2)
             }
         }
     }
+}
+
+/// The rows of a tile of [`Order::Tiled`], and the bytes of each.
+const TILE: [usize; 2] = [128, 4];
+
+impl Order {
+    /// Returns the rows that no two parts may have a share of: then no two write the same byte.
+    pub const fn rows_together(self) -> usize {
+        match self {
+            Self::Rows | Self::Interleaved { .. } | Self::Shared => 1,
+            Self::Down { .. } => Piece::ROWS_TOGETHER,
+            Self::Tiled => TILE[0],
+        }
+    }
+}
+
+/// Returns where a byte of a row lies among the tiles of rows of `row_bytes`.
+const fn in_tiles(row: usize, column: usize, row_bytes: usize) -> usize {
+    let [height, width] = TILE;
+    let tile = row / height * row_bytes.div_ceil(width) + column / width;
+    let row = row % height;
+    tile * height * width + row % 32 * 16 + row / 32 * width + column % width
 }
 
 /// One share of every row of a tensor.
@@ -53,7 +80,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Rows that a part holds are a multiple of this, but at the end of a tensor: then no two parts write the same byte.
+    /// Rows that a part holds are a multiple of this, but at the end of a tensor, and of [`Order::rows_together`].
     pub const ROWS_TOGETHER: usize = 32;
 
     /// Returns the bytes of `rows` rows from the first on.
@@ -61,16 +88,18 @@ impl Piece {
         match self.order {
             Order::Rows | Order::Interleaved { .. } => rows * self.row_bytes,
             Order::Down { bits } => (rows * bits.get() as usize).div_ceil(32) * 4 * self.row_bytes,
+            Order::Tiled => rows.next_multiple_of(TILE[0]) * self.row_bytes.next_multiple_of(TILE[1]),
+            Order::Shared => self.row_bytes,
         }
     }
 
-    /// Returns the range of some rows in the file. Down the columns the range begins with the [`Self::ROWS_TOGETHER`] rows
-    /// that the first of them is among.
+    /// Returns the range of some rows in the file. Where rows share words or tiles, it begins with those of the first row.
     pub fn range(&self, rows: &Range<usize>) -> Range<usize> {
-        let first = match self.order {
-            Order::Rows | Order::Interleaved { .. } => rows.start,
-            Order::Down { .. } => rows.start / Self::ROWS_TOGETHER * Self::ROWS_TOGETHER,
-        };
+        if self.order == Order::Shared {
+            return self.start..self.start + self.row_bytes;
+        }
+        let together = self.order.rows_together();
+        let first = rows.start / together * together;
         self.start + self.bytes(first)..self.start + self.bytes(rows.end)
     }
 
@@ -81,7 +110,17 @@ impl Piece {
         let rows = shares.len();
         let mut gathered = Vec::with_capacity(self.bytes(rows));
         match self.order {
-            Order::Rows | Order::Interleaved { .. } => shares.for_each(|share| gathered.extend_from_slice(share)),
+            Order::Rows | Order::Interleaved { .. } | Order::Shared => {
+                shares.for_each(|share| gathered.extend_from_slice(share));
+            }
+            Order::Tiled => {
+                gathered.resize(self.bytes(rows), 0);
+                for (row, share) in shares.enumerate() {
+                    for (column, byte) in share.iter().enumerate() {
+                        gathered[in_tiles(row, column, self.row_bytes)] = *byte;
+                    }
+                }
+            }
             Order::Down { bits } => {
                 gathered.resize(self.bytes(rows), 0);
                 for (row, share) in shares.enumerate() {
@@ -105,6 +144,15 @@ impl Piece {
             Order::Rows | Order::Interleaved { .. } => {
                 for (row, share) in whole.zip(shares.chunks_exact(self.row_bytes.max(1))) {
                     row.copy_from_slice(share);
+                }
+            }
+            Order::Shared => whole.for_each(|row| row.copy_from_slice(&shares[..self.row_bytes])),
+            Order::Tiled => {
+                let first = rows.start / TILE[0] * TILE[0];
+                for (row, share) in (rows.start - first..).zip(whole) {
+                    for (column, byte) in share.iter_mut().enumerate() {
+                        *byte = shares[in_tiles(row, column, self.row_bytes)];
+                    }
                 }
             }
             Order::Down { bits } => {
@@ -165,6 +213,27 @@ mod tests {
         let order = Order::Interleaved { head: 6 };
         let positions: Vec<usize> = (0..12).map(|row| order.position(row)).collect();
         assert_eq!(positions, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    }
+
+    #[test]
+    fn scales_of_blocks_lie_in_tiles() {
+        let piece = Piece { file: 0, start: 0, row_bytes: 5, order: Order::Tiled };
+        let rows: Vec<u8> = (0..129 * 5).map(|i| (i % 251 + 1) as u8).collect();
+        let tiles = piece.gather(&rows, 5, 0);
+        assert_eq!((tiles.len(), piece.bytes(129)), (256 * 8, 256 * 8));
+        for (row, column, at) in [(0, 0, 0), (1, 0, 16), (32, 1, 5), (127, 3, 511), (0, 4, 512), (128, 4, 1536)] {
+            assert_eq!(tiles[at], rows[row * 5 + column], "{row} {column}");
+        }
+        assert_eq!(tiles.iter().filter(|byte| **byte > 0).count(), 129 * 5);
+        for range in [0..129, 5..9, 128..129] {
+            let mut back = vec![0; 5 * range.len()];
+            piece.scatter(&tiles[piece.range(&range)], &range, &mut back, 5, 0);
+            assert_eq!(back, rows[5 * range.start..5 * range.end], "{range:?}");
+        }
+        let shared = Piece { row_bytes: 2, order: Order::Shared, ..piece };
+        let mut back = vec![0; 6];
+        shared.scatter(&[7, 8], &(4..7), &mut back, 2, 0);
+        assert_eq!((back, shared.range(&(4..7)), shared.bytes(9)), (vec![7, 8, 7, 8, 7, 8], 0..2, 2));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use super::{Bits, Block, Method, OptionsError};
+use super::{Bits, Block, Comfy, Method, OptionsError};
 
 /// The floats that rows are stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
@@ -99,13 +99,17 @@ pub enum Encoding {
     Packed(Packed),
     /// Blocks of GGUF, which rows are a multiple of.
     Block(Block),
+    /// A row of a layer as `ComfyUI` stores it.
+    Comfy(Comfy),
 }
 
 impl Encoding {
     /// The names that [`FromStr`] accepts, for messages.
     pub const ACCEPTED: &'static str = "F16, BF16, F32 or F64, a block type of GGUF (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K), \
          or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
-         symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out)";
+         symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out), \
+         or of the form comfy:w4a8:r256 (int8, w4a8, w6a8, w4a4, fp8, nvfp4 or mxfp8; r and the inputs of a rotation, \
+         4, 16, 64 or 256; s and the scale of the tensor for fp8 and nvfp4; and search or minmax)";
 
     /// Returns the type of a tensor that is stored so, as the weights table names it.
     #[must_use]
@@ -119,6 +123,7 @@ impl Encoding {
                 Bits::Eight => "INT8",
             },
             Self::Block(block) => block.name(),
+            Self::Comfy(comfy) => comfy.layout.dtype(),
         }
     }
 
@@ -136,6 +141,7 @@ impl Encoding {
                 (length / block.weights()).checked_mul(block.bytes())
             }
             Self::Block(_) => None,
+            Self::Comfy(comfy) => comfy.shares(length).map(|shares| shares.iter().sum()),
         }
     }
 }
@@ -154,6 +160,7 @@ impl fmt::Display for Encoding {
                 write!(f, ":{symmetric}:{}:{}", packed.scale, packed.method)
             }
             Self::Block(block) => block.fmt(f),
+            Self::Comfy(comfy) => comfy.fmt(f),
         }
     }
 }
@@ -162,7 +169,9 @@ impl FromStr for Encoding {
     type Err = OptionsError;
 
     fn from_str(text: &str) -> Result<Self, OptionsError> {
-        let known = if text.contains(':') {
+        let known = if text.starts_with("comfy:") {
+            text.parse().ok().map(Self::Comfy)
+        } else if text.contains(':') {
             packed(text).map(Self::Packed)
         } else {
             let block = || text.parse().ok().map(Self::Block);

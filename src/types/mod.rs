@@ -2,6 +2,7 @@
 
 mod activation_options;
 mod block;
+mod comfy;
 mod encoding;
 mod equalize;
 mod error_sums;
@@ -13,6 +14,7 @@ mod serde_text;
 
 pub use activation_options::{ActivationBits, TimeMethod};
 pub use block::Block;
+pub use comfy::{Comfy, ComfyLayout, is_rotation};
 pub use encoding::{Encoding, Float, Packed};
 pub use equalize::Equalize;
 pub use error_sums::ErrorSums;

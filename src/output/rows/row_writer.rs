@@ -23,7 +23,7 @@ use crate::{
             manifest::{FileEntry, Manifest},
             tensor_report::TensorReport,
         },
-        row_layout::{Order, Piece},
+        row_layout::Order,
     },
     types::{
         ErrorSums,
@@ -173,7 +173,8 @@ impl RowWriter {
             None => self.reports.push(TensorReport::empty(name.to_owned(), rows.len())),
         }
         let whole = &encoded.values()[offsets[0] as usize..offsets[rows.len()] as usize];
-        if !pieces.iter().any(|piece| matches!(piece.order, Order::Down { .. })) {
+        let rows_together = pieces.iter().map(|piece| piece.order.rows_together()).max().unwrap_or(1);
+        if rows_together == 1 {
             return self.put(tensor, rows, whole);
         }
         let continues = self.held.as_ref().is_some_and(|held| held.tensor == tensor && held.rows.end == rows.start);
@@ -183,7 +184,7 @@ impl RowWriter {
         let held = self.held.get_or_insert_with(|| Held { tensor, rows: rows.start..rows.start, whole: Vec::new() });
         held.whole.extend_from_slice(whole);
         held.rows.end = rows.end;
-        let together = held.rows.len() / Piece::ROWS_TOGETHER * Piece::ROWS_TOGETHER;
+        let together = held.rows.len() / rows_together * rows_together;
         if together > 0 {
             let rest = held.whole.split_off(together * stride);
             let whole = std::mem::replace(&mut held.whole, rest);

@@ -108,6 +108,7 @@ fn encoded_as(container: &Container, name: Option<&str>) -> Result<(Element, Enc
     let dtype = name.and_then(|name| name.parse::<Dtype>().ok());
     if let (Some(name), None, None) = (name, block, dtype)
         && !name.starts_with("INT")
+        && !name.starts_with("COMFY_")
     {
         element_of(container, name)?;
     }

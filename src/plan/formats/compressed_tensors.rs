@@ -38,7 +38,7 @@ impl Format for CompressedTensors {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["group_size", "method", "symmetric", "shard_size"]
+        &["bits", "bits_for", "group_size", "method", "symmetric", "shard_size", "equalize"]
     }
 
     fn is_fused_by_engines(&self) -> bool {
@@ -88,7 +88,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
             Some(Encoding::Float(float)) => {
                 tensors.push(carried(source, tensor, dtype_of(float), tensor.row_length * float.bytes()));
             }
-            Some(Encoding::Block(_)) | None => {
+            Some(Encoding::Block(_) | Encoding::Comfy(_)) | None => {
                 tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
             }
         }

@@ -21,7 +21,7 @@ use crate::{
         selection::{Choice, ODD},
         spec::Spec,
     },
-    storage::{dtype::float_of, error::IoError, file_layout::Layout},
+    storage::{dtype::float_of, error::IoError, file_layout::Layout, row_layout::Piece},
     types::{Encoding, QuantizeOptions},
 };
 
@@ -46,6 +46,13 @@ pub struct TensorExport {
 }
 
 impl Export {
+    /// Returns the number that the rows of a part are a multiple of, but at the end of a tensor: then no two parts write the
+    /// same byte.
+    pub fn rows_together(&self) -> usize {
+        let orders = self.layout.pieces.iter().flatten().map(|piece| piece.order.rows_together());
+        orders.max().unwrap_or(1).max(Piece::ROWS_TOGETHER)
+    }
+
     /// Returns where the rows of a tensor of the model are, what equalization changed of them, and the bound on the error of
     /// what is stored. `None` means that the tensor is left out. With `importance` the search weighted errors.
     pub fn written<'a>(
@@ -102,7 +109,7 @@ impl Export {
                     }
                 }
             }
-            Some(Encoding::Float(_)) | None => None,
+            Some(Encoding::Float(_) | Encoding::Comfy(_)) | None => None,
         });
         let importances = importances.map(|row| row.map(|row| row.into_iter().map(Some)));
         let importances = ListArray::from_iter_primitive::<Float32Type, _, _>(importances);

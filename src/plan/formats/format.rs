@@ -29,6 +29,19 @@ pub trait Format: Sync {
         false
     }
 
+    /// Reads a type of the format's own for a choice, as a saved plan has it.
+    ///
+    /// # Errors
+    /// Returns an error that says what is accepted.
+    fn set_type(&self, _choice: &mut Choice, text: &str) -> Result<(), String> {
+        Err(format!("must be null in a plan for {}, not '{text}'", self.name()))
+    }
+
+    /// Returns whether tensors in blocks of GGUF stay as they are.
+    fn keeps_blocks(&self) -> bool {
+        false
+    }
+
     /// Returns whether engines fuse layers of this format, which then need one width.
     fn is_fused_by_engines(&self) -> bool {
         false

@@ -4,6 +4,7 @@
 //! [`Layout`](crate::storage::file_layout::Layout) of files with a place for every row. The rest is the same for all formats: `sql/export.sql` encodes the rows, parts are the
 //! unit of work, and [`RowWriter`](crate::output::row_writer::RowWriter) puts each row in its place.
 
+pub mod comfy;
 pub mod compressed_tensors;
 mod config;
 pub mod export;
@@ -20,12 +21,13 @@ use crate::types::PartFormat;
 use format::Format;
 
 /// Every format. A new one is a file beside this and an entry here.
-pub const ALL: [&dyn Format; 5] = [
+pub const ALL: [&dyn Format; 6] = [
     &parts::Parts(PartFormat::Parquet),
     &parts::Parts(PartFormat::Arrow),
     &safetensors::Safetensors,
     &compressed_tensors::CompressedTensors,
     &gguf::Gguf,
+    &comfy::ComfyUi,
 ];
 
 /// Returns the format of a spec.

@@ -24,7 +24,18 @@ impl Format for Parts {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["group_size", "method", "symmetric", "min_sqnr", "target_size", "target_bpw", "hessians"]
+        &[
+            "bits",
+            "bits_for",
+            "group_size",
+            "method",
+            "symmetric",
+            "min_sqnr",
+            "target_size",
+            "target_bpw",
+            "hessians",
+            "equalize",
+        ]
     }
 
     fn part_format(&self) -> Option<PartFormat> {

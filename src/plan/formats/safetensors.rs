@@ -35,7 +35,7 @@ impl Format for Safetensors {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["group_size", "method", "symmetric", "dtype", "shard_size"]
+        &["bits", "bits_for", "group_size", "method", "symmetric", "dtype", "shard_size", "equalize"]
     }
 
     fn loads_in_pipeline(&self, _library: &str) -> bool {

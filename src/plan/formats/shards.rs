@@ -62,6 +62,19 @@ impl NewTensor {
 /// # Errors
 /// Returns an error if two tensors would have one name, or a header would be longer than the format allows.
 pub fn lay_out(model: &Model, tensors: &[NewTensor], shard_bytes: u64) -> Result<Layout, IoError> {
+    lay_out_with(model, tensors, shard_bytes, &[])
+}
+
+/// Does the same as [`lay_out`], with pairs of text in the headers beside those of the model.
+///
+/// # Errors
+/// Returns the errors of [`lay_out`].
+pub fn lay_out_with(
+    model: &Model,
+    tensors: &[NewTensor],
+    shard_bytes: u64,
+    pairs: &[(String, String)],
+) -> Result<Layout, IoError> {
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -76,7 +89,7 @@ pub fn lay_out(model: &Model, tensors: &[NewTensor], shard_bytes: u64) -> Result
     let mut layout = Layout { pieces: vec![Vec::new(); model.tensors().len()], ..Layout::default() };
     let mut places = vec![(0, 0); tensors.len()];
     for (shard, members) in shards.iter().enumerate() {
-        let (file, starts) = file(model, tensors, members, name(shard))?;
+        let (file, starts) = file(model, tensors, members, name(shard), pairs)?;
         layout.files.push(file);
         for (member, start) in members.iter().zip(starts) {
             places[*member] = (shard, start);
@@ -125,14 +138,16 @@ fn file(
     tensors: &[NewTensor],
     members: &[usize],
     name: String,
+    pairs: &[(String, String)],
 ) -> Result<(PlannedFile, Vec<usize>), IoError> {
     let entry = |member: &usize| {
         let tensor = &tensors[*member];
         HeadEntry { name: &tensor.name, dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: tensor.bytes(model) }
     };
     let entries: Vec<HeadEntry> = members.iter().map(entry).collect();
-    let (head, starts) =
-        head(&entries, &metadata(model)).map_err(|problem| IoError::Request(format!("{name}: {problem}")))?;
+    let mut metadata = metadata(model);
+    metadata.extend_from_slice(pairs);
+    let (head, starts) = head(&entries, &metadata).map_err(|problem| IoError::Request(format!("{name}: {problem}")))?;
     let bytes = head.len() + entries.iter().map(|entry| entry.bytes).sum::<usize>();
     let mut known = vec![(0, head)];
     for (member, start) in members.iter().zip(&starts) {

@@ -24,7 +24,10 @@ const EQUALIZED_AFTER: &str = "they are measured on weights that are not equaliz
 
 /// The options that do not mean something in every format ([`Format::options`](formats::format::Format::options) has those
 /// of each), and why.
-const OF_FORMATS: [(&str, &str); 14] = [
+const OF_FORMATS: [(&str, &str); 19] = [
+    ("bits", "a type of ComfyUI has its bits (`comfy_type` chooses one)"),
+    ("bits_for", "a type of ComfyUI has its bits; use `comfy_type_for`"),
+    ("equalize", "scales of whole tensors are measured on weights that are not equalized"),
     ("group_size", OWN_GROUPS),
     ("method", OWN_GROUPS),
     ("symmetric", OWN_GROUPS),
@@ -38,6 +41,8 @@ const OF_FORMATS: [(&str, &str); 14] = [
     ("misfit", ""),
     ("gguf_architecture", ""),
     ("gguf_pre", ""),
+    ("comfy_type", ""),
+    ("comfy_type_for", ""),
     ("hessians", "the other formats have scales of their own"),
 ];
 

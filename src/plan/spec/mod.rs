@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{
-    formats::gguf::options::{GgufType, Misfit},
+    formats::{
+        comfy::options::ComfyType,
+        gguf::options::{GgufType, Misfit},
+    },
     profile::Profile,
 };
 use crate::types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, QuantizeOptions, TimeMethod};
@@ -82,6 +85,10 @@ pub struct Spec {
     pub gguf_architecture: Option<String>,
     /// `tokenizer.ggml.pre` of a GGUF file (by `tokenizer.json`).
     pub gguf_pre: Option<String>,
+    /// The type of the quantized layers in `ComfyUI`'s files (`int8`).
+    pub comfy_type: Option<ComfyType>,
+    /// Types in `ComfyUI`'s files by pattern; the last match counts.
+    pub comfy_type_for: Vec<PatternRule<ComfyType>>,
     /// The Parquet file of activations that calibration wrote.
     pub activations: Option<PathBuf>,
     /// Groups of timesteps with an activation quantizer of their own (8).
@@ -100,7 +107,7 @@ pub struct Spec {
 
 impl Spec {
     /// The names of all fields.
-    pub const FIELDS: [&str; 27] = [
+    pub const FIELDS: [&str; 29] = [
         "format",
         "bits",
         "group_size",
@@ -121,6 +128,8 @@ impl Spec {
         "misfit",
         "gguf_architecture",
         "gguf_pre",
+        "comfy_type",
+        "comfy_type_for",
         "activations",
         "time_groups",
         "time_method",

@@ -163,7 +163,7 @@ fn pairs(left: &Model, right: &Model) -> std::result::Result<Vec<Option<Pair>>, 
         // Dealing the other way, what follows each other goes back to where it lay apart.
         let dealt = match order {
             Order::Interleaved { head } => (head, if is_candidate { head / 2 } else { 2 }),
-            Order::Rows | Order::Down { .. } => SAME_ORDER,
+            Order::Rows | Order::Down { .. } | Order::Tiled | Order::Shared => SAME_ORDER,
         };
         pairs[one].get_or_insert(Pair { tensor: other, dealt });
     }

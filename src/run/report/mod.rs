@@ -18,7 +18,7 @@ use crate::{
         parquet_table::write_table,
     },
     types::{
-        Block, ErrorSums, QuantizeOptions,
+        ErrorSums, QuantizeOptions,
         report::{SQNR_DB, report_schema},
         weights::NAME,
     },
@@ -69,8 +69,8 @@ pub fn report_batch(
 ) -> Result<RecordBatch, IoError> {
     let all = All::new(model, choices, reports, seconds);
     let All { tensors, choices, reports, seconds } = &all;
-    let options = |number: fn(&QuantizeOptions) -> i64, of_block: fn(Block) -> i64| -> ArrayRef {
-        let one = |choice: &Choice| choice.block.map(of_block).or_else(|| choice.options.as_ref().map(number));
+    let options = |number: fn(&QuantizeOptions) -> i64, of_type: fn((i64, i64)) -> i64| -> ArrayRef {
+        let one = |choice: &Choice| choice.width_of_type().map(of_type).or_else(|| choice.options.as_ref().map(number));
         Arc::new(choices.iter().map(one).collect::<Int64Array>())
     };
     let measure = |measure: fn(&ErrorSums) -> f64| -> ArrayRef {
@@ -87,8 +87,8 @@ pub fn report_batch(
                 Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.name.as_str()))),
                 Arc::new(shapes(tensors.iter().map(|tensor| (*tensor, 1)))?),
                 Arc::new(StringViewArray::from_iter_values(tensors.iter().map(|tensor| tensor.dtype_name()))),
-                options(|options| i64::from(options.bits.get()), |block| i64::from(block.bits())),
-                options(|options| i64::from(options.group_size()), |block| i64::from(block.group_size())),
+                options(|options| i64::from(options.bits.get()), |(bits, _)| bits),
+                options(|options| i64::from(options.group_size()), |(_, group_size)| group_size),
                 Arc::new(per_weight.collect::<Float64Array>()),
                 measure(ErrorSums::sqnr),
                 measure(ErrorSums::cosine_similarity),
@@ -210,8 +210,9 @@ pub struct FarBelow {
 pub fn note_far_below(choices: &mut [Choice], reports: &[TensorReport]) -> Vec<FarBelow> {
     let sqnr = |report: &TensorReport| report.errors.map(|errors| errors.sqnr());
     let width = |choice: &Choice| {
-        let bits = choice.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
-        bits.or_else(|| choice.options.map(|options| (i64::from(options.bits.get()), i64::from(options.group_size()))))
+        choice
+            .width_of_type()
+            .or_else(|| choice.options.map(|options| (i64::from(options.bits.get()), i64::from(options.group_size()))))
     };
     let mut by_width: HashMap<(i64, i64), Vec<f64>> = HashMap::new();
     for (choice, report) in choices.iter().zip(reports) {

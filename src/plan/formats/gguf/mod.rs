@@ -56,10 +56,19 @@ impl Format for Gguf {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["gguf_type", "gguf_type_for", "misfit", "gguf_architecture", "gguf_pre"]
+        &["bits", "bits_for", "gguf_type", "gguf_type_for", "misfit", "gguf_architecture", "gguf_pre", "equalize"]
     }
 
     fn has_types(&self) -> bool {
+        true
+    }
+
+    fn set_type(&self, choice: &mut Choice, text: &str) -> Result<(), String> {
+        choice.gguf_type = Some(text.parse()?);
+        Ok(())
+    }
+
+    fn keeps_blocks(&self) -> bool {
         true
     }
 
@@ -169,7 +178,7 @@ fn quantized(
         choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
     };
     let block = match kind {
-        Encoding::Float(Float::F64) | Encoding::Packed(_) => {
+        Encoding::Float(Float::F64) | Encoding::Packed(_) | Encoding::Comfy(_) => {
             return Err(IoError::Request(format!(
                 "unknown GGUF type '{kind}'; Q4_K and F16 are some that engines read"
             )));

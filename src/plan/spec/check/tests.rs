@@ -22,6 +22,8 @@ fn sample(field: &str) -> Value {
         "shard_size" => json!(1000),
         "gguf_type" => json!("Q4_K"),
         "gguf_type_for" => json!(["mlp=Q8_0"]),
+        "comfy_type" => json!("w4a8"),
+        "comfy_type_for" => json!(["mlp=fp8"]),
         "misfit" => json!("keep"),
         "gguf_architecture" | "gguf_pre" => json!("flux"),
         "activations" | "hessians" => json!("a.parquet"),
@@ -45,15 +47,16 @@ fn spec(format: &str, fields: &[&str]) -> Spec {
 #[test]
 fn every_pair_of_options_is_accepted_or_refused_as_listed() {
     // Written out apart from the rules: by format, what it takes beside what all take, and the pairs that exclude each other.
-    let parts = "group_size method symmetric min_sqnr target_size target_bpw hessians";
+    let parts = "bits bits_for equalize group_size method symmetric min_sqnr target_size target_bpw hessians";
     let takes = [
         ("parquet", parts),
         ("arrow", parts),
-        ("safetensors", "group_size method symmetric dtype shard_size"),
-        ("compressed-tensors", "group_size method symmetric shard_size"),
-        ("gguf", "gguf_type gguf_type_for misfit gguf_architecture gguf_pre"),
+        ("safetensors", "bits bits_for equalize group_size method symmetric dtype shard_size"),
+        ("compressed-tensors", "bits bits_for equalize group_size method symmetric shard_size"),
+        ("gguf", "bits bits_for equalize gguf_type gguf_type_for misfit gguf_architecture gguf_pre"),
+        ("comfy", "comfy_type comfy_type_for method shard_size"),
     ];
-    let all_take = "bits include exclude drop min_share bits_for activations equalize";
+    let all_take = "include exclude drop min_share activations";
     let with_activations = "time_groups time_method activation_bits activation_symmetric";
     let apart = [
         ("bits", "target_size target_bpw gguf_type"),
@@ -77,7 +80,7 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 5 * 26 * 26);
+    assert_eq!(checked, 6 * 28 * 28);
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn an_error_names_the_field_and_the_problem() {
             "{\"hessians\": \"h\", \"equalize\": \"weights\"}",
             "`hessians` cannot be used with `equalize`: Hessians are those of inputs that are not equalized",
         ),
-        ("{\"shard_size\": 9}", "`shard_size` needs `format` safetensors or compressed-tensors"),
+        ("{\"shard_size\": 9}", "`shard_size` needs `format` safetensors, compressed-tensors or comfy"),
         ("{\"time_groups\": 2}", "`time_groups` needs `activations`"),
     ] {
         let error = error(json);

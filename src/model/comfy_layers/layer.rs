@@ -1,0 +1,240 @@
+//! One marked layer: its tensors checked against what its marker says.
+
+use crate::{
+    model::tensor::{Storage, Tensor},
+    storage::{
+        dtype::Dtype,
+        error::IoError,
+        row_layout::{Order, Piece},
+    },
+    types::{Comfy, ComfyLayout, Encoding, is_rotation},
+};
+use serde_json::Value;
+
+/// The inputs of a rotation where nothing is said.
+const ROTATION: u32 = 256;
+
+const F32: &[Dtype] = &[Dtype::F32];
+const I8: &[Dtype] = &[Dtype::I8];
+const E4M3: &[Dtype] = &[Dtype::F8_E4M3];
+const BYTES: &[Dtype] = &[Dtype::F8_E4M3, Dtype::U8];
+
+/// The reason why a layer is not read.
+pub enum Problem {
+    /// Its bytes cannot be read.
+    Read(IoError),
+    /// Its tensors do not fit what it is marked as.
+    Layer(String),
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Self::Layer(problem)
+    }
+}
+
+/// A marked layer.
+pub struct Layer<'a, 't> {
+    /// The tensor of its codes.
+    pub weight: &'t Tensor,
+    /// The JSON object that marks it.
+    pub marker: &'a Value,
+    /// Finds a tensor of the layer by the end of its name.
+    pub of_layer: &'a dyn Fn(&str) -> Option<&'t Tensor>,
+    /// Reads the bytes of a tensor.
+    pub read: &'a dyn Fn(&Tensor) -> Result<Vec<u8>, IoError>,
+}
+
+/// A tensor of a layer: its suffix, the dtypes that it may have, its shape, and how its rows lie.
+type Part<'d> = (&'static str, &'d [Dtype], Vec<usize>, Order);
+
+impl<'t> Layer<'_, 't> {
+    /// Returns the value of a marker, at its top or among its parameters.
+    fn said(&self, key: &str) -> &Value {
+        let top = &self.marker[key];
+        if top.is_null() { &self.marker["params"][key] } else { top }
+    }
+
+    fn number(&self, key: &str, default: u32) -> Result<u32, String> {
+        match self.said(key) {
+            Value::Null => Ok(default),
+            value => value
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .filter(|number| *number > 0)
+                .ok_or_else(|| format!("is marked with '{key}' {value}, which is no number above 0")),
+        }
+    }
+
+    fn rotation(&self) -> Result<u32, String> {
+        let size = self.number("convrot_groupsize", ROTATION)?;
+        if is_rotation(size) { Ok(size) } else { Err(format!("is marked with rotations of {size}, no power of 4")) }
+    }
+
+    /// Returns the tensor that the layer stands for, and the suffixes of the tensors that it is made of; none where it is read as
+    /// other tensors are.
+    pub fn tensor(&self) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
+        let format = self.said("format").as_str().unwrap_or_default();
+        // ComfyUI-INT8-Fast names no format.
+        let is_rows = format.is_empty() && self.said("per_row").as_bool() == Some(true);
+        let (rows, columns) = match self.weight.shape[..] {
+            [rows, columns] if rows > 0 && columns > 0 => (rows, columns),
+            _ if self.weight.dtype.is_float() => return Ok(None),
+            _ => {
+                let shape = &self.weight.shape;
+                return Err(format!("is marked as '{format}' and has the shape {shape:?}; matrices are read").into());
+            }
+        };
+        let row_wise = |dtypes| ("weight_scale", dtypes, vec![rows, 1], Order::Rows);
+        let tiles = |columns: usize| vec![rows.next_multiple_of(128), columns.next_multiple_of(4)];
+        let weight = |dtypes| ("weight", dtypes, vec![rows, columns], Order::Rows);
+        match format {
+            "float8_e4m3fn" | "float8_e5m2" if self.weight.dtype.is_float() => Ok(None),
+            "int8_tensorwise" | "" if format == "int8_tensorwise" || is_rows => {
+                let mut comfy = Comfy::new(ComfyLayout::Int8);
+                if self.said("convrot").as_bool() == Some(true) {
+                    comfy.rotation = self.rotation()?;
+                }
+                let one = (self.of_layer)("weight_scale").is_some_and(|scale| scale.elements() == 1);
+                let scale = if one { ("weight_scale", F32, Vec::new(), Order::Shared) } else { row_wise(F32) };
+                self.made(comfy, columns, &[weight(I8), scale], &[])
+            }
+            "convrot_w4a4" => {
+                let comfy = Comfy { rotation: self.rotation()?, ..Comfy::new(ComfyLayout::W4a4) };
+                let scale = ("weight_scale", F32, vec![rows], Order::Rows);
+                self.made(comfy, 2 * columns, &[weight(I8), scale], &[])
+            }
+            "asym_w4a8_int8" => self.grouped(rows, columns),
+            "nvfp4" => {
+                let scale = self.one_number("weight_scale_2")?;
+                if (self.of_layer)("pre_quant_scale").is_some() {
+                    return Err("has a pre_quant_scale, which multiplies what it is fed: that is not read"
+                        .to_owned()
+                        .into());
+                }
+                let comfy = Comfy { scale: scale.to_bits(), ..Comfy::new(ComfyLayout::Nvfp4) };
+                let scales = ("weight_scale", E4M3, tiles(columns / 8), Order::Tiled);
+                self.made(comfy, 2 * columns, &[weight(&[Dtype::U8]), scales], &["weight_scale_2"])
+            }
+            "mxfp8" => {
+                let comfy = Comfy::new(ComfyLayout::Mxfp8);
+                let scales = ("weight_scale", &[Dtype::U8, Dtype::F8_E8M0][..], tiles(columns / 32), Order::Tiled);
+                self.made(comfy, columns, &[weight(&BYTES[..1]), scales], &[])
+            }
+            _ if self.weight.dtype.is_float() && !is_known(format) => Ok(None),
+            other => Err(format!(
+                "is {} and marked as '{other}'; int8_tensorwise, asym_w4a8_int8, convrot_w4a4, float8_e4m3fn, \
+                 float8_e5m2, nvfp4 and mxfp8 are read",
+                self.weight.dtype
+            )
+            .into()),
+        }
+    }
+
+    fn grouped(&self, rows: usize, columns: usize) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
+        let scales = (self.of_layer)("weight_s_rel").ok_or_else(|| "lacks its weight_s_rel".to_owned())?;
+        let group_size = self.number("group_size", Comfy::GROUP_SIZE)?;
+        let groups = scales.shape.get(1).copied().unwrap_or_default();
+        let length = groups.saturating_mul(group_size as usize);
+        let (layout, unit) = match columns.checked_mul(8) {
+            Some(bits) if Some(bits) == length.checked_mul(4) => (ComfyLayout::W4a8, 4),
+            Some(bits) if Some(bits) == length.checked_mul(6) => (ComfyLayout::W6a8, 16),
+            _ => {
+                return Err(format!(
+                    "has rows of {columns} bytes, which are not {groups} groups of {group_size} codes of 4 or 6 bits"
+                )
+                .into());
+            }
+        };
+        if group_size < unit || !(16 % group_size == 0 || group_size % 16 == 0) {
+            return Err(format!("has groups of {group_size}, which no engine reads").into());
+        }
+        if (self.of_layer)("weight_correction").is_some() {
+            return Err("has a weight_correction, which ComfyUI does not read: it would decode to other weights"
+                .to_owned()
+                .into());
+        }
+        let mut comfy = Comfy { rotation: self.rotation()?, group_size, ..Comfy::new(layout) };
+        let mut beside = Vec::new();
+        comfy.levels = None;
+        if let Some(codebook) = (self.of_layer)("weight_codebook") {
+            if layout == ComfyLayout::W6a8 {
+                return Err("has codes of 6 bits and a weight_codebook; these have none".to_owned().into());
+            }
+            let bytes = (self.read)(codebook).map_err(Problem::Read)?;
+            let levels: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+            let levels = <[u32; 16]>::try_from(levels).ok().filter(|_| codebook.dtype == Dtype::F32);
+            let levels = levels.filter(|levels| levels.iter().all(|level| f32::from_bits(*level).is_finite()));
+            comfy.levels = Some(levels.ok_or_else(|| "has a weight_codebook that is not 16 finite F32".to_owned())?);
+            beside.push("weight_codebook");
+        }
+        let parts: [Part<'_>; 3] = [
+            ("weight", &[Dtype::I8], vec![rows, columns], Order::Rows),
+            ("weight_s_rel", &[Dtype::F8_E4M3, Dtype::U8], vec![rows, groups], Order::Rows),
+            ("weight_s_channel", &[Dtype::F32], vec![rows], Order::Rows),
+        ];
+        self.made(comfy, length, &parts, &beside)
+    }
+
+    /// Reads the only number of a tensor.
+    fn one_number(&self, suffix: &str) -> Result<f32, Problem> {
+        let tensor = (self.of_layer)(suffix).ok_or_else(|| format!("lacks its {suffix}"))?;
+        let bytes = (self.read)(tensor).map_err(Problem::Read)?;
+        let number = bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes));
+        let fits = tensor.dtype == Dtype::F32 && tensor.elements() == 1;
+        let number = number.filter(|number| fits && number.is_finite() && *number >= 0.0);
+        Ok(number.ok_or_else(|| format!("has a {suffix} that is not one finite F32 of at least 0"))?)
+    }
+
+    /// Makes the tensor of rows of `length` weights, from its parts.
+    fn made(
+        &self,
+        comfy: Comfy,
+        length: usize,
+        parts: &[Part<'_>],
+        beside: &[&'static str],
+    ) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
+        let rows = self.weight.rows;
+        let layout = comfy.layout;
+        let shares = comfy.shares(length).ok_or_else(|| {
+            format!("has rows of {length} weights, which {layout} with rotations of {} does not have", comfy.rotation)
+        })?;
+        let mut pieces = Vec::with_capacity(parts.len());
+        let mut used = beside.to_vec();
+        for ((suffix, dtypes, shape, order), row_bytes) in parts.iter().zip(shares) {
+            let tensor = if *suffix == "weight" { Some(self.weight) } else { (self.of_layer)(suffix) };
+            let tensor = tensor.ok_or_else(|| format!("is marked as {layout} and lacks its {suffix}"))?;
+            let fits = tensor.shape == *shape || (*order == Order::Shared && tensor.shape == [1]);
+            let Storage::Plain { file, range } = &tensor.storage else {
+                return Err(format!("has a {suffix} that is encoded itself").into());
+            };
+            let piece = Piece { file: *file, start: range.start, row_bytes, order: *order };
+            if !fits || !dtypes.contains(&tensor.dtype) || piece.bytes(rows) != range.len() {
+                let names: Vec<&str> = dtypes.iter().map(|dtype| dtype.name()).collect();
+                return Err(format!(
+                    "is marked as {layout}; its {suffix} is {} of shape {:?}, not {} of {shape:?}",
+                    tensor.dtype,
+                    tensor.shape,
+                    names.join(" or ")
+                )
+                .into());
+            }
+            pieces.push(piece);
+            if *suffix != "weight" {
+                used.push(suffix);
+            }
+        }
+        let name = self.weight.name.clone();
+        let tensor = Tensor::encoded(name, Dtype::BF16, vec![rows, length], Encoding::Comfy(comfy), pieces);
+        if tensor.is_cut() {
+            return Err(format!("has rows of {length} codes, which are too long").into());
+        }
+        Ok(Some((tensor, used)))
+    }
+}
+
+/// Tells whether a format is one of `ComfyUI`'s.
+fn is_known(format: &str) -> bool {
+    ["int8_tensorwise", "asym_w4a8_int8", "convrot_w4a4", "float8_e4m3fn", "float8_e5m2", "nvfp4", "mxfp8"]
+        .contains(&format)
+}

@@ -1,0 +1,88 @@
+//! The tensors of a layer, and its marker.
+
+use serde_json::{Value, json};
+
+use crate::{
+    model::{comfy_layers::MARKER, tensor::Tensor},
+    plan::formats::shards::{Content, NewTensor},
+    storage::{dtype::Dtype, error::IoError, row_layout::Order},
+    types::{Comfy, ComfyLayout},
+};
+
+/// Returns the object that says how a layer decodes.
+pub fn marker(layer: Comfy) -> Value {
+    let rotation = layer.rotation;
+    match layer.layout {
+        ComfyLayout::Int8 if rotation > 1 => {
+            json!({ "format": "int8_tensorwise", "convrot": true, "convrot_groupsize": rotation })
+        }
+        ComfyLayout::Int8 => json!({ "format": "int8_tensorwise" }),
+        ComfyLayout::W4a8 | ComfyLayout::W6a8 => json!({
+            "format": "asym_w4a8_int8",
+            "group_size": layer.group_size,
+            "convrot": true,
+            "convrot_groupsize": rotation,
+        }),
+        ComfyLayout::W4a4 => {
+            json!({ "format": "convrot_w4a4", "convrot_groupsize": rotation, "quant_group_size": 64 })
+        }
+        ComfyLayout::Fp8 => json!({ "format": "float8_e4m3fn" }),
+        ComfyLayout::Nvfp4 => json!({ "format": "nvfp4" }),
+        ComfyLayout::Mxfp8 => json!({ "format": "mxfp8" }),
+    }
+}
+
+/// Returns the tensors of a layer. Those with rows are in the order of the shares of an encoded row.
+pub fn of_layer(source: usize, module: &str, tensor: &Tensor, layer: Comfy) -> Result<Vec<NewTensor>, IoError> {
+    let (rows, length) = (tensor.rows, tensor.row_length);
+    let shares = layer.shares(length).ok_or_else(|| {
+        IoError::Request(format!("'{}' has rows of {length}, which {} does not have", tensor.name, layer.layout))
+    })?;
+    let tiles = |columns: usize| vec![rows.next_multiple_of(128), columns.next_multiple_of(4)];
+    let code = |dtype, columns| ("weight", dtype, vec![rows, columns], Order::Rows);
+    let parts = match layer.layout {
+        ComfyLayout::Int8 => {
+            vec![code(Dtype::I8, length), ("weight_scale", Dtype::F32, vec![rows, 1], Order::Rows)]
+        }
+        ComfyLayout::W4a4 => {
+            vec![code(Dtype::I8, shares[0]), ("weight_scale", Dtype::F32, vec![rows], Order::Rows)]
+        }
+        ComfyLayout::W4a8 | ComfyLayout::W6a8 => vec![
+            code(Dtype::I8, shares[0]),
+            ("weight_s_rel", Dtype::F8_E4M3, vec![rows, shares[1]], Order::Rows),
+            ("weight_s_channel", Dtype::F32, vec![rows], Order::Rows),
+        ],
+        ComfyLayout::Fp8 => vec![code(Dtype::F8_E4M3, length)],
+        ComfyLayout::Nvfp4 => {
+            vec![code(Dtype::U8, shares[0]), ("weight_scale", Dtype::F8_E4M3, tiles(shares[1]), Order::Tiled)]
+        }
+        ComfyLayout::Mxfp8 => {
+            vec![code(Dtype::F8_E4M3, length), ("weight_scale", Dtype::U8, tiles(shares[1]), Order::Tiled)]
+        }
+    };
+    let named = |suffix: &str| format!("{module}.{suffix}");
+    let rows_of = |((suffix, dtype, shape, order), row_bytes): ((&str, Dtype, Vec<usize>, Order), usize)| NewTensor {
+        source,
+        name: named(suffix),
+        dtype,
+        shape,
+        content: Content::Rows { row_bytes, order },
+    };
+    let mut tensors: Vec<NewTensor> = parts.into_iter().zip(shares).map(rows_of).collect();
+    let mut known = |name: String, dtype, shape, bytes| {
+        tensors.push(NewTensor { source, name, dtype, shape, content: Content::Known(bytes) });
+    };
+    let scale = layer.scale.to_le_bytes().to_vec();
+    match layer.layout {
+        ComfyLayout::Fp8 => known(named("weight_scale"), Dtype::F32, Vec::new(), scale),
+        ComfyLayout::Nvfp4 => known(named("weight_scale_2"), Dtype::F32, Vec::new(), scale),
+        ComfyLayout::W4a8 => {
+            let levels = layer.level_values().iter().flat_map(|level| level.to_le_bytes()).collect();
+            known(named("weight_codebook"), Dtype::F32, vec![16], levels);
+        }
+        _ => {}
+    }
+    let text = marker(layer).to_string().into_bytes();
+    known(format!("{module}{MARKER}"), Dtype::U8, vec![text.len()], text);
+    Ok(tensors)
+}
