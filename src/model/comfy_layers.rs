@@ -169,7 +169,7 @@ mod tests {
             (vec![("a.comfy_quant", U8, &[28][..], ROWS)], "lacks its weight_scale"),
             (
                 vec![("a.comfy_quant", U8, &[28], ROWS), ("a.weight_scale", F32, &[3], &[0; 12][..])],
-                "its weight_scale is F32 of shape [3], not F32 of shape [2, 1]",
+                "its weight_scale is F32 of shape [3], not F32 of [2, 1]",
             ),
             (vec![("a.comfy_quant", U8, &[28], &other[..])], "marked as 'int2_tensorwise'"),
             (vec![("a.comfy_quant", U8, &[2], b"[]")], "must hold a JSON object"),
