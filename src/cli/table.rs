@@ -21,7 +21,7 @@ const CELL: usize = 48;
 /// # Errors
 /// Returns an error if a value has no text.
 pub fn as_text(batch: &RecordBatch, null: &str) -> Result<RecordBatch, ArrowError> {
-    texts(batch, null, |value, kind| cell(value, kind))
+    texts(batch, null, cell)
 }
 
 /// Returns every cell as text, `null` for what is not there, however long.

@@ -42,6 +42,8 @@ pub use arrays::options::RowOptions;
 pub use arrays::parallel::{by_blocks, memory_size};
 pub use arrays::quantized::{ParamsArray, QuantizedArray, QuantizedRow, RowParams};
 pub use arrays::rows::Rows;
+#[cfg(feature = "io")]
+pub(crate) use arrays::rows::finite_absmax;
 pub use batch::{dequantize_batch, quantize_batch};
 pub use channel::{ChannelAccumulator, ChannelStatistic};
 pub use codes::codes;

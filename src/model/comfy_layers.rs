@@ -68,8 +68,8 @@ pub fn unpack<'p>(
     for (layer, marker) in marked {
         let name = format!("{layer}.weight");
         let Some(weight) = by_name.get(name.as_str()).copied() else { continue };
-        let of_layer = |suffix: &str| by_name.get(format!("{layer}.{suffix}").as_str()).copied();
-        let layer_of = Layer { weight, marker: &marker, of_layer: &of_layer, read: &read };
+        let find = |suffix: &str| by_name.get(format!("{layer}.{suffix}").as_str()).copied();
+        let layer_of = Layer { weight, marker: &marker, find: &find, read: &read };
         let made_of = layer_of.tensor().map_err(|problem| match problem {
             Problem::Read(error) => error,
             Problem::Layer(problem) => IoError::tensor(path(weight), &name, problem),

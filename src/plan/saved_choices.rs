@@ -20,7 +20,7 @@ use crate::{
 const TYPE: &str = "type";
 const NOTE: &str = "note";
 
-/// Returns the schema: `name`; `bits`, `group_size`, `method` and `symmetric`; `type`, which GGUF and ComfyUI have instead of those four;
+/// Returns the schema: `name`; `bits`, `group_size`, `method` and `symmetric`; `type`, which GGUF and `ComfyUI` have instead of those four;
 /// and `note`. A tensor without bits and without a type is copied unchanged.
 pub fn saved_choices_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -175,7 +175,10 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         (&["--format", "gguf", "--method", "minmax"], "--method needs --format"),
         (&["--format", "gguf", "--symmetric"], "--symmetric needs --format"),
         (&["--format", "gguf", "--gguf-type", "Q4_K", "--bits", "4"], "cannot be used with"),
-        (&["--format", "gguf", "--shard-size", "1GB"], "--shard-size needs --format safetensors or compressed-tensors"),
+        (
+            &["--format", "gguf", "--shard-size", "1GB"],
+            "--shard-size needs --format safetensors, compressed-tensors or comfy",
+        ),
         (
             &["--format", "safetensors", "--min-sqnr", "20"],
             "--min-sqnr needs --format parquet or arrow: the other formats",

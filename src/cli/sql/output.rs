@@ -1,5 +1,7 @@
 //! The forms in which results are printed.
 
+use std::fmt::Write;
+
 use arrow::{
     csv,
     json::{ArrayWriter, LineDelimitedWriter, WriterBuilder},
@@ -101,7 +103,10 @@ fn markdown(batch: &RecordBatch, header: bool) -> String {
     if header {
         let schema = batch.schema();
         let names: Vec<String> = schema.fields().iter().map(|field| escaped(field.name())).collect();
-        text += &format!("{}|{}\n", line(names), "---|".repeat(batch.num_columns()));
+        text += &line(names);
+        text.push('|');
+        text += &"---|".repeat(batch.num_columns());
+        text.push('\n');
     }
     for row in 0..batch.num_rows() {
         text += &line(batch.columns().iter().map(|column| escaped(column.as_string::<i32>().value(row))).collect());
@@ -119,7 +124,9 @@ fn lines(batch: &RecordBatch, begun: &mut bool) -> String {
             text.push('\n');
         }
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
-            text += &format!("{:>width$} = {}\n", field.name(), column.as_string::<i32>().value(row));
+            let value = column.as_string::<i32>().value(row);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:>width$} = {value}", field.name());
         }
     }
     text

@@ -135,7 +135,7 @@ fn not_accepted(what: &str, got: &DataType) -> ComputeError {
 ///
 /// # Errors
 /// Returns [`ComputeError::NonFinite`] if the row holds an infinity or NaN.
-pub(in crate::compute) fn finite_absmax(values: &[f32], row: usize) -> Result<f32, ComputeError> {
+pub(crate) fn finite_absmax(values: &[f32], row: usize) -> Result<f32, ComputeError> {
     let absmax = f32::from_bits(absmax_bits(values));
     match first_non_finite(if absmax.is_finite() { &[] } else { values }) {
         Some(element) => Err(ComputeError::NonFinite { row, element, value: values[element] }),

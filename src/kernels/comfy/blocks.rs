@@ -98,7 +98,7 @@ fn exponent_above(x: f32) -> i32 {
     // Half of what the last bit of the logarithm is worth, in the steps of the mantissa.
     let size = exponent.unsigned_abs();
     let towards_zero = exponent < 0 && size.is_power_of_two();
-    let half = if size == 0 { 0.0 } else { f32::from(1u16 << (31 - size.leading_zeros())) * 0.5 };
+    let half = if size == 0 { 0.0 } else { f32::from(1u16 << size.ilog2()) * 0.5 };
     let half = if towards_zero { half * 0.5 } else { half };
     exponent + i32::from(mantissa as f32 * std::f32::consts::LOG2_E > half)
 }

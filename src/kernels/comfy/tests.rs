@@ -16,7 +16,7 @@ fn golden() -> [Vec<f32>; 2] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn rotated(row: &[f32], size: usize) -> Vec<f32> {
@@ -138,7 +138,7 @@ fn every_small_float_comes_back_and_ties_go_to_even() {
     }
     for pair in (0..0x7eu8).map(|code| [code, code + 1]) {
         let [low, high] = pair.map(of_e4m3);
-        let middle = (low + high) / 2.0;
+        let middle = f32::midpoint(low, high);
         assert_eq!(e4m3(middle), pair[usize::from(pair[0] % 2 == 1)]);
         assert_eq!((e4m3(middle.next_down()), e4m3(middle.next_up())), (pair[0], pair[1]));
     }

@@ -40,7 +40,7 @@ pub struct Layer<'a, 't> {
     /// The JSON object that marks it.
     pub marker: &'a Value,
     /// Finds a tensor of the layer by the end of its name.
-    pub of_layer: &'a dyn Fn(&str) -> Option<&'t Tensor>,
+    pub find: &'a dyn Fn(&str) -> Option<&'t Tensor>,
     /// Reads the bytes of a tensor.
     pub read: &'a dyn Fn(&Tensor) -> Result<Vec<u8>, IoError>,
 }
@@ -48,7 +48,7 @@ pub struct Layer<'a, 't> {
 /// A tensor of a layer: its suffix, the dtypes that it may have, its shape, and how its rows lie.
 type Part<'d> = (&'static str, &'d [Dtype], Vec<usize>, Order);
 
-impl<'t> Layer<'_, 't> {
+impl Layer<'_, '_> {
     /// Returns the value of a marker, at its top or among its parameters.
     fn said(&self, key: &str) -> &Value {
         let top = &self.marker[key];
@@ -95,7 +95,7 @@ impl<'t> Layer<'_, 't> {
                 if self.said("convrot").as_bool() == Some(true) {
                     comfy.rotation = self.rotation()?;
                 }
-                let one = (self.of_layer)("weight_scale").is_some_and(|scale| scale.elements() == 1);
+                let one = (self.find)("weight_scale").is_some_and(|scale| scale.elements() == 1);
                 let scale = if one { ("weight_scale", F32, Vec::new(), Order::Shared) } else { row_wise(F32) };
                 self.made(comfy, columns, &[weight(I8), scale], &[])
             }
@@ -107,7 +107,7 @@ impl<'t> Layer<'_, 't> {
             "asym_w4a8_int8" => self.grouped(rows, columns),
             "nvfp4" => {
                 let scale = self.one_number("weight_scale_2")?;
-                if (self.of_layer)("pre_quant_scale").is_some() {
+                if (self.find)("pre_quant_scale").is_some() {
                     return Err("has a pre_quant_scale, which multiplies what it is fed: that is not read"
                         .to_owned()
                         .into());
@@ -132,7 +132,7 @@ impl<'t> Layer<'_, 't> {
     }
 
     fn grouped(&self, rows: usize, columns: usize) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
-        let scales = (self.of_layer)("weight_s_rel").ok_or_else(|| "lacks its weight_s_rel".to_owned())?;
+        let scales = (self.find)("weight_s_rel").ok_or_else(|| "lacks its weight_s_rel".to_owned())?;
         let group_size = self.number("group_size", Comfy::GROUP_SIZE)?;
         let groups = scales.shape.get(1).copied().unwrap_or_default();
         let length = groups.saturating_mul(group_size as usize);
@@ -149,7 +149,7 @@ impl<'t> Layer<'_, 't> {
         if group_size < unit || !(16 % group_size == 0 || group_size % 16 == 0) {
             return Err(format!("has groups of {group_size}, which no engine reads").into());
         }
-        if (self.of_layer)("weight_correction").is_some() {
+        if (self.find)("weight_correction").is_some() {
             return Err("has a weight_correction, which ComfyUI does not read: it would decode to other weights"
                 .to_owned()
                 .into());
@@ -157,7 +157,7 @@ impl<'t> Layer<'_, 't> {
         let mut comfy = Comfy { rotation: self.rotation()?, group_size, ..Comfy::new(layout) };
         let mut beside = Vec::new();
         comfy.levels = None;
-        if let Some(codebook) = (self.of_layer)("weight_codebook") {
+        if let Some(codebook) = (self.find)("weight_codebook") {
             if layout == ComfyLayout::W6a8 {
                 return Err("has codes of 6 bits and a weight_codebook; these have none".to_owned().into());
             }
@@ -178,7 +178,7 @@ impl<'t> Layer<'_, 't> {
 
     /// Reads the only number of a tensor.
     fn one_number(&self, suffix: &str) -> Result<f32, Problem> {
-        let tensor = (self.of_layer)(suffix).ok_or_else(|| format!("lacks its {suffix}"))?;
+        let tensor = (self.find)(suffix).ok_or_else(|| format!("lacks its {suffix}"))?;
         let bytes = (self.read)(tensor).map_err(Problem::Read)?;
         let number = bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes));
         let fits = tensor.dtype == Dtype::F32 && tensor.elements() == 1;
@@ -202,7 +202,7 @@ impl<'t> Layer<'_, 't> {
         let mut pieces = Vec::with_capacity(parts.len());
         let mut used = beside.to_vec();
         for ((suffix, dtypes, shape, order), row_bytes) in parts.iter().zip(shares) {
-            let tensor = if *suffix == "weight" { Some(self.weight) } else { (self.of_layer)(suffix) };
+            let tensor = if *suffix == "weight" { Some(self.weight) } else { (self.find)(suffix) };
             let tensor = tensor.ok_or_else(|| format!("is marked as {layout} and lacks its {suffix}"))?;
             let fits = tensor.shape == *shape || (*order == Order::Shared && tensor.shape == [1]);
             let Storage::Plain { file, range } = &tensor.storage else {

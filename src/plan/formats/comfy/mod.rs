@@ -153,7 +153,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     }
     let exports = encodings.into_iter().map(|encoding| TensorExport { encoding, ..TensorExport::default() });
     let exports = exports.collect();
-    let mut layout = laid_out(model, &tensors, spec, markers)?;
+    let mut layout = laid_out(model, &tensors, spec, &markers)?;
     layout.texts.extend(config_without_quantization(model));
     Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
@@ -164,7 +164,7 @@ fn laid_out(
     model: &Model,
     tensors: &[NewTensor],
     spec: &Spec,
-    markers: serde_json::Map<String, Value>,
+    markers: &serde_json::Map<String, Value>,
 ) -> Result<Layout, IoError> {
     let layout = lay_out(model, tensors, spec.shard_bytes())?;
     let has_prefix =

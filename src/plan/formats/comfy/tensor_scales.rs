@@ -11,8 +11,7 @@ use std::{
 use arrow_array::{Array, cast::AsArray, types::Float32Type};
 
 use crate::{
-    compute::ComputeError,
-    kernels::finite::{absmax_bits, first_non_finite},
+    compute::finite_absmax,
     model::{
         Model,
         part::{Run, part_bytes},
@@ -76,15 +75,10 @@ fn of_rows(model: &Model, run: Run, column: &[usize]) -> Result<f32, IoError> {
     let mut most = 0f32;
     for row in 0..weights.len() {
         let values = weights.value(row);
-        let values = values.as_primitive::<Float32Type>().values();
-        let absmax = f32::from_bits(absmax_bits(values));
-        if !absmax.is_finite()
-            && let Some(element) = first_non_finite(values)
-        {
-            let error = ComputeError::NonFinite { row: first + row, element, value: values[element] };
+        let absmax = finite_absmax(values.as_primitive::<Float32Type>().values(), first + row).map_err(|error| {
             let tensor = &model.tensors()[number];
-            return Err(IoError::tensor(&model.file_of(tensor).path, &tensor.name, error.to_string()));
-        }
+            IoError::tensor(&model.file_of(tensor).path, &tensor.name, error.to_string())
+        })?;
         most = most.max(absmax);
     }
     Ok(most)
