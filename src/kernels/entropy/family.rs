@@ -2,7 +2,7 @@
 //!
 //! The low six bits of a table's number are its spread, in sixths of an octave, the high two its shape: normal,
 //! `exp(-|x|^1.5)`, Laplace, and `(1 + x^2)^-2`, which has the tails of Student's t with three degrees of freedom.
-//! Spreads from [`SPREADS`] on code the low bits of a symbol as they are and the rest by a table below.
+//! Spreads from `SPREADS` on code the low bits of a symbol as they are and the rest by a table below.
 
 use std::sync::OnceLock;
 
