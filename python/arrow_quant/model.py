@@ -156,7 +156,8 @@ def quantize_model(
         resume: resume an interrupted run; one that was begun with `overwrite` replaces the folder.
         overwrite: replace the folder, or the rest of an interrupted run, unless it holds files that no run wrote.
         force: with `overwrite`, replace the folder with all that is in it. Files that the run reads are never replaced.
-        dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by measurement.
+        dry_run: write nothing and give a `Plan`; weights are read only where bits are chosen by
+            measurement, and for `fp8` and `nvfp4` of `comfy`, whose scale is one for a whole tensor.
         no_check: skip verification of the written files.
         format: the output format: 'parquet' (the default) or 'arrow', or for other programs 'safetensors',
             'compressed-tensors', 'gguf' or 'comfy'.

@@ -1,4 +1,5 @@
-//! The plan for each tensor, made from names and headers: no weight is read.
+//! The plan for each tensor, made from names and headers. Weights are read only where a format has one scale for a whole tensor
+//! (`fp8` and `nvfp4` of `ComfyUI`).
 
 pub mod activations_file;
 pub mod bit_allocation;
