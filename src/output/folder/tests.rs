@@ -114,7 +114,7 @@ fn a_folder_appears_when_it_is_complete() {
 
 #[test]
 fn a_resumed_run_writes_what_is_missing_and_gives_the_same_bytes() {
-    let (run, other) = (Run::new(), Run::new());
+    let (run, twin) = (Run::new(), Run::new());
     let mut folder = run.begin(Existing::Refuse).unwrap();
     run.write(&mut folder, 2);
     // A part that was being written, one that was not noted, one that is cut off and one that is damaged.
@@ -142,13 +142,17 @@ fn a_resumed_run_writes_what_is_missing_and_gives_the_same_bytes() {
     let note = run.partial().join("parts/part-00001.json");
     let noted = fs::read(&note).unwrap();
     assert_eq!(unfinished(&|| fs::write(&note, &noted[..noted.len() / 2]).unwrap()), from(1));
+    let other = String::from_utf8(noted.clone()).unwrap().replacen("\"bytes_out\":", "\"bytes_out\":1", 1);
+    assert_ne!(other.as_bytes(), noted);
+    assert_eq!(unfinished(&|| fs::write(&note, &other).unwrap()), from(1));
+    assert_eq!(unfinished(&|| fs::write(&note, &noted).unwrap()), from(2));
     assert_eq!(unfinished(&|| fs::remove_file(&note).unwrap()), from(1));
 
     let mut folder = run.begin(Existing::Resume).unwrap();
     run.write(&mut folder, usize::MAX);
     assert_eq!(folder.reports().map(|report| report.rows).sum::<u64>(), 83);
     let resumed = folder.finish().unwrap();
-    let whole = other.whole(Existing::Resume);
+    let whole = twin.whole(Existing::Resume);
     assert_eq!(Manifest::read(&resumed).unwrap(), Manifest::read(&whole).unwrap());
     assert_eq!(fs::read_dir(resumed.join("weights")).unwrap().count(), run.parts.len());
 }

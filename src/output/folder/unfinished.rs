@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::existing::Existing;
 use crate::{
     output::pending_part::WrittenPart,
-    storage::{atomic_file::write_renamed, error::IoError, folder::manifest::Manifest, stamp::Stamp},
+    storage::{atomic_file::write_renamed, digest::Digest, error::IoError, folder::manifest::Manifest, stamp::Stamp},
 };
 
 /// The output in the making; once it has its place, what it replaced.
@@ -74,20 +74,32 @@ impl Unfinished {
     }
 }
 
+/// The record of a finished part.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record<T> {
+    /// The digest of the part's JSON.
+    digest: String,
+    part: T,
+}
+
 impl WrittenPart {
-    /// Reads what is said of a part. `None` means that nothing is: it is not finished.
+    /// Reads the record of a part. `None` means that there is none, or a damaged one: the part is not finished.
     pub(crate) fn read(folder: &Path, number: usize) -> Option<Self> {
-        // One that is cut off was not finished either.
-        serde_json::from_slice(&fs::read(folder.join(PARTS).join(marker(number))).ok()?).ok()
+        let text = fs::read(folder.join(PARTS).join(marker(number))).ok()?;
+        let Record { digest, part } = serde_json::from_slice::<Record<Self>>(&text).ok()?;
+        let json = serde_json::to_vec(&part).ok()?;
+        (Digest::default().update(&json).hex() == digest).then_some(part)
     }
 
-    /// Writes it: from here on the part is finished.
+    /// Writes its record: from here on the part is finished.
     ///
     /// # Errors
     /// Returns an error if it cannot be written.
     pub(crate) fn write(&self, folder: &Path, number: usize) -> Result<(), IoError> {
         let path = folder.join(PARTS).join(marker(number));
-        let text = serde_json::to_vec(self);
+        let text = serde_json::to_vec(self)
+            .and_then(|json| serde_json::to_vec(&Record { digest: Digest::default().update(&json).hex(), part: self }));
         let text = text.map_err(|error| IoError::file(&path, format!("cannot be written: {error}")))?;
         write_renamed(&path, &text)
     }
