@@ -4,6 +4,7 @@
 //! under `_quantization_metadata`. Layers of fp8 with one scale are read as other fp8 tensors are.
 
 mod layer;
+mod parts;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,6 +16,7 @@ use serde_json::Value;
 use super::tensor::Tensor;
 use crate::storage::error::IoError;
 use layer::{Layer, Problem};
+pub use parts::{Part, parts};
 
 /// The end of the name of a marker.
 pub const MARKER: &str = ".comfy_quant";
@@ -24,7 +26,7 @@ pub const METADATA: &str = "_quantization_metadata";
 
 /// Puts a tensor `m.weight` in the place of the weight of every marked layer, without the tensors that decode it.
 ///
-/// `read` gives the bytes of a tensor, `path` its file, `metadata` the pairs of all headers.
+/// `read` gives the bytes of a tensor, `path` its file, `said` the values of [`METADATA`] in the headers.
 ///
 /// # Errors
 /// A marker is no JSON object, says another thing than the header, or does not fit the tensors of its layer; a tensor of a
@@ -33,7 +35,7 @@ pub fn unpack<'p>(
     tensors: Vec<Tensor>,
     read: impl Fn(&Tensor) -> Result<Vec<u8>, IoError>,
     path: impl Fn(&Tensor) -> &'p Path,
-    metadata: &[(String, String)],
+    said: &[&str],
 ) -> Result<Vec<Tensor>, IoError> {
     let by_name: HashMap<&str, &Tensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let mut marked: Vec<(String, Value)> = Vec::new();
@@ -51,7 +53,7 @@ pub fn unpack<'p>(
             None => return Err(IoError::tensor(path(tensor), &tensor.name, "must hold a JSON object")),
         }
     }
-    for (layer, entry) in in_header(metadata) {
+    for (layer, entry) in in_header(said) {
         match at.get(&layer) {
             None => marked.push((layer, entry)),
             Some(number) if marked[*number].1 == entry => {}
@@ -87,19 +89,13 @@ pub fn unpack<'p>(
 }
 
 /// Returns the layers that headers mark.
-fn in_header(metadata: &[(String, String)]) -> Vec<(String, Value)> {
-    let values = metadata.iter().filter(|(key, _)| key == METADATA);
-    let values = values.filter_map(|(_, text)| serde_json::from_str::<Value>(text).ok());
+fn in_header(said: &[&str]) -> Vec<(String, Value)> {
+    let values = said.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
     let layers = values.filter_map(|mut value| match value["layers"].take() {
         Value::Object(layers) => Some(layers),
         _ => None,
     });
     layers.flatten().filter(|(_, entry)| entry.is_object()).collect()
-}
-
-/// Returns whether a model may have marked layers.
-pub fn is_marked(tensors: &[Tensor], metadata: &[(String, String)]) -> bool {
-    tensors.iter().any(|tensor| tensor.name.ends_with(MARKER)) || metadata.iter().any(|(key, _)| key == METADATA)
 }
 
 #[cfg(test)]

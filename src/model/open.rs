@@ -101,10 +101,12 @@ impl Model {
         if tensors.iter().any(packed_modules::is_packed) {
             tensors = unpacked(&found.folder, &files, tensors)?;
         }
-        let metadata: Vec<(String, String)> = files.iter().flat_map(|file| file.metadata.iter().cloned()).collect();
-        if comfy_layers::is_marked(&tensors, &metadata) {
+        let pairs = files.iter().flat_map(|file| &file.metadata);
+        let said: Vec<&str> =
+            pairs.filter(|(key, _)| key == comfy_layers::METADATA).map(|(_, text)| text.as_str()).collect();
+        if !said.is_empty() || tensors.iter().any(|tensor| tensor.name.ends_with(comfy_layers::MARKER)) {
             let path = |tensor: &Tensor| files[tensor.file()].path.as_path();
-            tensors = comfy_layers::unpack(tensors, |tensor| bytes_of(&files, tensor), path, &metadata)?;
+            tensors = comfy_layers::unpack(tensors, |tensor| bytes_of(&files, tensor), path, &said)?;
         }
         let model = Self::new(found.folder, files, tensors, None)?;
         Ok(Self { passed_over: found.passed_over, given: found.given, ..model })

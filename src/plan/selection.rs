@@ -8,11 +8,7 @@ use super::{
     class_lists::kind_in,
     default_exclusions,
     formats::{comfy::options::ComfyType, gguf::options::GgufType},
-    spec::{
-        Spec,
-        pattern_rule::{Pattern, PatternRule},
-        spec_error::SpecError,
-    },
+    spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
 };
 use crate::{
     model::{
@@ -135,29 +131,41 @@ impl Selection<'_> {
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {
-        let tensors = || model.tensors().iter().zip(choices);
-        let refuse = |option: &str, pattern: &dyn fmt::Display, what: &str| {
-            let problem = format!("'{pattern}' matches no {what} of {}", model.folder().display());
-            Err(SpecError::new(option, problem).into())
-        };
+        let tensors = || model.tensors().iter();
         for pattern in &self.0.include {
-            if !tensors().any(|(tensor, _)| unquantizable(tensor).is_none() && pattern.is_match(&tensor.name)) {
-                return refuse("include", pattern, "float tensor of rank 2 or more");
+            if !tensors().any(|tensor| unquantizable(tensor).is_none() && pattern.is_match(&tensor.name)) {
+                return Err(refused("include", pattern, "float tensor of rank 2 or more", model));
             }
         }
         for pattern in &self.0.exclude {
-            if !tensors().any(|(tensor, _)| pattern.is_match(&tensor.name)) {
-                return refuse("exclude", pattern, "tensor");
+            if !tensors().any(|tensor| pattern.is_match(&tensor.name)) {
+                return Err(refused("exclude", pattern, "tensor", model));
             }
         }
-        let quantizes = |pattern: &Pattern| {
-            tensors().any(|(tensor, choice)| choice.options.is_some() && pattern.is_match(&tensor.name))
-        };
-        if let Some(rule) = self.0.bits_for.iter().find(|rule| !quantizes(&rule.pattern)) {
-            return refuse("bits_for", rule, "quantized tensor");
-        }
-        Ok(())
+        check_rules("bits_for", &self.0.bits_for, model, choices)
     }
+}
+
+/// Checks that every rule of an option matches a quantized tensor.
+///
+/// # Errors
+/// Returns an error that names the option and the first rule that has no effect: it is most likely mistyped.
+pub(super) fn check_rules<T: fmt::Display>(
+    option: &str,
+    rules: &[PatternRule<T>],
+    model: &Model,
+    choices: &[Choice],
+) -> Result<(), IoError> {
+    let quantized = || model.tensors().iter().zip(choices).filter(|(_, choice)| choice.options.is_some());
+    match rules.iter().find(|rule| !quantized().any(|(tensor, _)| rule.pattern.is_match(&tensor.name))) {
+        Some(rule) => Err(refused(option, rule, "quantized tensor", model)),
+        None => Ok(()),
+    }
+}
+
+fn refused(option: &str, pattern: &dyn fmt::Display, what: &str, model: &Model) -> IoError {
+    let problem = format!("'{pattern}' matches no {what} of {}", model.folder().display());
+    SpecError::new(option, problem).into()
 }
 
 /// Returns the reason why a tensor cannot be quantized, whatever its name.

@@ -23,7 +23,7 @@ pub fn escaped(text: &dyn fmt::Display) -> String {
     shown
 }
 
-/// Returns whether a terminal would obey a character, not show it.
+/// Returns true if a terminal would obey a character, not show it.
 fn is_hidden(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')

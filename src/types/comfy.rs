@@ -40,19 +40,19 @@ impl ComfyLayout {
         }
     }
 
-    /// Returns whether all rows of a tensor share a scale.
+    /// Returns true if all rows of a tensor share a scale.
     #[must_use]
     pub const fn has_tensor_scale(self) -> bool {
         matches!(self, Self::Fp8 | Self::Nvfp4)
     }
 
-    /// Returns whether rows may be rotated.
+    /// Returns true if rows may be rotated.
     #[must_use]
     pub const fn rotates(self) -> bool {
         matches!(self, Self::Int8 | Self::W4a8 | Self::W6a8 | Self::W4a4)
     }
 
-    /// Returns whether scales are searched; the others have one rule.
+    /// Returns true if scales are searched; the others have one rule.
     #[must_use]
     pub const fn searches(self) -> bool {
         matches!(self, Self::W4a8 | Self::W6a8 | Self::W4a4 | Self::Nvfp4)
@@ -204,7 +204,7 @@ impl FromStr for Comfy {
     }
 }
 
-/// Returns whether rotations of a size are known: 4, 16, 64, 256 and so on.
+/// Returns true if rotations of a size are known: 4, 16, 64, 256 and so on.
 #[must_use]
 pub const fn is_rotation(size: u32) -> bool {
     size > 1 && size <= 1 << 12 && size.is_power_of_two() && size.trailing_zeros().is_multiple_of(2)

@@ -22,7 +22,7 @@ impl Equalize {
     /// The alphas that [`Equalize::Auto`] tries.
     pub const GRID: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
-    /// Returns whether the factors are computed from activations.
+    /// Returns true if the factors are computed from activations.
     #[must_use]
     pub fn needs_activations(self) -> bool {
         self != Self::Weights

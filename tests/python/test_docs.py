@@ -1,6 +1,5 @@
 """The pages of documentation: their links lead somewhere, and what the README shows runs."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -42,18 +41,17 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-def run(command, folder):
-    """Runs `arrow-quant ...` of the README in the folder of the repository, its output in a folder of its own."""
-    arguments = [str(folder / word) if word == "OUT" else word for word in shlex.split(command)]
-    program = os.environ.get("ARROW_QUANT", ROOT / "target/release/arrow-quant")
-    assert arguments[0] == "arrow-quant"
-    return subprocess.run([program, *arguments[1:]], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+def words(command, folder):
+    """The arguments of `arrow-quant ...` of the README, with an output folder of their own."""
+    program, *arguments = shlex.split(command)
+    assert program == "arrow-quant"
+    return [folder / word if word == "OUT" else word for word in arguments]
 
 
-def test_the_command_of_the_readme_says_what_the_readme_shows(tmp_path):
+def test_the_command_of_the_readme_says_what_the_readme_shows(program, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     command, *shown = blocks("console")[0].splitlines()
-    said = run(command.removeprefix("$ "), tmp_path)
-    lines = (said.stdout + said.stderr).replace(str(tmp_path / "OUT"), "OUT")
+    lines = program(*words(command.removeprefix("$ "), tmp_path)).replace(str(tmp_path / "OUT"), "OUT")
     times = re.compile(r"in \d.*")
     # The README breaks the line on shares and cuts it short; times and memory differ from run to run.
     shares, separator, _ = " ".join(shown).partition(" ...")
@@ -62,10 +60,11 @@ def test_the_command_of_the_readme_says_what_the_readme_shows(tmp_path):
         assert times.sub("", line) in times.sub("", lines), line
 
 
-def test_the_query_of_the_readme_runs(tmp_path):
+def test_the_query_of_the_readme_runs(program, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     queries = [block for block in blocks("sh") if block.startswith("arrow-quant sql")]
     assert len(queries) == 1
-    assert "mlp" in run(queries[0], tmp_path).stdout
+    assert "mlp" in program(*words(queries[0], tmp_path))
 
 
 def test_the_python_of_the_readme_runs(tmp_path):

@@ -29,26 +29,33 @@ pub enum Format {
 }
 
 /// Turns batches into the bytes of a form, one after the other.
-pub enum Encoder {
+pub struct Encoder {
+    form: Form,
+    /// True after the first batch, and of lines after the first row.
+    begun: bool,
+}
+
+enum Form {
     Json(ArrayWriter<Vec<u8>>),
     Ndjson(LineDelimitedWriter<Vec<u8>>),
-    Csv { begun: bool },
-    Markdown { begun: bool },
-    Line { begun: bool },
+    Csv,
+    Markdown,
+    Line,
 }
 
 impl Encoder {
     /// Returns the encoder of a form. `None` means the table, which needs all its rows at once.
     pub fn new(format: Format) -> Option<Self> {
         let json = WriterBuilder::new().with_explicit_nulls(true);
-        Some(match format {
+        let form = match format {
             Format::Table => return None,
-            Format::Json => Self::Json(json.build(Vec::new())),
-            Format::Ndjson => Self::Ndjson(json.build(Vec::new())),
-            Format::Csv => Self::Csv { begun: false },
-            Format::Markdown => Self::Markdown { begun: false },
-            Format::Line => Self::Line { begun: false },
-        })
+            Format::Json => Form::Json(json.build(Vec::new())),
+            Format::Ndjson => Form::Ndjson(json.build(Vec::new())),
+            Format::Csv => Form::Csv,
+            Format::Markdown => Form::Markdown,
+            Format::Line => Form::Line,
+        };
+        Some(Self { form, begun: false })
     }
 
     /// Returns the bytes of a batch; those of the first one, which may have no rows, begin with the heading.
@@ -56,25 +63,23 @@ impl Encoder {
     /// # Errors
     /// Returns an error if the form has none for a type.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        match self {
-            Self::Json(writer) => writer.write(batch).map(|()| std::mem::take(writer.get_mut())),
-            Self::Ndjson(writer) => writer.write(batch).map(|()| std::mem::take(writer.get_mut())),
-            Self::Csv { begun } => {
+        let header = !self.begun;
+        match &mut self.form {
+            Form::Json(writer) => writer.write(batch).map(|()| std::mem::take(writer.get_mut())),
+            Form::Ndjson(writer) => writer.write(batch).map(|()| std::mem::take(writer.get_mut())),
+            Form::Csv => {
+                self.begun = true;
                 let mut bytes = Vec::new();
-                let header = !std::mem::replace(begun, true);
                 let mut writer = csv::WriterBuilder::new().with_header(header).build(&mut bytes);
                 writer.write(&table::nested_as_text(batch)?)?;
                 drop(writer);
                 Ok(bytes)
             }
-            Self::Markdown { begun } => {
-                let header = !std::mem::replace(begun, true);
+            Form::Markdown => {
+                self.begun = true;
                 Ok(markdown(&table::whole_text(batch, "")?, header).into_bytes())
             }
-            Self::Line { begun } => {
-                let text = lines(&table::whole_text(batch, "NULL")?, begun);
-                Ok(text.into_bytes())
-            }
+            Form::Line => Ok(lines(&table::whole_text(batch, "NULL")?, &mut self.begun).into_bytes()),
         }
     }
 
@@ -83,15 +88,11 @@ impl Encoder {
     /// # Errors
     /// Returns an error of the writer.
     pub fn finish(self) -> Result<Vec<u8>, ArrowError> {
-        match self {
-            Self::Json(mut writer) => {
-                writer.finish()?;
-                let mut bytes = writer.into_inner();
-                bytes.push(b'\n');
-                Ok(bytes)
-            }
-            Self::Ndjson(_) | Self::Csv { .. } | Self::Markdown { .. } | Self::Line { .. } => Ok(Vec::new()),
-        }
+        let Form::Json(mut writer) = self.form else { return Ok(Vec::new()) };
+        writer.finish()?;
+        let mut bytes = writer.into_inner();
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 }
 

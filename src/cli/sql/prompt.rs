@@ -94,26 +94,24 @@ pub fn run(console: &Console) -> Result<(), CliError> {
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(failed(error)),
         };
-        let text = line.trim();
-        if text.is_empty() {
-            continue;
-        }
-        if ["\\q", "quit", "exit"].contains(&text) {
-            break;
-        }
-        if ["help", "\\?", "\\timing"].contains(&text) {
-            timing ^= text == "\\timing";
-            let state = if timing { "on" } else { "off" };
-            tell(format_args!("{}", if text == "\\timing" { format!("timing is {state}") } else { HELP.to_owned() }));
-            continue;
-        }
-        editor.add_history_entry(text).map_err(failed)?;
-        let began = Instant::now();
-        if let Err(error) = run_line(console, text) {
-            error.report();
-        }
-        if timing {
-            tell(format_args!("{:.3} s", began.elapsed().as_secs_f64()));
+        match line.trim() {
+            "" => {}
+            "\\q" | "quit" | "exit" => break,
+            "help" | "\\?" => tell(format_args!("{HELP}")),
+            "\\timing" => {
+                timing = !timing;
+                tell(format_args!("timing is {}", if timing { "on" } else { "off" }));
+            }
+            text => {
+                editor.add_history_entry(text).map_err(failed)?;
+                let began = Instant::now();
+                if let Err(error) = run_line(console, text) {
+                    error.report();
+                }
+                if timing {
+                    tell(format_args!("{:.3} s", began.elapsed().as_secs_f64()));
+                }
+            }
         }
     }
     if let Some(file) = history {

@@ -112,7 +112,7 @@ impl RowsEncoder {
 /// Returns the codes of a row: the lengths of all streams but the last, and the streams.
 fn join(streams: &[Vec<u8>]) -> Vec<u8> {
     let mut codes = Vec::with_capacity(streams.iter().map(|stream| 2 + stream.len()).sum());
-    for stream in streams.iter().rev().skip(1).rev() {
+    for stream in streams.split_last().map_or(&[][..], |(_, others)| others) {
         // No stream is as long as 2^16: `MOST_GROUP` sees to it.
         codes.extend_from_slice(&u16::try_from(stream.len()).unwrap_or(u16::MAX).to_le_bytes());
     }

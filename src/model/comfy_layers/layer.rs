@@ -1,5 +1,6 @@
 //! One marked layer: its tensors checked against what its marker says.
 
+use super::{Part, parts};
 use crate::{
     model::tensor::{Storage, Tensor},
     storage::{
@@ -13,11 +14,6 @@ use serde_json::Value;
 
 /// The inputs of a rotation where nothing is said.
 const ROTATION: u32 = 256;
-
-const F32: &[Dtype] = &[Dtype::F32];
-const I8: &[Dtype] = &[Dtype::I8];
-const E4M3: &[Dtype] = &[Dtype::F8_E4M3];
-const BYTES: &[Dtype] = &[Dtype::F8_E4M3, Dtype::U8];
 
 /// The reason why a layer is not read.
 pub enum Problem {
@@ -44,9 +40,6 @@ pub struct Layer<'a, 't> {
     /// Reads the bytes of a tensor.
     pub read: &'a dyn Fn(&Tensor) -> Result<Vec<u8>, IoError>,
 }
-
-/// A tensor of a layer: its suffix, the dtypes that it may have, its shape, and how its rows lie.
-type Part<'d> = (&'static str, &'d [Dtype], Vec<usize>, Order);
 
 impl Layer<'_, '_> {
     /// Returns the value of a marker, at its top or among its parameters.
@@ -77,17 +70,14 @@ impl Layer<'_, '_> {
         let format = self.said("format").as_str().unwrap_or_default();
         // ComfyUI-INT8-Fast names no format.
         let is_rows = format.is_empty() && self.said("per_row").as_bool() == Some(true);
-        let (rows, columns) = match self.weight.shape[..] {
-            [rows, columns] if rows > 0 && columns > 0 => (rows, columns),
+        let columns = match self.weight.shape[..] {
+            [rows, columns] if rows > 0 && columns > 0 => columns,
             _ if self.weight.dtype.is_float() => return Ok(None),
             _ => {
                 let shape = &self.weight.shape;
                 return Err(format!("is marked as '{format}' and has the shape {shape:?}; matrices are read").into());
             }
         };
-        let row_wise = |dtypes| ("weight_scale", dtypes, vec![rows, 1], Order::Rows);
-        let tiles = |columns: usize| vec![rows.next_multiple_of(128), columns.next_multiple_of(4)];
-        let weight = |dtypes| ("weight", dtypes, vec![rows, columns], Order::Rows);
         match format {
             "float8_e4m3fn" | "float8_e5m2" if self.weight.dtype.is_float() => Ok(None),
             "int8_tensorwise" | "" if format == "int8_tensorwise" || is_rows => {
@@ -95,16 +85,13 @@ impl Layer<'_, '_> {
                 if self.said("convrot").as_bool() == Some(true) {
                     comfy.rotation = self.rotation()?;
                 }
-                let one = (self.find)("weight_scale").is_some_and(|scale| scale.elements() == 1);
-                let scale = if one { ("weight_scale", F32, Vec::new(), Order::Shared) } else { row_wise(F32) };
-                self.made(comfy, columns, &[weight(I8), scale], &[])
+                self.made(comfy, columns, &[])
             }
             "convrot_w4a4" => {
                 let comfy = Comfy { rotation: self.rotation()?, ..Comfy::new(ComfyLayout::W4a4) };
-                let scale = ("weight_scale", F32, vec![rows], Order::Rows);
-                self.made(comfy, 2 * columns, &[weight(I8), scale], &[])
+                self.made(comfy, 2 * columns, &[])
             }
-            "asym_w4a8_int8" => self.grouped(rows, columns),
+            "asym_w4a8_int8" => self.grouped(columns),
             "nvfp4" => {
                 let scale = self.one_number("weight_scale_2")?;
                 if (self.find)("pre_quant_scale").is_some() {
@@ -113,14 +100,9 @@ impl Layer<'_, '_> {
                         .into());
                 }
                 let comfy = Comfy { scale: scale.to_bits(), ..Comfy::new(ComfyLayout::Nvfp4) };
-                let scales = ("weight_scale", E4M3, tiles(columns / 8), Order::Tiled);
-                self.made(comfy, 2 * columns, &[weight(&[Dtype::U8]), scales], &["weight_scale_2"])
+                self.made(comfy, 2 * columns, &["weight_scale_2"])
             }
-            "mxfp8" => {
-                let comfy = Comfy::new(ComfyLayout::Mxfp8);
-                let scales = ("weight_scale", &[Dtype::U8, Dtype::F8_E8M0][..], tiles(columns / 32), Order::Tiled);
-                self.made(comfy, columns, &[weight(&BYTES[..1]), scales], &[])
-            }
+            "mxfp8" => self.made(Comfy::new(ComfyLayout::Mxfp8), columns, &[]),
             _ if self.weight.dtype.is_float() && !is_known(format) => Ok(None),
             other => Err(format!(
                 "is {} and marked as '{other}'; int8_tensorwise, asym_w4a8_int8, convrot_w4a4, float8_e4m3fn, \
@@ -131,7 +113,7 @@ impl Layer<'_, '_> {
         }
     }
 
-    fn grouped(&self, rows: usize, columns: usize) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
+    fn grouped(&self, columns: usize) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
         let scales = (self.find)("weight_s_rel").ok_or_else(|| "lacks its weight_s_rel".to_owned())?;
         let group_size = self.number("group_size", Comfy::GROUP_SIZE)?;
         let groups = scales.shape.get(1).copied().unwrap_or_default();
@@ -168,12 +150,7 @@ impl Layer<'_, '_> {
             comfy.levels = Some(levels.ok_or_else(|| "has a weight_codebook that is not 16 finite F32".to_owned())?);
             beside.push("weight_codebook");
         }
-        let parts: [Part<'_>; 3] = [
-            ("weight", &[Dtype::I8], vec![rows, columns], Order::Rows),
-            ("weight_s_rel", &[Dtype::F8_E4M3, Dtype::U8], vec![rows, groups], Order::Rows),
-            ("weight_s_channel", &[Dtype::F32], vec![rows], Order::Rows),
-        ];
-        self.made(comfy, length, &parts, &beside)
+        self.made(comfy, length, &beside)
     }
 
     /// Reads the only number of a tensor.
@@ -186,12 +163,11 @@ impl Layer<'_, '_> {
         Ok(number.ok_or_else(|| format!("has a {suffix} that is not one finite F32 of at least 0"))?)
     }
 
-    /// Makes the tensor of rows of `length` weights, from its parts.
+    /// Makes the tensor of rows of `length` weights, from its parts; `beside` are the other tensors that it takes up.
     fn made(
         &self,
         comfy: Comfy,
         length: usize,
-        parts: &[Part<'_>],
         beside: &[&'static str],
     ) -> Result<Option<(Tensor, Vec<&'static str>)>, Problem> {
         let rows = self.weight.rows;
@@ -199,16 +175,22 @@ impl Layer<'_, '_> {
         let shares = comfy.shares(length).ok_or_else(|| {
             format!("has rows of {length} weights, which {layout} with rotations of {} does not have", comfy.rotation)
         })?;
+        let mut parts = parts(layout, rows, &shares);
+        if let (ComfyLayout::Int8, [_, scale]) = (layout, &mut parts[..])
+            && (self.find)(scale.suffix).is_some_and(|tensor| tensor.elements() == 1)
+        {
+            (scale.shape, scale.order) = (Vec::new(), Order::Shared);
+        }
         let mut pieces = Vec::with_capacity(parts.len());
         let mut used = beside.to_vec();
-        for ((suffix, dtypes, shape, order), row_bytes) in parts.iter().zip(shares) {
-            let tensor = if *suffix == "weight" { Some(self.weight) } else { (self.find)(suffix) };
+        for (Part { suffix, dtypes, shape, order }, row_bytes) in parts.into_iter().zip(shares) {
+            let tensor = if suffix == "weight" { Some(self.weight) } else { (self.find)(suffix) };
             let tensor = tensor.ok_or_else(|| format!("is marked as {layout} and lacks its {suffix}"))?;
-            let fits = tensor.shape == *shape || (*order == Order::Shared && tensor.shape == [1]);
+            let fits = tensor.shape == shape || (order == Order::Shared && tensor.shape == [1]);
             let Storage::Plain { file, range } = &tensor.storage else {
                 return Err(format!("has a {suffix} that is encoded itself").into());
             };
-            let piece = Piece { file: *file, start: range.start, row_bytes, order: *order };
+            let piece = Piece { file: *file, start: range.start, row_bytes, order };
             if !fits || !dtypes.contains(&tensor.dtype) || piece.bytes(rows) != range.len() {
                 let names: Vec<&str> = dtypes.iter().map(|dtype| dtype.name()).collect();
                 return Err(format!(
@@ -220,7 +202,7 @@ impl Layer<'_, '_> {
                 .into());
             }
             pieces.push(piece);
-            if *suffix != "weight" {
+            if suffix != "weight" {
                 used.push(suffix);
             }
         }
@@ -233,7 +215,7 @@ impl Layer<'_, '_> {
     }
 }
 
-/// Tells whether a format is one of `ComfyUI`'s.
+/// Returns true if a format is one of `ComfyUI`'s.
 fn is_known(format: &str) -> bool {
     ["int8_tensorwise", "asym_w4a8_int8", "convrot_w4a4", "float8_e4m3fn", "float8_e5m2", "nvfp4", "mxfp8"]
         .contains(&format)

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
+    magnitudes::keep_small,
     module_names::{names_any, patterns},
     shards::{Content, NewTensor, lay_out},
 };
@@ -67,6 +68,10 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
             *choice = Choice { note: reason, ..Choice::default() };
         }
     }
+    keep_small(model, choices, |tensor, choice| {
+        let bits = choice.options?.bits.get();
+        (float_of(tensor.dtype).unwrap_or(Float::F16) == Float::F16).then(|| (format!("int{bits}"), bits))
+    })?;
     let encodings = model.tensors().iter().zip(&*choices).map(|(tensor, choice)| {
         let float = float_of(tensor.dtype);
         let encoding = match choice.options {

@@ -24,7 +24,7 @@ pub trait Format: Sync {
         None
     }
 
-    /// Returns whether a quantized tensor has a type of the format's own in place of bits, group size and method.
+    /// Returns true if a quantized tensor has a type of the format's own in place of bits, group size and method.
     fn has_types(&self) -> bool {
         false
     }
@@ -37,17 +37,17 @@ pub trait Format: Sync {
         Err(format!("must be null in a plan for {}, not '{text}'", self.name()))
     }
 
-    /// Returns whether tensors in blocks of GGUF stay as they are.
+    /// Returns true if tensors in blocks of GGUF stay as they are.
     fn keeps_blocks(&self) -> bool {
         false
     }
 
-    /// Returns whether engines fuse layers of this format, which then need one width.
+    /// Returns true if engines fuse layers of this format, which then need one width.
     fn is_fused_by_engines(&self) -> bool {
         false
     }
 
-    /// Returns whether a library loads it as a part of a diffusers pipeline.
+    /// Returns true if a library loads it as a part of a diffusers pipeline.
     fn loads_in_pipeline(&self, _library: &str) -> bool {
         false
     }

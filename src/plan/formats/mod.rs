@@ -10,6 +10,7 @@ mod config;
 pub mod export;
 pub mod format;
 pub mod gguf;
+mod magnitudes;
 mod module_names;
 mod parts;
 mod safetensors;

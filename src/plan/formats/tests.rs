@@ -195,3 +195,36 @@ fn modules_whose_tensors_do_not_fit_together_are_named() {
         assert!(message.contains("'m.weight'") && message.contains(expected), "{message}");
     }
 }
+
+#[test]
+fn weights_below_what_half_scales_hold_are_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let rows = |values: [f32; 2]| -> Vec<u8> {
+        let row = |value: f32| (0..64).flat_map(move |k| half::f16::from_f32(value * (k as f32 / 64.0)).to_le_bytes());
+        values.into_iter().flat_map(row).collect()
+    };
+    let (small, late, zero) = (rows([2e-6, 1e-6]), rows([1e-6, 0.1]), rows([0.0, 0.0]));
+    write(
+        &place.path().join("model.safetensors"),
+        &[
+            ("small.weight", Dtype::F16, &[2, 64], &small),
+            ("late.weight", Dtype::F16, &[2, 64], &late),
+            ("zero.weight", Dtype::F16, &[2, 64], &zero),
+        ],
+    );
+    fs::write(place.path().join("config.json"), "{}").unwrap();
+    let model = Model::open(place.path()).unwrap();
+    for (format, form) in [("gguf", "Q8_0"), ("compressed-tensors", "int8")] {
+        let spec = Spec { format: format.into(), bits: Some(Bits::Eight), ..Spec::default() };
+        let mut choices = Selection(&spec).choose(&model).unwrap();
+        of(&spec).unwrap().choose(&model, &mut choices, &spec).unwrap();
+        of(&spec).unwrap().plan(&model, &mut choices, &spec).unwrap().unwrap();
+        for (tensor, choice) in model.tensors().iter().zip(&choices) {
+            assert_eq!(choice.options.is_some(), tensor.name != "small.weight", "{format} {}", tensor.name);
+            if choice.options.is_none() {
+                let note = format!("kept: its largest weight is 2.0e-6, and {form} with scales of F16 needs 3.8e-6");
+                assert_eq!(choice.note, note);
+            }
+        }
+    }
+}

@@ -47,7 +47,7 @@ impl Spec {
         recorded.given()
     }
 
-    /// Returns whether the format takes an option.
+    /// Returns true if the format takes an option.
     fn takes(&self, option: &str) -> bool {
         formats::of(self).is_ok_and(|format| format.options().contains(&option))
     }

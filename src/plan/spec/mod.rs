@@ -176,7 +176,7 @@ impl Spec {
             .with_symmetric(self.symmetric)
     }
 
-    /// Returns whether bits are chosen by measuring the weights.
+    /// Returns true if bits are chosen by measuring the weights.
     #[must_use]
     pub const fn has_bit_budget(&self) -> bool {
         self.min_sqnr.is_some() || self.target_size.is_some() || self.target_bpw.is_some()
@@ -216,7 +216,7 @@ fn as_number<S: serde::Serializer>(size: &Option<ByteSize>, serializer: S) -> Re
     size.map(|size| size.as_u64()).serialize(serializer)
 }
 
-/// Returns whether an option has a value: none is null, false, or an empty list.
+/// Returns true if an option has a value: none is null, false, or an empty list.
 fn is_given(value: &Json) -> bool {
     !(value.is_null() || value == false || value.as_array().is_some_and(Vec::is_empty))
 }

@@ -39,7 +39,7 @@ impl Detection {
         set.map(Self).map_err(|error| IoError::Request(format!("the names that ComfyUI detects models by: {error}")))
     }
 
-    /// Returns whether `ComfyUI` reads the shape of a tensor of this name.
+    /// Returns true if `ComfyUI` reads the shape of a tensor of this name.
     pub fn reads(&self, name: &str) -> bool {
         self.0.is_match(name)
     }

@@ -13,35 +13,30 @@ pub fn fitted(tensor: &Tensor, asked: ComfyType, is_read: bool, spec: &Spec) -> 
     if tensor.shape.len() != 2 || !tensor.name.ends_with(".weight") {
         return (None, "ComfyUI reads linear layers alone quantized: tensors 'NAME.weight' of rank 2".to_owned());
     }
-    let problem = if asked.is_packed() && is_read {
-        Some("ComfyUI reads its shape to recognize the model".to_owned())
-    } else if is_embedding(&tensor.name) && !matches!(asked.layout(), ComfyLayout::Int8 | ComfyLayout::Fp8) {
-        Some("an embedding, which ComfyUI reads as int8 or fp8".to_owned())
+    let layout = asked.layout();
+    // What does not divide into blocks stays in floats; all else becomes int8.
+    let (problem, stays) = if asked.is_packed() && is_read {
+        ("ComfyUI reads its shape to recognize the model".to_owned(), false)
+    } else if is_embedding(&tensor.name) && !matches!(layout, ComfyLayout::Int8 | ComfyLayout::Fp8) {
+        ("an embedding, which ComfyUI reads as int8 or fp8".to_owned(), false)
     } else {
-        let unit = match asked {
-            ComfyType::Int8 | ComfyType::Int8Rows | ComfyType::Fp8 => 1,
-            ComfyType::W4a8 | ComfyType::Nvfp4 => 16,
-            ComfyType::W6a8 | ComfyType::Mxfp8 => 32,
-            ComfyType::W4a4 => 64,
+        let (unit, across) = match layout {
+            ComfyLayout::Int8 | ComfyLayout::Fp8 => (1, 1),
+            ComfyLayout::W4a8 => (16, 1),
+            ComfyLayout::W6a8 => (32, 1),
+            ComfyLayout::W4a4 => (64, 1),
+            ComfyLayout::Nvfp4 => (16, 16),
+            ComfyLayout::Mxfp8 => (32, 32),
         };
-        let across = match asked {
-            ComfyType::Nvfp4 => 16,
-            ComfyType::Mxfp8 => 32,
-            _ => 1,
-        };
-        let fits = length.is_multiple_of(unit) && rows.is_multiple_of(across);
-        (!fits).then(|| format!("{rows} rows of {length} do not divide as {asked} asks"))
+        if length.is_multiple_of(unit) && rows.is_multiple_of(across) {
+            return (Some(stored(asked, length, spec)), asked.to_string());
+        }
+        (format!("{rows} rows of {length} do not divide as {asked} asks"), across > 1)
     };
-    match problem {
-        None => (Some(stored(asked, length, spec)), asked.to_string()),
-        Some(problem) if matches!(asked.layout(), ComfyLayout::Mxfp8) && !is_embedding(&tensor.name) => {
-            (None, format!("stays in floats: {problem}"))
-        }
-        Some(problem) if matches!(asked, ComfyType::Nvfp4) && !is_read && !is_embedding(&tensor.name) => {
-            (None, format!("stays in floats: {problem}"))
-        }
-        Some(problem) => (Some(stored(ComfyType::Int8, length, spec)), format!("int8 instead of {asked}: {problem}")),
+    if stays {
+        return (None, format!("stays in floats: {problem}"));
     }
+    (Some(stored(ComfyType::Int8, length, spec)), format!("int8 instead of {asked}: {problem}"))
 }
 
 fn is_embedding(name: &str) -> bool {

@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::{
-    model::{comfy_layers::MARKER, tensor::Tensor},
+    model::{
+        comfy_layers::{MARKER, Part, parts},
+        tensor::Tensor,
+    },
     plan::formats::shards::{Content, NewTensor},
-    storage::{dtype::Dtype, error::IoError, row_layout::Order},
+    storage::{dtype::Dtype, error::IoError},
     types::{Comfy, ComfyLayout},
 };
 
@@ -38,37 +41,15 @@ pub fn of_layer(source: usize, module: &str, tensor: &Tensor, layer: Comfy) -> R
     let shares = layer.shares(length).ok_or_else(|| {
         IoError::Request(format!("'{}' has rows of {length}, which {} does not have", tensor.name, layer.layout))
     })?;
-    let tiles = |columns: usize| vec![rows.next_multiple_of(128), columns.next_multiple_of(4)];
-    let code = |dtype, columns| ("weight", dtype, vec![rows, columns], Order::Rows);
-    let parts = match layer.layout {
-        ComfyLayout::Int8 => {
-            vec![code(Dtype::I8, length), ("weight_scale", Dtype::F32, vec![rows, 1], Order::Rows)]
-        }
-        ComfyLayout::W4a4 => {
-            vec![code(Dtype::I8, shares[0]), ("weight_scale", Dtype::F32, vec![rows], Order::Rows)]
-        }
-        ComfyLayout::W4a8 | ComfyLayout::W6a8 => vec![
-            code(Dtype::I8, shares[0]),
-            ("weight_s_rel", Dtype::F8_E4M3, vec![rows, shares[1]], Order::Rows),
-            ("weight_s_channel", Dtype::F32, vec![rows], Order::Rows),
-        ],
-        ComfyLayout::Fp8 => vec![code(Dtype::F8_E4M3, length)],
-        ComfyLayout::Nvfp4 => {
-            vec![code(Dtype::U8, shares[0]), ("weight_scale", Dtype::F8_E4M3, tiles(shares[1]), Order::Tiled)]
-        }
-        ComfyLayout::Mxfp8 => {
-            vec![code(Dtype::F8_E4M3, length), ("weight_scale", Dtype::U8, tiles(shares[1]), Order::Tiled)]
-        }
-    };
     let named = |suffix: &str| format!("{module}.{suffix}");
-    let rows_of = |((suffix, dtype, shape, order), row_bytes): ((&str, Dtype, Vec<usize>, Order), usize)| NewTensor {
+    let rows_of = |(part, row_bytes): (Part, usize)| NewTensor {
         source,
-        name: named(suffix),
-        dtype,
-        shape,
-        content: Content::Rows { row_bytes, order },
+        name: named(part.suffix),
+        dtype: part.dtypes[0],
+        shape: part.shape,
+        content: Content::Rows { row_bytes, order: part.order },
     };
-    let mut tensors: Vec<NewTensor> = parts.into_iter().zip(shares).map(rows_of).collect();
+    let mut tensors: Vec<NewTensor> = parts(layer.layout, rows, &shares).into_iter().zip(shares).map(rows_of).collect();
     let mut known = |name: String, dtype, shape, bytes| {
         tensors.push(NewTensor { source, name, dtype, shape, content: Content::Known(bytes) });
     };

@@ -5,7 +5,6 @@ mod detection;
 mod fit;
 mod layer;
 pub mod options;
-mod tensor_scales;
 
 use std::sync::Arc;
 
@@ -15,12 +14,13 @@ use super::{
     config::config_without_quantization,
     export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
+    magnitudes,
     shards::{Content, NewTensor, lay_out, lay_out_with},
 };
 use crate::{
     model::{Model, comfy_layers::METADATA, tensor::Tensor},
     plan::{
-        selection::Choice,
+        selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
     storage::{
@@ -63,12 +63,7 @@ impl Format for ComfyUi {
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
         let detection = Detection::new()?;
-        let quantized = || model.tensors().iter().zip(&*choices).filter(|(_, choice)| choice.options.is_some());
-        let quantizes = |rule: &PatternRule<ComfyType>| quantized().any(|(one, _)| rule.pattern.is_match(&one.name));
-        if let Some(rule) = spec.comfy_type_for.iter().find(|rule| !quantizes(rule)) {
-            let problem = format!("'{rule}' matches no quantized tensor of {}", model.folder().display());
-            return Err(SpecError::new("comfy_type_for", problem).into());
-        }
+        check_rules("comfy_type_for", &spec.comfy_type_for, model, choices)?;
         for (tensor, choice) in model.tensors().iter().zip(choices) {
             if choice.options.is_none() {
                 continue;
@@ -115,7 +110,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     let scaled =
         layers.iter().enumerate().filter(|(_, layer)| layer.is_some_and(|layer| layer.layout.has_tensor_scale()));
     let scaled: Vec<usize> = scaled.map(|(number, _)| number).collect();
-    let largest = tensor_scales::largest(model, &scaled)?;
+    let largest = magnitudes::largest(model, &scaled)?;
     for number in scaled {
         if let Some(layer) = &mut layers[number] {
             layer.scale = tensor_scale(layer.layout, largest[number]).to_bits();

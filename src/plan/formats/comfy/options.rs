@@ -42,7 +42,7 @@ impl ComfyType {
         }
     }
 
-    /// Returns whether a tensor of the type has another shape than its weights.
+    /// Returns true if a tensor of the type has another shape than its weights.
     pub const fn is_packed(self) -> bool {
         self.layout().bits() < 8
     }

@@ -14,6 +14,7 @@ use super::{
     config::config_without_quantization,
     export::{Export, TensorExport, leave_out_companions},
     format::Format,
+    magnitudes::keep_small,
 };
 use crate::{
     model::{
@@ -21,7 +22,7 @@ use crate::{
         tensor::{Scale, Storage, Tensor},
     },
     plan::{
-        selection::Choice,
+        selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
     storage::{
@@ -73,12 +74,7 @@ impl Format for Gguf {
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
-        let quantized = || model.tensors().iter().zip(&*choices).filter(|(_, choice)| choice.options.is_some());
-        let quantizes = |rule: &PatternRule<GgufType>| quantized().any(|(one, _)| rule.pattern.is_match(&one.name));
-        if let Some(rule) = spec.gguf_type_for.iter().find(|rule| !quantizes(rule)) {
-            let problem = format!("'{rule}' matches no quantized tensor of {}", model.folder().display());
-            return Err(SpecError::new("gguf_type_for", problem).into());
-        }
+        check_rules("gguf_type_for", &spec.gguf_type_for, model, choices)?;
         for (tensor, choice) in model.tensors().iter().zip(choices) {
             let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
             let asked = ruled.or(spec.gguf_type);
@@ -106,6 +102,10 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     let language = Language::of(model, spec)?;
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
+    keep_small(model, choices, |_, choice| match choice.gguf_type?.encoding() {
+        Encoding::Block(block) => Some((block.to_string(), block.bits())),
+        _ => None,
+    })?;
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
         let element = match choice.gguf_type.map(GgufType::encoding) {
             Some(kind) => quantized(model, tensor, choice, kind, spec.misfit.unwrap_or_default())?,
