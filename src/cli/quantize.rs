@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     model::pipeline::component,
+    plan::bit_allocation::width::Width,
     run::{Cancel, pipeline::PlannedPipeline, plan::Plan, progress::Progress},
     storage::escape::escaped,
     types::QuantizeOptions,
@@ -108,17 +109,18 @@ pub(super) fn plan_table(planned: &Plan) -> String {
     let mut text =
         format!("{:<width$}  {:<18} {:<7} {:>10} {:>10}  what\n", "tensor", "shape", "dtype", "bytes in", "bytes out");
     let (mut total_in, mut total_out) = (0, 0);
+    let sqnr = |width: Option<&Width>| width.map_or_else(String::new, |width| format!(", {:.2} dB", width.sqnr()));
     let rows = tensors.iter().zip(planned.choices()).zip(planned.bytes_out()).zip(planned.chosen_widths());
     for ((((tensor, choice), bytes_out), chosen), name) in rows.zip(&names) {
         let what = match &choice.options {
-            Some(_) if choice.width_of_type().is_some() => choice.note.clone(),
+            Some(_) if choice.width_of_type().is_some() => format!("{}{}", choice.note, sqnr(chosen)),
             Some(options) => format!(
                 "{} bits, {}, {}{}{}{}",
                 options.bits,
                 groups(*options),
                 options.method,
                 if options.symmetric { ", symmetric" } else { "" },
-                chosen.map_or_else(String::new, |width| format!(", {:.2} dB", width.sqnr())),
+                sqnr(chosen),
                 if choice.note.is_empty() { String::new() } else { format!(" ({})", choice.note) },
             ),
             None if is_gone(&choice.note) => choice.note.clone(),

@@ -14,26 +14,39 @@ const FUSED: [&[&str]; 5] = [
     &["q_a_proj", "kv_a_proj_with_mqa"],
 ];
 
+/// The tensors of layers that engines fuse, by the module above them and the line of [`FUSED`], each with the last part of its name.
+type Groups<'a> = BTreeMap<(&'a str, usize), Vec<(&'a str, usize)>>;
+
+fn groups(model: &Model) -> Groups<'_> {
+    let mut groups = Groups::new();
+    for (number, tensor) in model.tensors().iter().enumerate() {
+        let module = tensor.name.strip_suffix(".weight").and_then(|module| module.rsplit_once('.'));
+        let Some((parent, layer)) = module else { continue };
+        if let Some(line) = FUSED.iter().position(|layers| layers.contains(&layer)) {
+            groups.entry((parent, line)).or_default().push((layer, number));
+        }
+    }
+    groups
+}
+
+/// Returns the tensors of each group of layers that engines fuse.
+#[must_use]
+pub fn fused(model: &Model) -> Vec<Vec<usize>> {
+    groups(model).into_values().map(|layers| layers.into_iter().map(|(_, number)| number).collect()).collect()
+}
+
 /// Returns a line on the layers that engines fuse and that have different widths; `None` where there are none.
 #[must_use]
 pub fn fused_apart(model: &Model, choices: &[Choice]) -> Option<String> {
-    let mut found: BTreeMap<(&str, usize), Vec<(&str, String)>> = BTreeMap::new();
-    for (tensor, choice) in model.tensors().iter().zip(choices) {
-        let Some((parent, layer)) = tensor.name.strip_suffix(".weight").and_then(|module| module.rsplit_once('.'))
-        else {
-            continue;
-        };
-        let Some(group) = FUSED.iter().position(|layers| layers.contains(&layer)) else { continue };
-        let width = match &choice.options {
-            None => "not quantized".to_owned(),
-            Some(options) if options.is_per_row() => format!("{} bits", options.bits),
-            Some(options) => format!("{} bits in groups of {}", options.bits, options.group_size()),
-        };
-        found.entry((parent, group)).or_default().push((layer, width));
-    }
-    found.retain(|_, layers| layers.windows(2).any(|pair| pair[0].1 != pair[1].1));
+    let width = |number: usize| match &choices[number].options {
+        None => "not quantized".to_owned(),
+        Some(options) if options.is_per_row() => format!("{} bits", options.bits),
+        Some(options) => format!("{} bits in groups of {}", options.bits, options.group_size()),
+    };
+    let mut found = groups(model);
+    found.retain(|_, layers| layers.windows(2).any(|pair| width(pair[0].1) != width(pair[1].1)));
     let ((parent, _), layers) = found.first_key_value()?;
-    let layers: Vec<String> = layers.iter().map(|(layer, width)| format!("{layer} {width}")).collect();
+    let layers: Vec<String> = layers.iter().map(|(layer, number)| format!("{layer} {}", width(*number))).collect();
     let more = if found.len() > 1 { format!(", and {} more", found.len() - 1) } else { String::new() };
     Some(format!(
         "vLLM fuses these layers and will refuse them, since their widths differ: {parent} ({}){more}",

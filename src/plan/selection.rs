@@ -16,7 +16,7 @@ use crate::{
         tensor::{Scale, Tensor},
     },
     storage::error::IoError,
-    types::{Block, Comfy, ComfyLayout, Method, QuantizeOptions},
+    types::{Block, Comfy, ComfyLayout, Encoding, Method, QuantizeOptions},
 };
 
 /// The options for a tensor that cannot be decoded.
@@ -54,6 +54,17 @@ impl Choice {
             };
             Some((i64::from(comfy.layout.bits()), i64::from(group_size)))
         })
+    }
+
+    /// Returns the bits of a number of the type that it is to have; 255 where it stays as it is.
+    pub fn code_bits(&self) -> u8 {
+        let Some(options) = self.options else { return u8::MAX };
+        match (self.gguf_type.map(GgufType::encoding), self.comfy_type) {
+            (Some(Encoding::Block(block)), _) => block.bits(),
+            (Some(Encoding::Float(float)), _) => 8 * float.bytes() as u8,
+            (_, Some(kind)) => kind.layout().bits(),
+            (Some(Encoding::Packed(_) | Encoding::Comfy(_)) | None, None) => options.bits.get(),
+        }
     }
 
     /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or

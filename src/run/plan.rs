@@ -19,7 +19,7 @@ use crate::{
     },
     output::{folder::OutputFolder, reads::Reads},
     plan::{
-        bit_allocation::width::{Width, widths_batch},
+        bit_allocation::width::{Width, Widths, widths_batch},
         choices_table::choices_batch,
         equalization::changes::Equalization,
         formats::{self, export::Export},
@@ -55,7 +55,7 @@ pub struct Plan {
     /// The files of a format without parts.
     pub(super) export: Option<Export>,
     /// The bytes and errors of each tensor at each width, where goals made them be measured.
-    pub(super) widths: Option<Vec<Vec<Width>>>,
+    pub(super) widths: Option<Widths>,
     /// The tables that are measured. `None` means that the run measures first.
     pub(super) prepared: Option<Prepared>,
     /// The digest of the choices in a saved plan, which people may edit.
@@ -108,11 +108,6 @@ impl Plan {
     ) -> Result<Self, RunError> {
         let mut reads = vec![path.to_owned()];
         reads.extend(spec.hessians.iter().chain(&spec.activations).cloned());
-        let mut choices = selected.clone();
-        let export = formats::of(&spec).map_err(IoError::from)?.plan(&model, &mut choices, &spec)?;
-        Share::of(&model, &choices).check(spec.min_share).map_err(IoError::from)?;
-        let rows_together = export.as_ref().map_or(1, Export::rows_together);
-        let parts = model.parts_of(None, part_bytes(model.total_bytes()), rows_together);
         let loaded = if settings.batch { model.total_bytes() } else { 0 };
         reads.push(model.folder().to_owned());
         reads.extend(model.files().iter().map(|file| file.path.clone()));
@@ -123,24 +118,37 @@ impl Plan {
         if let Some(output) = output {
             OutputFolder::check_target(output, settings.existing, &reads)?;
         }
-        Ok(Self {
+        let mut planned = Self {
             sql: recipe(&spec).sql.to_owned(),
             spec,
             model: Arc::new(model),
-            selected,
-            choices,
-            parts,
+            selected: Vec::new(),
+            choices: Vec::new(),
+            parts: Vec::new(),
             activations: None,
             equalized: None,
             factors: None,
-            export,
+            export: None,
             widths: None,
             prepared: None,
             saved: None,
             reads,
             side,
             loaded,
-        })
+        };
+        planned.select(selected)?;
+        Ok(planned)
+    }
+
+    /// Takes the choice for each tensor, and lays out the format for them.
+    pub(super) fn select(&mut self, selected: Vec<Choice>) -> Result<(), RunError> {
+        let format = formats::of(&self.spec).map_err(IoError::from)?;
+        self.choices.clone_from(&selected);
+        self.selected = selected;
+        self.export = format.plan(&self.model, &mut self.choices, &self.spec)?;
+        let rows_together = self.export.as_ref().map_or(1, Export::rows_together);
+        self.parts = self.model.parts_of(None, part_bytes(self.model.total_bytes()), rows_together);
+        Ok(Share::of(&self.model, &self.choices).check(self.spec.min_share).map_err(IoError::from)?)
     }
 
     /// The spec.
@@ -214,16 +222,13 @@ impl Plan {
     /// # Errors
     /// Returns an error if Arrow refuses to build the batch.
     pub fn widths_batch(&self) -> Result<Option<RecordBatch>, RunError> {
-        let batch = self.widths.as_ref().map(|widths| widths_batch(&self.model, &self.choices, widths)).transpose();
+        let batch = self.widths.as_ref().map(|widths| widths_batch(&self.model, widths)).transpose();
         Ok(batch?)
     }
 
     /// The width that was chosen for each tensor, in the order of the model, where it was measured.
     pub fn chosen_widths(&self) -> impl Iterator<Item = Option<&Width>> {
-        self.choices.iter().enumerate().map(|(tensor, choice)| {
-            let widths = self.widths.as_ref()?.get(tensor)?;
-            widths.iter().find(|width| choice.options == Some(width.options))
-        })
+        (0..self.choices.len()).map(|tensor| self.widths.as_ref()?.chosen(tensor))
     }
 
     /// Returns true for a tensor of parts that is stored as F32 whatever it was: a norm or a bias that factors may be folded into.

@@ -37,6 +37,8 @@ recipes! {
     HESSIAN_FACTORS = "hessian_factors";
     /// Measures what each tensor would lose at each width.
     MIXED_PRECISION = "mixed_precision";
+    /// Measures what each tensor would lose in each type of a format for engines.
+    MIXED_TYPES = "mixed_types";
     /// Shows what each tensor became.
     REPORT = "report";
     /// Compares two models, tensor by tensor.

@@ -7,13 +7,14 @@ use super::{
     width::Width,
 };
 use crate::{
-    model::{Model, tensor::Tensor},
+    model::Model,
     plan::{
+        formats::format::Format,
         selection::Choice,
         spec::{Spec, spelling::spell},
     },
     storage::error::IoError,
-    types::{Bits, Method, QuantizeOptions},
+    types::Method,
 };
 
 /// The most that all tensors together may take.
@@ -52,113 +53,136 @@ impl Goals {
         spec.has_bit_budget().then_some(Self { min_sqnr: spec.min_sqnr, budget })
     }
 
-    /// Returns the ways in which a tensor may be quantized: none where it is copied unchanged, one where its bits were asked for
-    /// by name, all widths under a budget, else those from that of the rules up. `method` is the one asked for, if any.
-    pub fn candidates(&self, choice: &Choice, method: Option<Method>) -> Vec<QuantizeOptions> {
+    /// Returns the choices that a tensor may have: none where it is copied unchanged, one where its bits were asked for by name,
+    /// all widths of the format under a budget, else those from that of the rules up. `method` is the one asked for, if any.
+    pub fn candidates(&self, choice: &Choice, format: &dyn Format, method: Option<Method>) -> Vec<Choice> {
         let Some(options) = choice.options else { return Vec::new() };
         if choice.pinned {
-            return vec![options];
+            return vec![choice.clone()];
         }
-        let may = |bits: &Bits| self.budget.is_some() || *bits >= options.bits;
-        let with = |bits| options.with_bits(bits).with_method(method.unwrap_or(Method::default_for(bits)));
-        Bits::ALL.into_iter().filter(may).map(with).collect()
+        let may = |other: &Choice| self.budget.is_some() || other.code_bits() >= choice.code_bits();
+        format.widths(choice, options, method).into_iter().filter(may).collect()
     }
 
-    /// Returns the choice that reaches the goals: under a budget that of the least total squared error, else the fewest
-    /// bits for each tensor. `widths` holds for each tensor of the model what its candidates take and lose, fewest bits
-    /// first.
+    /// Returns the position of the width that each tensor takes to reach the goals: under a budget those of the least total squared
+    /// error, else the fewest bits for each tensor. `widths` holds for each tensor of the model what its forms take and lose, fewest
+    /// bits first, and `beside` the bytes of all else. The tensors of a group of `fused` take the same width.
     ///
     /// # Errors
     /// Returns an error if a tensor misses the ratio at every width, or the budget is too small; the message
     /// says what can be had.
-    pub fn choose(&self, model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<Vec<Choice>, IoError> {
-        let allowed = self.allowed(model, widths)?;
+    pub fn choose(
+        &self,
+        model: &Model,
+        widths: &[Vec<Width>],
+        beside: u64,
+        fused: &[Vec<usize>],
+    ) -> Result<Vec<usize>, IoError> {
+        let items = items(widths, fused);
+        let allowed = self.allowed(model, widths, &items)?;
         let taken: Vec<usize> = match self.budget {
-            Some(budget) => within(budget, model, choices, &allowed)?,
-            None => vec![0; allowed.len()],
+            Some(budget) => within(budget, model, beside, widths, &items, &allowed)?,
+            None => allowed.iter().map(|positions| positions[0]).collect(),
         };
-        let choose = |(tensor, choice): (usize, &Choice)| {
-            let Some(width) = allowed[tensor].get(taken[tensor]) else { return choice.clone() };
-            let note = self.note(choice, &widths[tensor], width);
-            Choice { options: Some(width.options), note, ..choice.clone() }
-        };
-        Ok(choices.iter().enumerate().map(choose).collect())
+        let mut all = vec![0; widths.len()];
+        for (tensors, taken) in items.into_iter().zip(taken) {
+            tensors.into_iter().for_each(|tensor| all[tensor] = taken);
+        }
+        Ok(all)
     }
 
-    /// Returns the widths that reach the ratio.
-    fn allowed(&self, model: &Model, widths: &[Vec<Width>]) -> Result<Vec<Vec<Width>>, IoError> {
-        let Some(limit) = self.min_sqnr else { return Ok(widths.to_vec()) };
-        let reach = |widths: &Vec<Width>| widths.iter().filter(|width| width.sqnr() >= limit).copied().collect();
-        let allowed: Vec<Vec<Width>> = widths.iter().map(reach).collect();
-        let missing: Vec<(&Tensor, &Width)> = model
-            .tensors()
-            .iter()
-            .zip(widths.iter().zip(&allowed))
-            .filter(|(_, (_, allowed))| allowed.is_empty())
-            .filter_map(|(tensor, (widths, _))| {
-                Some((tensor, widths.iter().max_by(|a, b| a.sqnr().total_cmp(&b.sqnr()))?))
+    /// Returns for each item the positions of the widths at which all its tensors reach the ratio.
+    fn allowed(&self, model: &Model, widths: &[Vec<Width>], items: &[Vec<usize>]) -> Result<Vec<Vec<usize>>, IoError> {
+        let reaches = |width: &Width| self.min_sqnr.is_none_or(|limit| width.sqnr() >= limit);
+        let allowed = items.iter().map(|tensors| {
+            let positions = 0..widths[tensors[0]].len();
+            positions.filter(|at| tensors.iter().all(|tensor| reaches(&widths[*tensor][*at]))).collect()
+        });
+        let allowed: Vec<Vec<usize>> = allowed.collect();
+        let missing = items.iter().zip(&allowed).filter(|(_, allowed)| allowed.is_empty());
+        let missing: Vec<(usize, &Width)> = missing
+            .filter_map(|(tensors, _)| {
+                let best = |tensor: &usize| widths[*tensor].iter().max_by(|a, b| a.sqnr().total_cmp(&b.sqnr()));
+                let best = tensors.iter().filter_map(|tensor| Some((*tensor, best(tensor)?)));
+                best.min_by(|(_, a), (_, b)| a.sqnr().total_cmp(&b.sqnr()))
             })
             .collect();
-        let Some((worst, width)) = missing.iter().min_by(|(_, a), (_, b)| a.sqnr().total_cmp(&b.sqnr())) else {
-            return Ok(allowed);
-        };
+        let worst = missing.iter().min_by(|(_, a), (_, b)| a.sqnr().total_cmp(&b.sqnr()));
+        let (Some((worst, width)), Some(limit)) = (worst, self.min_sqnr) else { return Ok(allowed) };
         let tensors = if missing.len() == 1 { "1 tensor misses" } else { &format!("{} tensors miss", missing.len()) };
         Err(IoError::Request(format!(
             "{tensors} `min_sqnr` {limit} at every width that may be taken, the worst '{}' with {:.2} dB at {} bits; \
              `exclude` leaves a tensor as it is",
-            worst.name,
+            model.tensors()[*worst].name,
             width.sqnr(),
-            width.options.bits
+            width.form.choice.code_bits()
         )))
     }
 
-    /// Returns the goal that gave a tensor its bits; the note of the rules where no goal did.
-    fn note(&self, choice: &Choice, widths: &[Width], width: &Width) -> String {
-        if choice.pinned {
-            return choice.note.clone();
-        }
-        if let Some(budget) = self.budget {
-            return format!("bits by {}", spell(&budget.to_string(), str::to_owned));
-        }
-        match (self.min_sqnr, widths.first()) {
-            (Some(limit), Some(first)) if first.options.bits != width.options.bits => {
-                format!("bits by min_sqnr {limit}: {} bits give {:.2} dB", first.options.bits, first.sqnr())
+    /// Returns the choice of a width for a tensor. Its note says which goal gave its bits; it is that of the rules where no goal did.
+    pub fn chosen(&self, choice: &Choice, widths: &[Width], taken: usize) -> Choice {
+        let Some(width) = widths.get(taken) else { return choice.clone() };
+        let note = match (self.budget, self.min_sqnr) {
+            _ if choice.pinned => choice.note.clone(),
+            (Some(budget), _) => format!("bits by {}", spell(&budget.to_string(), str::to_owned)),
+            (None, Some(limit)) if taken > 0 => {
+                let (bits, sqnr) = (widths[0].form.choice.code_bits(), widths[0].sqnr());
+                format!("bits by min_sqnr {limit}: {bits} bits give {sqnr:.2} dB")
             }
             _ => choice.note.clone(),
-        }
+        };
+        Choice { note, ..width.form.choice.clone() }
     }
 }
 
-/// Returns the width that each tensor takes within the budget; 0 for those without any.
-fn within(budget: Budget, model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<Vec<usize>, IoError> {
-    let tensors = || model.tensors().iter().zip(choices);
-    let carried: u64 =
-        tensors().filter(|(_, c)| c.options.is_none()).map(|(tensor, _)| model.carried_bytes(tensor)).sum();
-    let weights: usize = tensors().filter(|(_, c)| c.options.is_some()).map(|(tensor, _)| tensor.elements()).sum();
+/// Returns the tensors that take a width together: those of each group that may, the others alone.
+fn items(widths: &[Vec<Width>], fused: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let together = |group: &&Vec<usize>| group.iter().all(|tensor| widths[*tensor].len() == widths[group[0]].len());
+    let groups: Vec<&Vec<usize>> = fused.iter().filter(together).collect();
+    let mut leader: Vec<usize> = (0..widths.len()).collect();
+    for group in &groups {
+        group.iter().for_each(|tensor| leader[*tensor] = group[0]);
+    }
+    let mut items: Vec<Vec<usize>> = vec![Vec::new(); widths.len()];
+    for (tensor, leader) in leader.into_iter().enumerate().filter(|(tensor, _)| !widths[*tensor].is_empty()) {
+        items[leader].push(tensor);
+    }
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+/// Returns the position of the width that each item takes within the budget.
+fn within(
+    budget: Budget,
+    model: &Model,
+    beside: u64,
+    widths: &[Vec<Width>],
+    items: &[Vec<usize>],
+    allowed: &[Vec<usize>],
+) -> Result<Vec<usize>, IoError> {
+    let weights: usize = items.iter().flatten().map(|tensor| model.tensors()[*tensor].elements()).sum();
     let bytes = match budget {
-        Budget::Size(bytes) => bytes.checked_sub(carried),
+        Budget::Size(bytes) => bytes.checked_sub(beside),
         Budget::BitsPerWeight(bits) => Some((bits * weights as f64 / 8.0) as u64),
     };
-    let (chosen, candidates): (Vec<usize>, Vec<Vec<Candidate>>) = widths
-        .iter()
-        .enumerate()
-        .filter(|(_, widths)| !widths.is_empty())
-        .map(|(at, widths)| (at, widths.iter().map(|w| Candidate { bytes: w.bytes, error: w.errors.err2 }).collect()))
-        .unzip();
+    let candidates = items.iter().zip(allowed).map(|(tensors, positions)| {
+        let at = |position: &usize| Candidate {
+            bytes: tensors.iter().map(|tensor| widths[*tensor][*position].form.bytes).sum(),
+            error: tensors.iter().map(|tensor| widths[*tensor][*position].errors.err2).sum(),
+        };
+        positions.iter().map(at).collect()
+    });
+    let candidates: Vec<Vec<Candidate>> = candidates.collect();
     let Some(taken) = bytes.and_then(|bytes| allocate(&candidates, bytes)) else {
         let least: u64 = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
         let least = match budget {
             Budget::Size(_) => {
-                format!("{} bytes, {carried} of them for tensors that are copied unchanged", least + carried)
+                format!("{} bytes, {beside} of them for tensors that are copied unchanged", least + beside)
             }
             // Rounded up, so that what is said can be asked for.
             Budget::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
         };
         return Err(IoError::Request(format!("{budget} is too small; the least that can be had is {least}")));
     };
-    let mut all = vec![0; widths.len()];
-    for (at, taken) in chosen.into_iter().zip(taken) {
-        all[at] = taken;
-    }
-    Ok(all)
+    Ok(taken.into_iter().zip(allowed).map(|(taken, positions)| positions[taken]).collect())
 }

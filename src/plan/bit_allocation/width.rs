@@ -2,26 +2,22 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::forms::{Form, Stored};
 use crate::{
-    model::Model,
-    plan::{
-        choices_table::{option_columns, option_fields},
-        selection::Choice,
-    },
+    model::{Model, tensor::Tensor},
+    plan::choices_table::{option_columns, option_fields},
     storage::error::IoError,
-    types::{ErrorSums, QuantizeOptions},
+    types::ErrorSums,
 };
 
-/// The size and the error of a tensor that is quantized in one way.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The size and the error of a tensor that is stored in one form.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Width {
-    /// The options to quantize it with.
-    pub options: QuantizeOptions,
-    /// The bytes that it takes.
-    pub bytes: u64,
+    /// The form, and the bytes that it takes.
+    pub form: Form,
     /// The error.
     pub errors: ErrorSums,
 }
@@ -33,24 +29,30 @@ impl Width {
     }
 }
 
-/// Returns the candidates of every tensor, one row each: what `sql/mixed_precision.sql` joins the weights with.
-///
-/// # Errors
-/// Returns an error if Arrow refuses to build the batch.
-pub fn candidates_batch(model: &Model, candidates: &[Vec<QuantizeOptions>]) -> Result<RecordBatch, IoError> {
-    let tensors = model.tensors().iter().zip(candidates);
-    let rows = tensors.flat_map(|(tensor, all)| all.iter().map(|options| (tensor.name.as_str(), Some(*options))));
-    RecordBatch::try_new(Arc::new(Schema::new(option_fields(false))), option_columns(rows))
-        .map_err(IoError::arrow(model.folder()))
+/// The widths of every tensor of a model, and those that were chosen.
+#[derive(Debug)]
+pub struct Widths {
+    /// Those of each tensor, the fewest bits first; none where it is copied unchanged.
+    pub of_tensors: Vec<Vec<Width>>,
+    /// The position of the chosen one; 0 where there is none.
+    pub chosen: Vec<usize>,
 }
 
-/// Returns the schema of the widths: `name`, `bits`, `group_size`, `method`, `symmetric`, then `bytes` and
-/// `bits_per_weight` with every stored bit counted, `sqnr_db` (infinite where nothing is lost), `err2` (the sum of
-/// squared errors), and `chosen`.
+impl Widths {
+    /// Returns the width that was chosen for a tensor.
+    pub fn chosen(&self, tensor: usize) -> Option<&Width> {
+        self.of_tensors.get(tensor)?.get(*self.chosen.get(tensor)?)
+    }
+}
+
+/// Returns the schema of the widths: `name`; `bits`, `group_size`, `method`, `symmetric` of our own codes, or `type` of another
+/// format; then `bytes` and `bits_per_weight` with every stored bit counted, `sqnr_db` (infinite where nothing is lost), `err2`
+/// (the sum of squared errors), and `chosen`.
 pub fn widths_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let mut fields = option_fields(false);
+        let mut fields = option_fields(true);
         fields.extend([
+            Field::new("type", DataType::Utf8View, true),
             Field::new("bytes", DataType::Int64, false),
             Field::new("bits_per_weight", DataType::Float64, false),
             Field::new("sqnr_db", DataType::Float64, false),
@@ -66,23 +68,34 @@ pub fn widths_schema() -> SchemaRef {
 ///
 /// # Errors
 /// Returns an error if Arrow refuses to build the batch.
-pub fn widths_batch(model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<RecordBatch, IoError> {
-    let tensors = || model.tensors().iter().zip(choices).zip(widths);
-    let rows =
-        || tensors().flat_map(|((tensor, choice), widths)| widths.iter().map(move |width| (tensor, choice, width)));
-    let number = |number: fn(&Width, usize) -> f64| -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(rows().map(|(tensor, _, width)| number(width, tensor.elements()))))
+pub fn widths_batch(model: &Model, widths: &Widths) -> Result<RecordBatch, IoError> {
+    let tensors = || model.tensors().iter().zip(&widths.of_tensors).zip(&widths.chosen);
+    let rows = || {
+        tensors().flat_map(|((tensor, widths), chosen)| {
+            widths.iter().enumerate().map(move |(at, width)| (tensor, width, at == *chosen))
+        })
     };
-    let mut columns = option_columns(rows().map(|(tensor, _, width)| (tensor.name.as_str(), Some(width.options))));
-    let bytes = rows().map(|(_, _, width)| i64::try_from(width.bytes).unwrap_or(i64::MAX));
+    let number = |number: fn(&Tensor, &Width) -> f64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(rows().map(|(tensor, width, _)| number(tensor, width))))
+    };
+    let options = rows().map(|(tensor, width, _)| match width.form.stored {
+        Stored::Quantized(options) => (tensor.name.as_str(), Some(options)),
+        Stored::Encoded(_) | Stored::Unchanged => (tensor.name.as_str(), None),
+    });
+    let types = rows().map(|(tensor, width, _)| match &width.form.stored {
+        Stored::Quantized(_) => None,
+        Stored::Encoded(encoding) => Some(encoding.dtype()),
+        Stored::Unchanged => Some(tensor.dtype_name()),
+    });
+    let mut columns = option_columns(options);
+    let bytes = rows().map(|(_, width, _)| i64::try_from(width.form.bytes).unwrap_or(i64::MAX));
     columns.extend([
-        Arc::new(Int64Array::from_iter_values(bytes)) as ArrayRef,
-        number(|width, weights| width.bytes as f64 * 8.0 / weights as f64),
-        number(|width, _| width.sqnr()),
-        number(|width, _| width.errors.err2),
-        Arc::new(
-            rows().map(|(_, choice, width)| Some(choice.options == Some(width.options))).collect::<BooleanArray>(),
-        ),
+        Arc::new(types.collect::<StringViewArray>()) as ArrayRef,
+        Arc::new(Int64Array::from_iter_values(bytes)),
+        number(|tensor, width| width.form.bytes as f64 * 8.0 / tensor.elements() as f64),
+        number(|_, width| width.sqnr()),
+        number(|_, width| width.errors.err2),
+        Arc::new(rows().map(|(_, _, chosen)| Some(chosen)).collect::<BooleanArray>()),
     ]);
     RecordBatch::try_new(widths_schema(), columns).map_err(IoError::arrow(model.folder()))
 }

@@ -39,7 +39,18 @@ impl Format for CompressedTensors {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["bits", "bits_for", "group_size", "method", "symmetric", "shard_size", "equalize"]
+        &[
+            "bits",
+            "bits_for",
+            "group_size",
+            "method",
+            "symmetric",
+            "shard_size",
+            "equalize",
+            "min_sqnr",
+            "target_size",
+            "target_bpw",
+        ]
     }
 
     fn is_fused_by_engines(&self) -> bool {

@@ -5,7 +5,7 @@ use crate::{
     model::Model,
     plan::{selection::Choice, spec::Spec},
     storage::error::IoError,
-    types::PartFormat,
+    types::{Bits, Method, PartFormat, QuantizeOptions},
 };
 
 /// A format that a run writes. It is known by its entry in [`ALL`](super::ALL): help, checks and Python go by that list.
@@ -50,6 +50,13 @@ pub trait Format: Sync {
     /// Returns true if a library loads it as a part of a diffusers pipeline.
     fn loads_in_pipeline(&self, _library: &str) -> bool {
         false
+    }
+
+    /// Returns the choices among which a budget or a least ratio decides for a tensor that is to be quantized with some options, the
+    /// fewest bits first. `method` is the one asked for, if any.
+    fn widths(&self, choice: &Choice, options: QuantizeOptions, method: Option<Method>) -> Vec<Choice> {
+        let with = |bits| options.with_bits(bits).with_method(method.unwrap_or(Method::default_for(bits)));
+        Bits::ALL.into_iter().map(|bits| Choice { options: Some(with(bits)), ..choice.clone() }).collect()
     }
 
     /// Completes the choices that the spec's patterns gave, before a person may edit them.

@@ -19,7 +19,7 @@ enum Rule {
 use Rule::{Excludes, Needs};
 
 const OWN_GROUPS: &str = "each type of GGUF has its own groups, zero points and search (`gguf_type` chooses one)";
-const OWN_SCALES: &str = "the other formats have other scales than those that are measured";
+const FLOATS: &str = "every tensor of the other format takes as many bytes as before";
 const EQUALIZED_AFTER: &str = "they are measured on weights that are not equalized";
 
 /// The options that do not mean something in every format ([`Format::options`](formats::format::Format::options) has those
@@ -31,9 +31,9 @@ const OF_FORMATS: [(&str, &str); 19] = [
     ("group_size", OWN_GROUPS),
     ("method", OWN_GROUPS),
     ("symmetric", OWN_GROUPS),
-    ("min_sqnr", OWN_SCALES),
-    ("target_size", OWN_SCALES),
-    ("target_bpw", OWN_SCALES),
+    ("min_sqnr", FLOATS),
+    ("target_size", FLOATS),
+    ("target_bpw", FLOATS),
     ("dtype", "the other formats keep the dtype of what they copy"),
     ("shard_size", ""),
     ("gguf_type", ""),
@@ -47,9 +47,13 @@ const OF_FORMATS: [(&str, &str); 19] = [
 ];
 
 /// Every demand, each with its reason (empty if the names say it).
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 19] = [
     Excludes("target_size", "bits", "the budget chooses them"),
     Excludes("target_bpw", "bits", "the budget chooses them"),
+    Excludes("target_size", "gguf_type", "the budget chooses the types"),
+    Excludes("target_bpw", "gguf_type", "the budget chooses the types"),
+    Excludes("target_size", "comfy_type", "the budget chooses the types"),
+    Excludes("target_bpw", "comfy_type", "the budget chooses the types"),
     Excludes("target_size", "target_bpw", ""),
     Excludes("gguf_type", "bits", "a type has its bits"),
     Excludes("gguf_type", "bits_for", "a type has its bits; use `gguf_type_for`"),

@@ -1,5 +1,5 @@
 //! The widths that reach a run's goals: what every tensor loses at each, measured by one scan through
-//! `sql/mixed_precision.sql`.
+//! `sql/mixed_precision.sql`, or `sql/mixed_types.sql` for the types of another format.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,9 +13,14 @@ use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
 use super::Survey;
 use crate::{
-    plan::bit_allocation::{
-        goals::Goals,
-        width::{Width, candidates_batch},
+    plan::{
+        bit_allocation::{
+            forms::{FORM, Form, Forms, Stored},
+            goals::Goals,
+            width::{Width, Widths},
+        },
+        formats,
+        fused_layers::fused,
     },
     run::{
         Cancel, RunError, RunSettings,
@@ -24,19 +29,19 @@ use crate::{
         workers::threads_within,
     },
     sql::{recipes, threads::runtime},
+    storage::error::IoError,
     types::{
-        ErrorSums, QuantizeOptions,
+        ErrorSums,
         error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
-        quantized::BITS,
         weights::NAME,
     },
 };
 
-/// The error sums of tensors, by name and bits.
+/// The error sums of tensors, by name and form.
 type Sums = HashMap<(String, i64), ErrorSums>;
 
 impl Plan {
-    /// Chooses the bits of each tensor by measurement, where the spec has a budget or a least ratio.
+    /// Chooses the width of each tensor by measurement, where the spec has a budget or a least ratio.
     ///
     /// # Errors
     /// Returns an error if weights are not finite, a file cannot be read, the run was cancelled, or the budget cannot be met
@@ -48,33 +53,37 @@ impl Plan {
         cancel: &Cancel,
     ) -> Result<(), RunError> {
         let Some(goals) = Goals::of(&self.spec) else { return Ok(()) };
-        let method = self.spec.method;
-        let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
-        let measured: Vec<usize> = (0..candidates.len()).filter(|tensor| !candidates[*tensor].is_empty()).collect();
+        let format = formats::of(&self.spec).map_err(IoError::from)?;
+        let forms = Forms::new(&goals, &self.model, &self.selected, &self.spec)?;
+        let lossy = |forms: &Vec<Form>| forms.iter().any(|form| form.stored != Stored::Unchanged);
+        let measured: Vec<usize> = (0..forms.of_tensors.len()).filter(|at| lossy(&forms.of_tensors[*at])).collect();
         let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
         let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
-        let tables = [("candidates", candidates_batch(&self.model, &candidates)?)];
+        let tables = [("candidates", forms.batch(&self.model)?)];
+        let recipe = if self.export.is_some() { recipes::MIXED_TYPES } else { recipes::MIXED_PRECISION };
         let mut sums = Sums::new();
-        for part in survey.run(Pass::Widths, self, &measured, recipes::MIXED_PRECISION, &tables, &sums_schema())? {
+        for part in survey.run(Pass::Widths, self, &measured, recipe, &tables, &sums_schema())? {
             add_sums(&part, &mut sums);
         }
-        let widths = (self.model.tensors().iter().zip(candidates))
-            .map(|(tensor, candidates)| {
-                let width = |options: QuantizeOptions| {
-                    let errors = sums.get(&(tensor.name.clone(), i64::from(options.bits.get())));
-                    let errors = *errors.ok_or_else(|| missing(&tensor.name))?;
-                    let bytes = options.row_bytes(tensor.row_length) as u64 * tensor.rows as u64;
-                    Ok(Width { options, bytes, errors })
+        let widths = (self.model.tensors().iter().zip(forms.of_tensors))
+            .map(|(tensor, forms)| {
+                let width = |(at, form): (usize, Form)| {
+                    let errors = match form.stored {
+                        Stored::Unchanged => ErrorSums::default(),
+                        _ => *sums.get(&(tensor.name.clone(), at as i64)).ok_or_else(|| missing(&tensor.name))?,
+                    };
+                    Ok(Width { form, errors })
                 };
-                candidates.into_iter().map(width).collect::<Result<Vec<_>>>()
+                forms.into_iter().enumerate().map(width).collect::<Result<Vec<_>>>()
             })
             .collect::<Result<Vec<_>>>()?;
-        self.choices = goals.choose(&self.model, &self.choices, &widths)?;
-        // Formats that change a choice have no budget.
-        self.selected.clone_from(&self.choices);
-        self.widths = Some(widths);
-        Ok(())
+        let fused = if format.is_fused_by_engines() { fused(&self.model) } else { Vec::new() };
+        let chosen = goals.choose(&self.model, &widths, forms.beside, &fused)?;
+        let choices = self.selected.iter().zip(&widths).zip(&chosen);
+        let choices = choices.map(|((choice, widths), taken)| goals.chosen(choice, widths, *taken)).collect();
+        self.widths = Some(Widths { of_tensors: widths, chosen });
+        self.select(choices)
     }
 }
 
@@ -83,7 +92,7 @@ fn sums_schema() -> SchemaRef {
     let number = |name| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![
         Field::new(NAME, DataType::Utf8View, true),
-        Field::new(BITS, DataType::Int64, true),
+        Field::new(FORM, DataType::Int64, true),
         number(DOT),
         number(A2),
         number(B2),
@@ -96,7 +105,7 @@ fn sums_schema() -> SchemaRef {
 /// Adds what the rows of a part lose.
 fn add_sums(part: &RecordBatch, sums: &mut Sums) {
     let number = |column: usize| part.column(column).as_primitive::<Float64Type>().values();
-    let (names, bits) = (part.column(0).as_string_view(), part.column(1).as_primitive::<Int64Type>().values());
+    let (names, forms) = (part.column(0).as_string_view(), part.column(1).as_primitive::<Int64Type>().values());
     let [dot, a2, b2, err2, max_abs] = [2, 3, 4, 5, 6].map(number);
     let n = part.column(7).as_primitive::<Int64Type>().values();
     for row in 0..part.num_rows() {
@@ -108,7 +117,7 @@ fn add_sums(part: &RecordBatch, sums: &mut Sums) {
             max_abs: max_abs[row],
             n: n[row] as u64,
         };
-        let sum = sums.entry((names.value(row).to_owned(), bits[row])).or_default();
+        let sum = sums.entry((names.value(row).to_owned(), forms[row])).or_default();
         *sum = sum.merge(errors);
     }
 }

@@ -29,7 +29,7 @@ use crate::{
         file_layout::Layout,
         row_layout::Order,
     },
-    types::{Comfy, Encoding},
+    types::{Comfy, Encoding, Method, QuantizeOptions},
 };
 use detection::Detection;
 use fit::{fitted, tensor_scale};
@@ -49,7 +49,7 @@ impl Format for ComfyUi {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["comfy_type", "comfy_type_for", "method", "shard_size"]
+        &["comfy_type", "comfy_type_for", "method", "shard_size", "min_sqnr", "target_size", "target_bpw"]
     }
 
     fn has_types(&self) -> bool {
@@ -59,6 +59,13 @@ impl Format for ComfyUi {
     fn set_type(&self, choice: &mut Choice, text: &str) -> Result<(), String> {
         choice.comfy_type = Some(text.parse()?);
         Ok(())
+    }
+
+    fn widths(&self, choice: &Choice, _: QuantizeOptions, _: Option<Method>) -> Vec<Choice> {
+        // What one release of ComfyUI multiplies side by side, and floats.
+        let types = [ComfyType::W4a8, ComfyType::W6a8, ComfyType::Int8];
+        let layers = types.into_iter().map(|kind| Choice { comfy_type: Some(kind), ..choice.clone() });
+        layers.chain([Choice { options: None, comfy_type: None, ..choice.clone() }]).collect()
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
@@ -76,6 +83,7 @@ impl Format for ComfyUi {
                 );
                 return Err(SpecError::new("comfy_type_for", problem).into());
             }
+            choice.pinned |= rule.is_some();
             choice.comfy_type = rule.map(|rule| rule.value).or(spec.comfy_type).or(Some(ComfyType::Int8));
         }
         Ok(())

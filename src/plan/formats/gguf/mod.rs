@@ -36,7 +36,7 @@ use crate::{
         },
         row_layout::{Order, Piece},
     },
-    types::{Block, Encoding, Float},
+    types::{Block, Encoding, Float, Method, QuantizeOptions},
 };
 use language::Language;
 use options::{GgufType, Misfit};
@@ -57,7 +57,19 @@ impl Format for Gguf {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["bits", "bits_for", "gguf_type", "gguf_type_for", "misfit", "gguf_architecture", "gguf_pre", "equalize"]
+        &[
+            "bits",
+            "bits_for",
+            "gguf_type",
+            "gguf_type_for",
+            "misfit",
+            "gguf_architecture",
+            "gguf_pre",
+            "equalize",
+            "min_sqnr",
+            "target_size",
+            "target_bpw",
+        ]
     }
 
     fn has_types(&self) -> bool {
@@ -73,12 +85,17 @@ impl Format for Gguf {
         true
     }
 
+    fn widths(&self, choice: &Choice, _: QuantizeOptions, _: Option<Method>) -> Vec<Choice> {
+        GgufType::WIDTHS.into_iter().map(|kind| Choice { gguf_type: Some(kind), ..choice.clone() }).collect()
+    }
+
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
         check_rules("gguf_type_for", &spec.gguf_type_for, model, choices)?;
         for (tensor, choice) in model.tensors().iter().zip(choices) {
             let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
             let asked = ruled.or(spec.gguf_type);
             choice.gguf_type = choice.options.map(|options| asked.unwrap_or(GgufType::of_bits(options.bits)));
+            choice.pinned |= ruled.is_some();
         }
         Ok(())
     }

@@ -30,6 +30,16 @@ fn unknown_misfit(text: &str) -> String {
 pub struct GgufType(Encoding);
 
 impl GgufType {
+    /// The types that a budget chooses among, the fewest bits first.
+    pub const WIDTHS: [Self; 6] = [
+        Self(Encoding::Block(Block::Q2_K)),
+        Self(Encoding::Block(Block::Q3_K)),
+        Self(Encoding::Block(Block::Q4_K)),
+        Self(Encoding::Block(Block::Q5_K)),
+        Self(Encoding::Block(Block::Q6_K)),
+        Self(Encoding::Block(Block::Q8_0)),
+    ];
+
     /// Returns the type of a tensor quantized to so many bits where no type is asked for.
     pub const fn of_bits(bits: Bits) -> Self {
         Self(Encoding::Block(match bits {

@@ -52,16 +52,23 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
         ("parquet", parts),
         ("arrow", parts),
         ("safetensors", "bits bits_for equalize group_size method symmetric dtype shard_size"),
-        ("compressed-tensors", "bits bits_for equalize group_size method symmetric shard_size"),
-        ("gguf", "bits bits_for equalize gguf_type gguf_type_for misfit gguf_architecture gguf_pre"),
-        ("comfy", "comfy_type comfy_type_for method shard_size"),
+        (
+            "compressed-tensors",
+            "bits bits_for equalize group_size method symmetric shard_size min_sqnr target_size target_bpw",
+        ),
+        (
+            "gguf",
+            "bits bits_for equalize gguf_type gguf_type_for misfit gguf_architecture gguf_pre min_sqnr target_size target_bpw",
+        ),
+        ("comfy", "comfy_type comfy_type_for method shard_size min_sqnr target_size target_bpw"),
     ];
     let all_take = "include exclude drop min_share activations";
     let with_activations = "time_groups time_method activation_bits activation_symmetric";
     let apart = [
         ("bits", "target_size target_bpw gguf_type"),
         ("bits_for", "gguf_type"),
-        ("target_size", "target_bpw"),
+        ("target_size", "target_bpw gguf_type comfy_type"),
+        ("target_bpw", "gguf_type comfy_type"),
         ("equalize", "min_sqnr target_size target_bpw hessians"),
         ("hessians", "symmetric min_sqnr"),
     ];
