@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from quantized_folder import read_quantized_folder
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 assert ml_dtypes.bfloat16 is not None
 
@@ -63,3 +63,98 @@ def test_the_table_of_widths_says_what_each_would_have_been(program, digits_dit,
         if row["bits"] is not None:
             (width,) = (w for w in widths if w["name"] == row["name"] and w["bits"] == 2)
             assert width["sqnr_db"] == pytest.approx(row["sqnr_db"], rel=1e-12)
+
+
+def files(folder):
+    """The bytes of the files that hold weights."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".gguf", ".safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "option", "kinds"),
+    [
+        ("gguf", "--gguf-type", ("Q3_K", "Q4_K")),
+        ("comfy", "--comfy-type", ("w4a8", "w6a8")),
+        ("compressed-tensors", "--bits", ("2", "3")),
+    ],
+)
+def test_a_budget_mixes_the_types_of_a_format(program, minilm, tmp_path, fmt, option, kinds):
+    """Halfway between two types, the files are within the size, and lose less than the smaller type alone."""
+    layers = ["--include", r"encoder\.layer\.[01]\."]
+    runs = {}
+    for kind in kinds:
+        options = ["--output", tmp_path / kind, "--format", fmt, option, kind, *layers]
+        runs[kind] = json.loads(program("quantize", minilm, *options, "--json"))
+    small, large = (files(tmp_path / kind) for kind in kinds)
+    size = (small + large) // 2
+    options = ["--output", tmp_path / "mixed", "--format", fmt, "--target-size", size, *layers]
+    mixed = json.loads(program("quantize", minilm, *options, "--json"))
+    assert 0.8 * (size - small) < files(tmp_path / "mixed") - small <= size - small
+    assert runs[kinds[0]]["sqnr_db"] + 0.5 < mixed["sqnr_db"]
+    planned = program("quantize", minilm, *options[2:], "--dry-run")
+
+    widths = pq.read_table(tmp_path / "mixed" / "widths.parquet").to_pylist()
+    chosen = {row["name"]: row for row in widths if row["chosen"]}
+    assert len({row["type"] for row in chosen.values()}) > 1
+    report = {row["name"]: row for row in pq.read_table(tmp_path / "mixed" / "report.parquet").to_pylist()}
+    for name, row in chosen.items():
+        assert report[name]["bytes_out"] == row["bytes"]
+        if np.isfinite(row["sqnr_db"]):
+            assert f", {row['sqnr_db']:.2f} dB" in next(line for line in planned.splitlines() if line.startswith(f"{name} "))
+            assert report[name]["sqnr_db"] == pytest.approx(row["sqnr_db"], rel=1e-9)
+
+
+def test_layers_that_engines_fuse_get_one_width(program, minilm, tmp_path):
+    options = ["--format", "compressed-tensors", "--target-bpw", 3.3, "--include", r"encoder\.layer\.[01]\."]
+    options += ["--output", tmp_path / "packed"]
+    said = program("quantize", minilm, *options)
+    assert "vLLM fuses" not in said
+    report = pq.read_table(tmp_path / "packed" / "report.parquet").to_pylist()
+    bits = {row["name"]: row["bits"] for row in report if row["bits"] is not None}
+    assert len(set(bits.values())) > 1
+    queries = [name for name in bits if name.endswith("attention.self.query.weight")]
+    assert len(queries) == 2
+    for name in queries:
+        assert len({bits[name.replace("query", layer)] for layer in ("query", "key", "value")}) == 1
+
+
+@pytest.mark.parametrize("fmt", ["gguf", "comfy", "compressed-tensors"])
+def test_a_least_ratio_holds_for_every_tensor_of_a_format(program, digits_dit, tmp_path, fmt):
+    least = {"gguf": ["--bits", 2], "comfy": ["--comfy-type", "w4a8"], "compressed-tensors": ["--bits", 2]}[fmt]
+    options = ["--format", fmt, *least, "--min-sqnr", 20, "--output", tmp_path / "out"]
+    program("quantize", digits_dit, *options)
+    report = pq.read_table(tmp_path / "out" / "report.parquet").to_pylist()
+    quantized = [row for row in report if row["bits"] is not None]
+    assert len(quantized) == 15
+    assert all(row["sqnr_db"] >= 20 for row in quantized)
+
+
+def test_a_type_asked_for_by_name_holds_under_a_budget(program, digits_dit, tmp_path):
+    options = ["--format", "gguf", "--target-bpw", 5.5, "--gguf-type-for", "qkv=Q8_0", "--output", tmp_path / "out"]
+    program("quantize", digits_dit, *options)
+    report = {row["name"]: row for row in pq.read_table(tmp_path / "out" / "report.parquet").to_pylist()}
+    assert {row["bits"] for name, row in report.items() if "qkv.weight" in name} == {8}
+    stored = [row for row in report.values() if row["bits"] is not None]
+    weights = sum(int(np.prod(row["shape"])) for row in stored)
+    assert 8 * sum(row["bytes_out"] for row in stored) <= 5.5 * weights
+
+
+def test_no_tensor_that_comfyui_recognizes_a_model_by_is_packed_under_a_budget(program, tmp_path):
+    noise = np.random.default_rng(5)
+    names = ["img_in", "double_blocks.0.img_attn.qkv", "double_blocks.0.img_attn.proj", "single_blocks.0.linear1"]
+    tensors = {f"{name}.weight": noise.standard_normal((64, 64)).astype(np.float32) for name in names}
+    save_file(tensors, tmp_path / "flux.safetensors")
+    options = ["--format", "comfy", "--target-bpw", 7, "--include", "weight", "--output", tmp_path / "out"]
+    program("quantize", tmp_path / "flux.safetensors", *options)
+    report = {row["name"]: row for row in pq.read_table(tmp_path / "out" / "report.parquet").to_pylist()}
+    assert report["img_in.weight"]["bits"] in (8, None)
+    assert min(row["bits"] for row in report.values() if row["bits"] is not None) < 8
+
+
+def test_a_budget_names_what_it_cannot_be_used_with(fails, digits_dit):
+    for options, problem in [
+        (("--format", "gguf", "--gguf-type", "Q4_K"), "cannot be used with --gguf-type"),
+        (("--format", "comfy", "--comfy-type", "w4a8"), "cannot be used with --comfy-type"),
+        (("--format", "safetensors"), "--target-size needs --format parquet, arrow, compressed-tensors, gguf or comfy"),
+    ]:
+        assert problem in fails("quantize", digits_dit, "--dry-run", "--target-size", "1MB", *options, expect=2)
