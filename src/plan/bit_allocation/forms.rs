@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow_schema::{DataType, Field, Schema};
 
-use super::goals::Goals;
 use crate::{
     model::Model,
     plan::{
@@ -49,22 +48,21 @@ pub enum Stored {
 /// The forms of all tensors.
 #[derive(Debug)]
 pub struct Forms {
-    /// Those of each tensor of the model, the fewest bits first; none for a tensor that is copied unchanged.
+    /// The forms of each tensor of the model, the fewest bits first; none for a tensor that is copied unchanged.
     pub of_tensors: Vec<Vec<Form>>,
     /// The most bytes that the files have beside the tensors with forms.
     pub beside: u64,
 }
 
 impl Forms {
-    /// Finds the forms that goals may choose among. The format plans its files once for each: what it cannot hold in one form
-    /// has that in which it would hold it instead.
+    /// Finds the forms that each tensor may have, from the choices that a goal may make for it (`asked`, none where it is copied
+    /// unchanged, as in `choices`). The format plans its files once for each: what it cannot hold in one form has that in which it
+    /// would hold it instead.
     ///
     /// # Errors
     /// Returns an error if the format cannot hold the model.
-    pub fn new(goals: &Goals, model: &Model, choices: &[Choice], spec: &Spec) -> Result<Self, IoError> {
+    pub fn new(model: &Model, choices: &[Choice], asked: &[Vec<Choice>], spec: &Spec) -> Result<Self, IoError> {
         let format = formats::of(spec)?;
-        let asked: Vec<Vec<Choice>> =
-            choices.iter().map(|choice| goals.candidates(choice, format, spec.method)).collect();
         let mut forms = Self { of_tensors: vec![Vec::new(); choices.len()], beside: 0 };
         for at in 0..asked.iter().map(Vec::len).max().unwrap_or(0) {
             let one = asked.iter().zip(choices).map(|(asked, choice)| asked.get(at).or(asked.last()).unwrap_or(choice));

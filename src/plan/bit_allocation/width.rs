@@ -32,7 +32,7 @@ impl Width {
 /// The widths of every tensor of a model, and those that were chosen.
 #[derive(Debug)]
 pub struct Widths {
-    /// Those of each tensor, the fewest bits first; none where it is copied unchanged.
+    /// The widths of each tensor, the fewest bits first; none where it is copied unchanged.
     pub of_tensors: Vec<Vec<Width>>,
     /// The position of the chosen one; 0 where there is none.
     pub chosen: Vec<usize>,

@@ -54,7 +54,8 @@ impl Plan {
     ) -> Result<(), RunError> {
         let Some(goals) = Goals::of(&self.spec) else { return Ok(()) };
         let format = formats::of(&self.spec).map_err(IoError::from)?;
-        let forms = Forms::new(&goals, &self.model, &self.selected, &self.spec)?;
+        let asked = self.selected.iter().map(|choice| goals.candidates(choice, format, self.spec.method));
+        let forms = Forms::new(&self.model, &self.selected, &asked.collect::<Vec<_>>(), &self.spec)?;
         let lossy = |forms: &Vec<Form>| forms.iter().any(|form| form.stored != Stored::Unchanged);
         let measured: Vec<usize> = (0..forms.of_tensors.len()).filter(|at| lossy(&forms.of_tensors[*at])).collect();
         let threads = threads_within(settings, self.loaded, self.longest_row())?;
