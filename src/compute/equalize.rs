@@ -36,8 +36,8 @@ pub fn equalize(weights: &dyn Array, factors: &dyn Array) -> Result<ArrayRef, Co
 /// become `weight * factor * row_factors[channel] + offset`, one operation after the other in f32.
 ///
 /// `channels` says which row of its tensor each row is; `row_factors` has a number for each row of the tensor, `offsets` one
-/// for each weight. Both are list arrays of floats with one row, for all rows of weights, or one for each. A null on any
-/// side gives null.
+/// for each weight. Both are list arrays of floats with one row, for all rows of weights, or one for each. Where one is null it
+/// changes nothing; a null weight, factor or channel gives null.
 ///
 /// # Errors
 /// Returns the errors of [`equalize`]; also an error if a tensor has no such row.
@@ -74,21 +74,22 @@ fn multiply(
         let of = |shared: &Rows<'_>| if shared.len() == 1 { 0 } else { row };
         let row_factor = match &of_rows {
             None => Some(1.0),
-            Some((channels, row_factors)) => {
-                row_factor(channels, row_factors.row(of(row_factors), widened_row_factors)?, row)?
-            }
+            Some((channels, row_factors)) => match row_factors.row(of(row_factors), widened_row_factors)? {
+                Some(factors) => row_factor(channels, factors, row)?,
+                None => Some(1.0),
+            },
         };
         let added = match &offsets {
-            None => Some(&[][..]),
+            None => None,
             Some(offsets) => offsets.row(of(offsets), widened_offsets)?,
         };
-        let (Some(weights), Some(factors), Some(row_factor), Some(added)) =
-            (rows.row(row, widened)?, factors.row(of(&factors), widened_factors)?, row_factor, added)
+        let (Some(weights), Some(factors), Some(row_factor)) =
+            (rows.row(row, widened)?, factors.row(of(&factors), widened_factors)?, row_factor)
         else {
             builder.push_null();
             continue;
         };
-        for (what, given) in [("factors", Some(factors)), ("offsets", offsets.as_ref().map(|_| added))] {
+        for (what, given) in [("factors", Some(factors)), ("offsets", added)] {
             if let Some(got) = given.map(<[f32]>::len).filter(|got| *got != weights.len()) {
                 return Err(ComputeError::Length { row, what, got, expected: weights.len() });
             }
@@ -97,7 +98,7 @@ fn multiply(
         for ((out, w), factor) in out.iter_mut().zip(weights).zip(factors) {
             *out = w * factor * row_factor;
         }
-        for (out, offset) in out.iter_mut().zip(added) {
+        for (out, offset) in out.iter_mut().zip(added.unwrap_or(&[])) {
             *out += offset;
         }
         // An infinity or NaN on any side ends in the result.
@@ -122,9 +123,11 @@ fn check_rows(what: &str, got: usize, weights: usize) -> Result<(), ComputeError
 }
 
 /// Returns the factor of a row of weights, of those of its tensor; none where either is null.
-fn row_factor(channels: &Int64Array, factors: Option<&[f32]>, row: usize) -> Result<Option<f32>, ComputeError> {
+fn row_factor(channels: &Int64Array, factors: &[f32], row: usize) -> Result<Option<f32>, ComputeError> {
     let at = if channels.len() == 1 { 0 } else { row };
-    let (Some(factors), true) = (factors, channels.is_valid(at)) else { return Ok(None) };
+    if channels.is_null(at) {
+        return Ok(None);
+    }
     let channel = channels.value(at);
     let factor = usize::try_from(channel).ok().and_then(|channel| factors.get(channel));
     factor.copied().map(Some).ok_or_else(|| {

@@ -5,6 +5,7 @@ pub mod error;
 pub mod functions;
 pub mod keep;
 pub mod memory;
+mod named_arguments;
 pub mod optimizer;
 mod pass_exec;
 pub mod recipes;

@@ -98,7 +98,10 @@ pub fn entries() -> Result<Vec<Entry>> {
 /// Returns an error if a function has no documentation.
 pub fn markdown() -> Result<String> {
     let mut page = String::from(
-        "# SQL reference\n\nMade by `arrow-quant functions --markdown` from the functions' own documentation.\n",
+        "# SQL reference\n\nMade by `arrow-quant functions --markdown` from the functions' own documentation.\n\n\
+         Arguments have names, and those in brackets are optional. `quantize(weights, 4, symmetric => true)` skips some; an \
+         optional argument that is NULL is as if left out. A session of the `datafusion` wheel cannot skip by name: write \
+         NULL there.\n",
     );
     let mut section = "";
     for entry in entries()? {

@@ -20,6 +20,7 @@ use super::{
     functions::{aggregate_functions, scalar_functions},
     keep::{KeepRows, keep},
     memory,
+    named_arguments::fill_left_out,
     optimizer::{broadcast_join::BroadcastJoins, cooperative_joins::GiveWay},
     tables::{ModelFormat, ModelFunction, ModelTableFactory, TableKind, WeightsTable, with_paths},
 };
@@ -89,8 +90,10 @@ impl Session {
     /// # Errors
     /// Returns an error if the query, or a file that it names, is wrong.
     pub async fn sql(&self, query: &str) -> Result<DataFrame> {
-        let plan = self.context.state().create_logical_plan(query).await?;
-        self.execute(plan).await
+        let state = self.context.state();
+        let mut statement = state.sql_to_statement(query, &state.config_options().sql_parser.dialect)?;
+        fill_left_out(&mut statement);
+        self.execute(state.statement_to_plan(statement).await?).await
     }
 
     /// Returns a plan as a query. A statement that returns no table, such as `CREATE`, is carried out.

@@ -105,9 +105,6 @@ async fn a_null_argument_gives_null() {
     for call in [
         "quantize(NULL, 4)",
         "quantize([1.0], NULL)",
-        "quantize([1.0], 4, NULL)",
-        "quantize([1.0], 4, 32, NULL)",
-        "quantize([1.0], 4, 32, 'minmax', NULL)",
         "dequantize(NULL)",
         "quant_params(NULL, 4)",
         "quantize_with([1.0], 4, NULL)",
@@ -120,8 +117,6 @@ async fn a_null_argument_gives_null() {
         "error_stats([1.0], NULL)",
         "equalize([1.0], NULL)",
         "equalize([1.0], [1.0], NULL, [1.0])",
-        "equalize([1.0], [1.0], 0, NULL)",
-        "equalize([1.0], [1.0], 0, [1.0], NULL)",
         "equalization_factors([1.0], [1.0], NULL)",
         "log_equalization_factors(NULL)",
         "weight_equalization_factors(NULL)",
@@ -131,16 +126,60 @@ async fn a_null_argument_gives_null() {
         "time_edges(NULL, 0, 1, 2)",
         "hessian(NULL)",
         "hessian_factor(NULL)",
-        "hessian_factor([1.0], NULL)",
         "gptq(NULL, hessian_factor([1.0]), 4)",
         "gptq([1.0], NULL, 4)",
         "gptq([1.0], hessian_factor([1.0]), NULL)",
-        "gptq([1.0], hessian_factor([1.0]), 4, NULL)",
     ] {
         let table = result(&session, &format!("SELECT {call} IS NULL AS value")).await;
         let table = table.unwrap_or_else(|error| panic!("{call}: {error}"));
         assert!(table.contains("| true  |"), "{call}:\n{table}");
     }
+}
+
+#[tokio::test]
+async fn what_is_null_or_skipped_by_name_is_as_if_left_out() {
+    let session = Session::new(1).unwrap();
+    let row = "[0.3, -0.7, 1.1, 0.2]";
+    let factor = "hessian_factor([2.0, 1.0, 0.5, 0.0, 2.0, 1.0, 0.5, 2.0, 1.0, 2.0])";
+    for (call, expected) in [
+        (format!("quantize({row}, 4, NULL, NULL, NULL, NULL)"), format!("quantize({row}, 4)")),
+        (format!("quantize({row}, 8, NULL, NULL, true)"), format!("quantize({row}, 8, 32, 'minmax', true)")),
+        (format!("quantize({row}, 4, symmetric => true)"), format!("quantize({row}, 4, 32, 'search', true)")),
+        (
+            format!("QUANTIZE(bits => 4, weights => {row}, METHOD => 'minmax')"),
+            format!("quantize({row}, 4, 32, 'minmax')"),
+        ),
+        (format!("quantize({row}, 2.5, method => 'entropy')"), format!("quantize({row}, 2.5, 32, 'entropy')")),
+        (
+            format!("quant_params({row}, 4, importance => [1.0, 2.0, 3.0, 4.0])"),
+            format!("quant_params({row}, 4, 32, 'search', false, [1.0, 2.0, 3.0, 4.0])"),
+        ),
+        (format!("equalize({row}, {row}, offsets => {row})"), format!("equalize({row}, {row}, 0, [1.0], {row})")),
+        (format!("equalize({row}, {row}, 0, [2.0], NULL)"), format!("equalize({row}, {row}, 0, [2.0])")),
+        (format!("gptq({row}, {factor}, 4, NULL)"), format!("gptq({row}, {factor}, 4)")),
+        ("hessian_factor([2.0], NULL)".to_owned(), "hessian_factor([2.0])".to_owned()),
+        ("activation_params(0.0, 1.0, 8, NULL)".to_owned(), "activation_params(0.0, 1.0, 8)".to_owned()),
+        (
+            format!("sqnr({row}, quantize({row}, 4, symmetric => true))"),
+            format!("sqnr({row}, quantize({row}, 4, 32, 'search', true))"),
+        ),
+    ] {
+        let one = async |call: &str| {
+            let table = result(&session, &format!("SELECT {call} AS value")).await;
+            table.unwrap_or_else(|error| panic!("{call}: {error}"))
+        };
+        let (found, expected) = (one(&call).await, one(&expected).await);
+        assert_eq!(found, expected, "{call}");
+        assert!(!found.contains("|       |"), "{call}: {found}");
+    }
+    // In the rows of a table, in a query within a query, and explained.
+    let query = "SELECT count(*) AS n FROM (SELECT quantize(w, bits, symmetric => s) AS q FROM (VALUES
+                 ([1.0], 4, true), ([1.0], 8, NULL), ([1.0], NULL, false)) AS rows(w, bits, s)) WHERE q IS NOT NULL";
+    assert!(result(&session, query).await.unwrap().contains("| 2 |"));
+    assert!(result(&session, &format!("EXPLAIN {query}")).await.is_ok());
+    // What must be given is still asked for.
+    let error = session.sql("SELECT quantize([1.0], group_size => 32)").await.map(drop).unwrap_err().to_string();
+    assert!(error.contains("bits"), "{error}");
 }
 
 #[tokio::test]

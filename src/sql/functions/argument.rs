@@ -11,7 +11,7 @@ pub struct Argument {
     pub kind: Kind,
     /// The meaning of the argument.
     pub description: &'static str,
-    /// May be left out, with every argument after it.
+    /// May be left out, or be NULL, which means the same.
     pub optional: bool,
     /// Is nothing without the argument after it.
     pub with_next: bool,

@@ -12,13 +12,9 @@ use super::{
     argument::Argument,
     coerce::{check_constants, coerce},
     error::FunctionError,
-    kind::Kind,
     scalar::ScalarFunction,
 };
-use crate::{
-    compute::{ComputeError, by_blocks, memory_size},
-    types::{Bits, Method, QuantizeOptions},
-};
+use crate::compute::{ComputeError, by_blocks, memory_size};
 
 /// The value given for an argument.
 #[derive(Debug, Clone)]
@@ -122,37 +118,19 @@ impl Call {
     }
 }
 
-/// Returns the given arguments, without the trailing ones left out, and with the defaults of those that are left out before
-/// one that is given.
+/// Returns the given arguments without the trailing ones left out.
+///
+/// # Errors
+/// Returns an error if one is left out before one that is given, and is not optional.
 fn without_gaps(function: &str, arguments: &[Argument], given: &[Given]) -> Result<Vec<Given>> {
     let end = given.iter().rposition(|given| !matches!(given, Given::Nothing)).map_or(0, |last| last + 1);
-    let mut given = given[..end].to_vec();
-    for i in 0..end.min(arguments.len()) {
-        if matches!(given[i], Given::Nothing) {
-            let default = default(&arguments[..i], &given, arguments[i].kind);
-            let default = default.filter(|_| arguments[i].optional);
-            given[i] = Given::Constant(default.ok_or_else(|| {
-                let next = arguments.get(end - 1).map_or("the next", |argument| argument.name);
-                plan_datafusion_err!("{function}: {} must be given where {next} is", arguments[i].name)
-            })?);
-        }
+    let given = given[..end].to_vec();
+    let missing = |(argument, given): &(&Argument, &Given)| matches!(given, Given::Nothing) && !argument.optional;
+    if let Some((argument, _)) = arguments.iter().zip(&given).find(missing) {
+        let next = arguments.get(end - 1).map_or("the next", |argument| argument.name);
+        return plan_err!("{function}: {} must be given where {next} is", argument.name);
     }
     Ok(given)
-}
-
-/// Returns the default of an argument of kind `kind`.
-fn default(arguments: &[Argument], given: &[Given], kind: Kind) -> Option<ScalarValue> {
-    match kind {
-        Kind::GroupSize => Some(i64::from(QuantizeOptions::DEFAULT_GROUP_SIZE).into()),
-        Kind::Symmetric => Some(false.into()),
-        // The method that is taken depends on the bits, which must then be known.
-        Kind::Method | Kind::RateMethod => {
-            let bits = arguments.iter().position(|argument| matches!(argument.kind, Kind::Bits | Kind::Rate))?;
-            let Given::Constant(ScalarValue::Int64(Some(bits))) = given[bits] else { return None };
-            Some(Method::default_for(Bits::try_from(bits).ok()?).name().into())
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -162,7 +140,10 @@ mod tests {
     use arrow_array::{ListArray, types::Float32Type};
 
     use super::*;
-    use crate::{compute::quantize, types::weights::weights_type};
+    use crate::{
+        compute::quantize,
+        types::{Bits, QuantizeOptions, weights::weights_type},
+    };
 
     fn rows() -> ArrayRef {
         let row = (0..100).map(|i| Some(0.5 - i as f32 / 77.0)).collect::<Vec<_>>();
@@ -182,8 +163,11 @@ mod tests {
         assert_eq!(&got, &quantize(&rows(), &options.into()).unwrap());
         let given =
             [column(), Given::Column(DataType::Int64), Given::Nothing, Given::Nothing, Given::Constant(true.into())];
+        let bits: ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![8, 8]));
+        assert_eq!(&Call::new("quantize", &given).unwrap().run(&[rows(), bits], 0).unwrap(), &got);
+        let given = [column(), Given::Nothing, Given::Constant(32i64.into())];
         let error = Call::new("quantize", &given).err().unwrap().strip_backtrace();
-        assert!(error.ends_with("quantize: method must be given where symmetric is"), "{error}");
+        assert!(error.ends_with("quantize: bits must be given where group_size is"), "{error}");
     }
 
     #[test]

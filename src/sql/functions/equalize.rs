@@ -13,7 +13,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     name: "equalize",
     description: "Multiplies each row of weights by one factor per input channel; the activations are divided by the \
                   same factors. Where the factors of the layer after are folded into this one, the row is multiplied by \
-                  row_factors[channel] as well, and offsets are added. NULL where any argument is NULL.",
+                  row_factors[channel] as well, and offsets are added. NULL where weights or factors are NULL, or channel where row_factors are given.",
     arguments: &[
         WEIGHTS,
         Argument::new("factors", Kind::SharedRow, "one factor per element of the row"),

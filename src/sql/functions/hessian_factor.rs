@@ -10,7 +10,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     description: "The upper triangular factor U of the damped inverse of a Hessian H, U'U = (H + damping * mean(diag H))^-1 \
                   (arXiv:2210.17323), with what it took: a struct of damping, dead_channels and factor. A channel that was \
                   zero throughout counts as the mean one. Where H is not positive definite, ten times the damping is \
-                  tried, up to a thousand times; NULL where that does not do either, or where any argument is NULL.",
+                  tried, up to a thousand times; NULL where that does not do either, or where the Hessian is NULL.",
     arguments: &[
         Argument::new("hessian", Kind::WideRow, "an upper triangle, as the aggregate hessian gives it"),
         Argument::new(
@@ -23,10 +23,11 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     returns: factor_type,
     example: "SELECT hessian_factor([1.0, 0.5, 1.0], 0.01)['damping'] AS damping",
     call: |arguments| {
-        let damping = match arguments.get(1) {
-            Some(column) => column.as_primitive::<Float64Type>().iter().collect(),
-            None => vec![Some(compute::DAMPING); arguments[0].len()],
-        };
+        let given = |row: usize| arguments.get(1).filter(|column| column.is_valid(row));
+        let damping = (0..arguments[0].len()).map(|row| {
+            Some(given(row).map_or(compute::DAMPING, |column| column.as_primitive::<Float64Type>().value(row)))
+        });
+        let damping: Vec<Option<f64>> = damping.collect();
         compute::hessian_factor(&arguments[0], &damping)
     },
 };

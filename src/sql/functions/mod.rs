@@ -1,6 +1,6 @@
 //! The functions: one list, which registration, documentation, other languages and the tests walk.
 
-mod argument;
+pub(super) mod argument;
 mod call;
 mod channel;
 mod coerce;

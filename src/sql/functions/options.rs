@@ -7,24 +7,25 @@ use crate::{
     types::{Bits, Encoding, Method, QuantizeOptions},
 };
 
-/// Reads `bits [, group_size [, method [, symmetric]]]`. A row with a null among them has no options.
+/// Reads `bits [, group_size [, method [, symmetric]]]`. A row without bits has no options; any other that is null is as if left out.
 pub fn row_options(columns: &[ArrayRef]) -> Result<RowOptions, ComputeError> {
     let Some(bits) = columns.first() else {
         return Err(ComputeError::InvalidArgument("bits are missing".into()));
     };
     (0..bits.len())
         .map(|row| {
-            if columns.iter().any(|column| column.is_null(row)) {
+            if bits.is_null(row) {
                 return Ok(None);
             }
+            let given = |at: usize| columns.get(at).filter(|column| column.is_valid(row));
             let mut options = QuantizeOptions::new(Bits::try_from(bits.as_primitive::<Int64Type>().value(row))?);
-            if let Some(sizes) = columns.get(1) {
+            if let Some(sizes) = given(1) {
                 options = options.with_group_size(sizes.as_primitive::<Int64Type>().value(row))?;
             }
-            if let Some(methods) = columns.get(2) {
+            if let Some(methods) = given(2) {
                 options = options.with_method(methods.as_string::<i32>().value(row).parse::<Method>()?);
             }
-            if let Some(symmetric) = columns.get(3) {
+            if let Some(symmetric) = given(3) {
                 options = options.with_symmetric(symmetric.as_boolean().value(row));
             }
             Ok(Some(options))

@@ -10,7 +10,7 @@ use crate::{compute, types::quantized::params_type};
 pub const FUNCTION: ScalarFunction = ScalarFunction {
     name: "quant_params",
     description: "Chooses scales and zero points for each row of weights, as quantize does, and gives them without \
-                  the codes. NULL where any argument but importance is NULL.",
+                  the codes. NULL where weights or bits are NULL; any other argument that is NULL is as if left out.",
     arguments: &[WEIGHTS, BITS, GROUP_SIZE.optional(), METHOD.optional(), SYMMETRIC.optional(), IMPORTANCE.optional()],
     returns: params_type,
     example: "SELECT quant_params([0.1, -0.2, 0.3, 0.4], 4, 4, 'minmax', false)['row_scale'] AS row_scale",

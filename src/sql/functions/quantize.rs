@@ -20,7 +20,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
     name: "quantize",
     description: "Quantizes each row of weights in groups along the row. Gives a struct of the codes and everything \
                   that is needed to decode them (bits, group_size, length, row_scale, codes, scales, zero_points). \
-                  NaN and infinity are an error. NULL where any argument but importance is NULL.",
+                  NaN and infinity are an error. NULL where weights or bits are NULL; any other argument that is NULL is as if left out.",
     arguments: &[
         WEIGHTS,
         Argument::new(
@@ -48,7 +48,7 @@ pub const FUNCTION: ScalarFunction = ScalarFunction {
         }
         let bits = cast(&arguments[1], &DataType::Float64)?;
         let bits = bits.as_primitive::<Float64Type>();
-        let given = |row: usize| entropy.value(row) && arguments.iter().take(5).all(|argument| argument.is_valid(row));
+        let given = |row: usize| entropy.value(row) && arguments[..2].iter().all(|argument| argument.is_valid(row));
         let bits: Vec<Option<f64>> = (0..bits.len()).map(|row| given(row).then(|| bits.value(row))).collect();
         check_others(arguments, &entropy)?;
         let coded = compute::quantize_entropy(&arguments[0], &bits)?;

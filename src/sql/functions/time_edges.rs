@@ -47,7 +47,7 @@ pub const SIGNATURE: (&str, &[Argument]) = (NAME, ARGUMENTS);
 
 const DESCRIPTION: &str = "The timesteps at which one group of timesteps ends and the next begins, ascending: at most \
                            groups - 1 of them. Rows come in any order; rows of the same timestep are one, with the \
-                           range that holds both. Rows with a NULL are skipped; NULL over no rows.";
+                           range that holds both. Rows with a NULL but for the method are skipped; NULL over no rows.";
 
 /// Returns the function as `DataFusion` calls it.
 pub fn udaf() -> AggregateUDF {
@@ -105,9 +105,10 @@ impl Edges {
     fn rows(&mut self, values: &[ArrayRef], start: usize, end: usize) -> Result<(), ComputeError> {
         let groups = values[3].as_primitive::<Int64Type>();
         let methods = values.get(4).map(AsArray::as_string::<i32>);
-        if groups.is_null(start) || methods.is_some_and(|methods| methods.is_null(start)) {
+        if groups.is_null(start) {
             return Ok(());
         }
+        let methods = methods.filter(|methods| methods.is_valid(start));
         let method = methods.map_or(Ok(TimeMethod::default()), |methods| methods.value(start).parse())?;
         let column = |at: usize| values[at].slice(start, end - start);
         let (t, lo, hi) = (column(0), column(1), column(2));
