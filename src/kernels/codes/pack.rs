@@ -1,57 +1,40 @@
-//! Codes of 2, 3, 4 and 8 bits to bytes and back, least significant bit first.
+//! Codes of 2 to 6 and of 8 bits to bytes and back, least significant bit first.
 //!
-//! A row starts on a byte; unused bits of its last byte are zero. Four codes of 2 bits, eight of 3 bits
-//! (three bytes) and two of 4 bits fill whole bytes; each such cell is packed by shifting in one register.
+//! A row starts on a byte; unused bits of its last byte are zero. Eight codes fill whole bytes at every width; each such cell is
+//! packed by shifting in one register.
 
 use crate::kernels::dispatch::kernel;
 
 /// Codes in a cell: what fills whole bytes at every width.
 const CELL: usize = 8;
 
-/// Packs the eight codes of `cell`, one in each byte, into the low `8 * BITS` bits.
+/// The low `count` bits of each field of `width` bits.
 #[inline(always)]
-fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
-    match BITS {
-        2 => {
-            let x = (cell | cell >> 6) & 0x000f_000f_000f_000f;
-            let x = (x | x >> 12) & 0x0000_00ff_0000_00ff;
-            (x | x >> 24) & 0xffff
-        }
-        3 => {
-            let x = (cell | cell >> 5) & 0x003f_003f_003f_003f;
-            let x = (x | x >> 10) & 0x0000_0fff_0000_0fff;
-            (x | x >> 20) & 0x00ff_ffff
-        }
-        4 => {
-            let x = (cell | cell >> 4) & 0x00ff_00ff_00ff_00ff;
-            let x = (x | x >> 8) & 0x0000_ffff_0000_ffff;
-            (x | x >> 16) & 0xffff_ffff
-        }
-        _ => cell,
+const fn fields(count: usize, width: usize) -> u64 {
+    let (mut mask, mut at) = (0, 0);
+    while at < 64 {
+        mask |= (u64::MAX >> (64 - count)) << at;
+        at += width;
     }
+    mask
+}
+
+/// Packs the eight codes of `cell`, one in each byte, into the low `8 * BITS` bits: neighbours are joined three times.
+#[inline(always)]
+const fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
+    let gap = 8 - BITS;
+    let x = (cell | cell >> gap) & const { fields(2 * BITS, 16) };
+    let x = (x | x >> (2 * gap)) & const { fields(4 * BITS, 32) };
+    (x | x >> (4 * gap)) & const { fields(8 * BITS, 64) }
 }
 
 /// Returns the reverse of [`pack_cell`].
 #[inline(always)]
-fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
-    match BITS {
-        2 => {
-            let x = (packed | packed << 24) & 0x0000_00ff_0000_00ff;
-            let x = (x | x << 12) & 0x000f_000f_000f_000f;
-            (x | x << 6) & 0x0303_0303_0303_0303
-        }
-        3 => {
-            let x = (packed | packed << 20) & 0x0000_0fff_0000_0fff;
-            let x = (x | x << 10) & 0x003f_003f_003f_003f;
-            (x | x << 5) & 0x0707_0707_0707_0707
-        }
-        4 => {
-            let x = (packed | packed << 16) & 0x0000_ffff_0000_ffff;
-            let x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
-            (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f
-        }
-        _ => packed,
-    }
+const fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
+    let gap = 8 - BITS;
+    let x = (packed | packed << (4 * gap)) & const { fields(4 * BITS, 32) };
+    let x = (x | x << (2 * gap)) & const { fields(2 * BITS, 16) };
+    (x | x << gap) & const { fields(BITS, 8) }
 }
 
 #[inline(always)]
@@ -101,7 +84,7 @@ pub(in crate::kernels) fn unpack_codes<const BITS: usize>(packed: &[u8], codes: 
 kernel! {
     /// Packs codes, one a byte and below `2^bits`, into `ceil(codes.len() * bits / 8)` bytes.
     ///
-    /// `bits` is 2, 3 or 4; every other value is taken as 8.
+    /// `bits` is 2 to 6; every other value is taken as 8.
     ///
     /// ```
     /// let mut packed = [0; 4];
@@ -113,6 +96,8 @@ kernel! {
             2 => pack_codes::<2>(codes, packed),
             3 => pack_codes::<3>(codes, packed),
             4 => pack_codes::<4>(codes, packed),
+            5 => pack_codes::<5>(codes, packed),
+            6 => pack_codes::<6>(codes, packed),
             _ => pack_codes::<8>(codes, packed),
         }
     }
@@ -131,6 +116,8 @@ kernel! {
             2 => unpack_codes::<2>(packed, codes),
             3 => unpack_codes::<3>(packed, codes),
             4 => unpack_codes::<4>(packed, codes),
+            5 => unpack_codes::<5>(packed, codes),
+            6 => unpack_codes::<6>(packed, codes),
             _ => unpack_codes::<8>(packed, codes),
         }
     }
@@ -155,7 +142,7 @@ mod tests {
     #[test]
     fn every_target_packs_every_length_as_defined_and_back() {
         let mut random = Random::new(7);
-        for bits in [2u8, 3, 4, 8] {
+        for bits in [2u8, 3, 4, 5, 6, 8] {
             for n in (0..=300).chain([1000, 4096]) {
                 let codes: Vec<u8> = (0..n).map(|_| (random.bits() >> 32) as u8 & (0xff >> (8 - bits))).collect();
                 let want = naive(&codes, bits.into());

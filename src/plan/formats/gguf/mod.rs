@@ -178,7 +178,7 @@ fn quantized(
         choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
     };
     let block = match kind {
-        Encoding::Float(Float::F64) | Encoding::Packed(_) | Encoding::Comfy(_) => {
+        Encoding::Float(Float::F64) | Encoding::Packed(_) | Encoding::Comfy(_) | Encoding::Mlx(_) => {
             return Err(IoError::Request(format!(
                 "unknown GGUF type '{kind}'; Q4_K and F16 are some that engines read"
             )));
