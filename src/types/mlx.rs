@@ -133,7 +133,8 @@ impl Mlx {
     #[must_use]
     pub fn shares(&self, length: usize) -> Option<Vec<usize>> {
         let size = self.group_size as usize;
-        let known = self.kind.block().map_or(Self::GROUP_SIZES.contains(&self.group_size), |block| block == self.group_size);
+        let known =
+            self.kind.block().map_or(Self::GROUP_SIZES.contains(&self.group_size), |block| block == self.group_size);
         if !known || !length.is_multiple_of(size) {
             return None;
         }

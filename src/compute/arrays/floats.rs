@@ -13,7 +13,12 @@ use crate::{
 ///
 /// # Errors
 /// Returns an error if a finite weight is beyond what the float holds.
-pub(in crate::compute) fn narrow(float: Float, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
+pub(in crate::compute) fn narrow(
+    float: Float,
+    weights: &[f32],
+    row: usize,
+    out: &mut [u8],
+) -> Result<(), ComputeError> {
     match float {
         Float::BF16 => narrow_bf16(weights, out),
         Float::F16 => narrow_f16(weights, out),

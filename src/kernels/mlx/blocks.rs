@@ -79,7 +79,8 @@ fn searched<const SIZE: usize>(block: &[f32; SIZE], range: u8) -> u8 {
     let (mut best, mut least) = (range, f32::INFINITY);
     // One power of two below, half of the weights would be clipped.
     let (below, above) = if SIZE == 32 { (1, 0) } else { (BELOW, ABOVE) };
-    let near = range.saturating_sub(below).max(1)..=range.saturating_add(above).min(if SIZE == 32 { 254 } else { 0x7e });
+    let near =
+        range.saturating_sub(below).max(1)..=range.saturating_add(above).min(if SIZE == 32 { 254 } else { 0x7e });
     // The range first: another must be better.
     for code in std::iter::once(range).chain(near) {
         let scale = value::<SIZE>(code);
