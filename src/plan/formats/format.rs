@@ -52,6 +52,11 @@ pub trait Format: Sync {
         false
     }
 
+    /// Returns the kinds of tensors that stay as they are by default elsewhere, and are quantized here.
+    fn quantizes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Completes the choices that the spec's patterns gave, before a person may edit them.
     ///
     /// # Errors

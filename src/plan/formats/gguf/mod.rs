@@ -14,7 +14,7 @@ use super::{
     config::config_without_quantization,
     export::{Export, TensorExport, leave_out_companions},
     format::Format,
-    magnitudes::keep_small,
+    magnitudes::{keep_small, least_of_half_scales},
 };
 use crate::{
     model::{
@@ -103,7 +103,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
     keep_small(model, choices, |_, choice| match choice.gguf_type?.encoding() {
-        Encoding::Block(block) => Some((block.to_string(), block.bits())),
+        Encoding::Block(block) => Some(least_of_half_scales(block.name(), block.bits())),
         _ => None,
     })?;
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {

@@ -24,6 +24,8 @@ fn sample(field: &str) -> Value {
         "gguf_type_for" => json!(["mlp=Q8_0"]),
         "comfy_type" => json!("w4a8"),
         "comfy_type_for" => json!(["mlp=fp8"]),
+        "mlx_type" => json!("int6"),
+        "mlx_type_for" => json!(["mlp=mxfp4"]),
         "misfit" => json!("keep"),
         "gguf_architecture" | "gguf_pre" => json!("flux"),
         "activations" | "hessians" => json!("a.parquet"),
@@ -55,12 +57,13 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
         ("compressed-tensors", "bits bits_for equalize group_size method symmetric shard_size"),
         ("gguf", "bits bits_for equalize gguf_type gguf_type_for misfit gguf_architecture gguf_pre"),
         ("comfy", "comfy_type comfy_type_for method shard_size"),
+        ("mlx", "bits bits_for equalize group_size method mlx_type mlx_type_for shard_size"),
     ];
     let all_take = "include exclude drop min_share activations";
     let with_activations = "time_groups time_method activation_bits activation_symmetric";
     let apart = [
-        ("bits", "target_size target_bpw gguf_type"),
-        ("bits_for", "gguf_type"),
+        ("bits", "target_size target_bpw gguf_type mlx_type"),
+        ("bits_for", "gguf_type mlx_type"),
         ("target_size", "target_bpw"),
         ("equalize", "min_sqnr target_size target_bpw hessians"),
         ("hessians", "symmetric min_sqnr"),
