@@ -164,7 +164,14 @@ mod tests {
             })
         });
         let packed = packed.map(|text| text.parse().unwrap());
-        packed.chain(Block::ALL.iter().copied().map(Encoding::Block)).collect()
+        let mlx = ["int2", "int3", "int4", "int5", "int6", "int8"].into_iter().flat_map(|kind| {
+            ["g32:F32", "g64:BF16", "g128:F16"]
+                .into_iter()
+                .flat_map(move |group| ["search", "minmax"].map(move |method| format!("mlx:{kind}:{group}:{method}")))
+        });
+        let small = ["mlx:mxfp4", "mlx:mxfp8", "mlx:nvfp4", "mlx:nvfp4:minmax", "mlx:mxfp4:minmax"].map(str::to_owned);
+        let mlx = mlx.chain(small).map(|text| text.parse().unwrap());
+        packed.chain(mlx).chain(Block::ALL.iter().copied().map(Encoding::Block)).collect()
     }
 
     #[test]
