@@ -143,7 +143,7 @@ def quantize_model(
         bits: bits per code: 2, 3, 4 or 8; 4 when left out, or the profile's.
         group_size: weights that share a scale and a zero point, or 'channel': all of a row; 32 when left out, or the
             profile's.
-        method: 'search' (least squared error; the default up to 4 bits) or 'minmax'.
+        method: 'search' (least squared error; the default up to 4 bits, and of 'mlx') or 'minmax'.
         symmetric: without zero points.
         include: patterns of the tensors to quantize, instead of the default choice.
         exclude: patterns of tensors to leave as they are.

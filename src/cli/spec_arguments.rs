@@ -47,8 +47,8 @@ pub struct SpecArguments {
     /// Weights that share a scale and a zero point; 'channel' for the whole row [default: 32]
     #[arg(long, short, value_name = "N")]
     group_size: Option<GroupSize>,
-    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax' [default: search up to 4 bits,
-    /// minmax for 8]
+    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax' [default: search up to 4 bits
+    /// and in --format mlx, minmax for 8]
     #[arg(long)]
     method: Option<Method>,
     /// Use symmetric quantization (no zero points)

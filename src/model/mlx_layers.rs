@@ -96,7 +96,7 @@ impl Layer<'_, '_> {
         let (Some((words, leading)), Some(groups)) = (weight.shape.split_last(), scales.shape.last()) else {
             return Err("is a single number, with scales".to_owned());
         };
-        if !matches!(weight.shape.len(), 2 | 3) || *words == 0 || *groups == 0 {
+        if !matches!(weight.shape.len(), 2 | 3) || weight.elements() == 0 || scales.elements() == 0 {
             let shape = &weight.shape;
             return Err(format!("has scales and the shape {shape:?}; matrices and stacks of them are read"));
         }

@@ -19,6 +19,11 @@ def source(tmp_path):
     return tmp_path / "in"
 
 
+def least(measured):
+    """The least SQNR of a comparison, of the tensors that differ."""
+    return min(tensor["sqnr_db"] for tensor in measured["tensors"] if tensor["difference"] == "differs")
+
+
 def quantize(program, source, output, *more):
     return program("quantize", source, "--output", output, "--format", "mlx", *more)
 
@@ -54,7 +59,7 @@ def test_a_folder_holds_what_it_says_and_reads_back(program, compare, source, tm
             original = llama()[row["name"]][1].astype("float32")
             noise = ((original - back[row["name"]][1]) ** 2).sum()
             assert row["sqnr"] == pytest.approx(10 * np.log10((original**2).sum() / noise), abs=0.1)
-    assert measured["sqnr"] > 9
+    assert least(measured) > 9
 
 
 def test_inspect_names_the_codes_and_sql_sees_the_weights(program, source, tmp_path):
@@ -69,23 +74,21 @@ def test_inspect_names_the_codes_and_sql_sees_the_weights(program, source, tmp_p
 def test_a_folder_is_a_source_for_every_format(program, compare, source, tmp_path, form):
     quantize(program, source, tmp_path / "out", "--mlx-type", "int8")
     program("quantize", tmp_path / "out", "--output", tmp_path / "again", "--format", form)
-    assert compare(tmp_path / "out", tmp_path / "again")["sqnr"] > 18
+    assert least(compare(tmp_path / "out", tmp_path / "again")) > 18
 
 
 def test_a_dry_run_says_the_sizes_and_the_reasons(program, source, tmp_path):
-    save(source / "more.safetensors", {})
     tensors = llama() | {
         "odd.weight": ("BF16", normal(8, 48)),
         "conv.weight": ("BF16", normal(8, 4, 3)),
         "table": ("BF16", normal(8, 64)),
         "double.bias": ("F64", normal(8)),
     }
-    (source / "more.safetensors").unlink()
     save(source / "model.safetensors", tensors)
     write_json(source / "config.json", llama_config(tie_word_embeddings=True))
     listed = program("quantize", source, "--format", "mlx", "--dry-run")
     assert "rows of 48 are not whole groups of 32, as int4 of MLX asks" in listed
-    assert listed.count("MLX quantizes linear layers and embeddings alone") >= 2
+    assert "MLX quantizes linear layers and embeddings alone" in listed and "learned table" in listed
     assert "tied to the embedding" in listed and "stored as F32, since MLX has no F64" in listed
     quantize(program, source, tmp_path / "out")
     kept, layers = read_mlx_folder(tmp_path / "out")
@@ -103,7 +106,7 @@ def test_files_are_cut_with_an_index(program, source, tmp_path):
 
 
 def test_a_saved_plan_holds_the_types(program, source, tmp_path):
-    program("plan", source, "--save", tmp_path / "plan", "--format", "mlx", "--mlx-type-for", "q_proj=mxfp4")
+    program("plan", source, "--output", tmp_path / "plan", "--format", "mlx", "--mlx-type-for", "q_proj=mxfp4")
     rows = pq.read_table(tmp_path / "plan" / "choices.parquet").to_pylist()
     types = {row["name"]: row["type"] for row in rows}
     assert types["model.layers.0.self_attn.q_proj.weight"] == "mxfp4" and types[f"{NAME}.weight"] == "int4"

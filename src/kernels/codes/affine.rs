@@ -176,7 +176,7 @@ mod tests {
         let codes = (!symmetric).then_some(&mut zeros[..]);
         affine(row, None, bits, group, (float, method), &mut scales, codes);
         for s in &scales {
-            assert_eq!(s.to_bits() & ((1 << grid(float).dropped) - 1), 0, "{s} is not a {float}");
+            assert_eq!(s.to_bits() & ((1 << FloatScale::of(float).dropped) - 1), 0, "{s} is not a {float}");
         }
         let zeros = (!symmetric).then_some(&zeros[..]);
         let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];

@@ -8,8 +8,7 @@ use crate::kernels::dispatch::kernel;
 /// Codes in a cell: what fills whole bytes at every width.
 const CELL: usize = 8;
 
-/// The low `count` bits of each field of `width` bits.
-#[inline(always)]
+/// Returns the low `count` bits of each field of `width` bits.
 const fn fields(count: usize, width: usize) -> u64 {
     let (mut mask, mut at) = (0, 0);
     while at < 64 {
@@ -19,22 +18,50 @@ const fn fields(count: usize, width: usize) -> u64 {
     mask
 }
 
-/// Packs the eight codes of `cell`, one in each byte, into the low `8 * BITS` bits: neighbours are joined three times.
+/// Joins each two fields of `WIDTH` bits whose low `BITS` bits are used. Above four bits a code, what moves would meet what it leaves.
+#[inline(always)]
+const fn join<const BITS: usize, const WIDTH: usize>(x: u64) -> u64 {
+    let moved = x >> (WIDTH - BITS);
+    if 2 * BITS <= WIDTH {
+        return (x | moved) & const { fields(2 * BITS, 2 * WIDTH) };
+    }
+    x & const { fields(BITS, 2 * WIDTH) } | moved & const { fields(BITS, 2 * WIDTH) << BITS }
+}
+
+/// Returns the reverse of [`join`].
+#[inline(always)]
+const fn part<const BITS: usize, const WIDTH: usize>(x: u64) -> u64 {
+    let moved = x << (WIDTH - BITS);
+    if 2 * BITS <= WIDTH {
+        return (x | moved) & const { fields(BITS, WIDTH) };
+    }
+    x & const { fields(BITS, 2 * WIDTH) } | moved & const { fields(BITS, 2 * WIDTH) << WIDTH }
+}
+
+/// Packs the eight codes of `cell`, one in each byte, into the low `8 * BITS` bits.
 #[inline(always)]
 const fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
-    let gap = 8 - BITS;
-    let x = (cell | cell >> gap) & const { fields(2 * BITS, 16) };
-    let x = (x | x >> (2 * gap)) & const { fields(4 * BITS, 32) };
-    (x | x >> (4 * gap)) & const { fields(8 * BITS, 64) }
+    match BITS {
+        2 => join::<8, 32>(join::<4, 16>(join::<2, 8>(cell))),
+        3 => join::<12, 32>(join::<6, 16>(join::<3, 8>(cell))),
+        4 => join::<16, 32>(join::<8, 16>(join::<4, 8>(cell))),
+        5 => join::<20, 32>(join::<10, 16>(join::<5, 8>(cell))),
+        6 => join::<24, 32>(join::<12, 16>(join::<6, 8>(cell))),
+        _ => cell,
+    }
 }
 
 /// Returns the reverse of [`pack_cell`].
 #[inline(always)]
 const fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
-    let gap = 8 - BITS;
-    let x = (packed | packed << (4 * gap)) & const { fields(4 * BITS, 32) };
-    let x = (x | x << (2 * gap)) & const { fields(2 * BITS, 16) };
-    (x | x << gap) & const { fields(BITS, 8) }
+    match BITS {
+        2 => part::<2, 8>(part::<4, 16>(part::<8, 32>(packed))),
+        3 => part::<3, 8>(part::<6, 16>(part::<12, 32>(packed))),
+        4 => part::<4, 8>(part::<8, 16>(part::<16, 32>(packed))),
+        5 => part::<5, 8>(part::<10, 16>(part::<20, 32>(packed))),
+        6 => part::<6, 8>(part::<12, 16>(part::<24, 32>(packed))),
+        _ => packed,
+    }
 }
 
 #[inline(always)]

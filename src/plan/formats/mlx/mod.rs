@@ -28,6 +28,32 @@ use crate::{
     types::{Encoding, Float, GroupSize, Method, Mlx, MlxType},
 };
 
+/// The values of `model_type` whose experts mlx-lm stacks when it loads them, codes and scales alike; of others it stacks floats alone.
+const STACKED: [&str; 22] = [
+    "afmoe",
+    "bailing_hybrid",
+    "bailing_moe",
+    "bailing_moe_linear",
+    "deepseek",
+    "deepseek_v2",
+    "deepseek_v3",
+    "deepseek_v32",
+    "dots1",
+    "exaone_moe",
+    "glm4_moe",
+    "glm4_moe_lite",
+    "hunyuan",
+    "jamba",
+    "laguna",
+    "longcat_flash",
+    "mimo_v2_flash",
+    "mistral4",
+    "mixtral",
+    "olmoe",
+    "phimoe",
+    "qwen2_moe",
+];
+
 /// Folders that mlx-lm loads.
 pub struct MlxFolder;
 
@@ -168,6 +194,10 @@ fn misfit(config: &Map<String, Value>, tensor: &Tensor, mlx: Mlx) -> Option<Stri
     if is_transposed(config, tensor) {
         return Some("stored as [inputs, outputs]: mlx-lm transposes it, which codes do not bear".to_owned());
     }
+    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if is_expert(module) && !STACKED.contains(&model_type) {
+        return Some(format!("mlx-lm stacks the experts of '{model_type}' in floats alone"));
+    }
     let is_tied = config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true);
     if is_tied && module.rsplit('.').next() == Some("lm_head") {
         return Some("tied to the embedding, as config.json says: mlx-lm leaves it out".to_owned());
@@ -176,6 +206,12 @@ fn misfit(config: &Map<String, Value>, tensor: &Tensor, mlx: Mlx) -> Option<Stri
     let fits = tensor.row_length.is_multiple_of(size as usize);
     (!fits)
         .then(|| format!("rows of {} are not whole groups of {size}, as {} of MLX asks", tensor.row_length, mlx.kind))
+}
+
+/// Returns true if a module is of one expert: `experts` and a number are among its names.
+fn is_expert(module: &str) -> bool {
+    let parts: Vec<&str> = module.split('.').collect();
+    parts.windows(2).any(|pair| pair[0] == "experts" && pair[1].bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Returns what holds scales of a tensor that must not be too small, and its least largest weight.
