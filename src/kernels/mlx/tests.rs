@@ -58,7 +58,7 @@ fn small_floats_are_those_of_mlx() {
     let (mut codes, mut scales) = ([0; 8], [0]);
     encode_e2m1(&ties, 16, false, &mut codes, &mut scales);
     assert_eq!((codes, scales), ([0x07, 0x21, 0x43, 0x65, 0x90, 0xba, 0xdc, 0x0e], [0x38]));
-    for (most, scale) in [(0.0, 127), (6.0, 127), (6.000_001, 128), (3.0, 126), (1e-45, 0), (3e38, 253)] {
+    for (most, scale) in [(0.0, 127), (6.0, 127), (6.000_001, 128), (3.0, 126), (1e-44, 0), (3e38, 253)] {
         let (mut row, mut codes, mut scales) = ([0.0; 32], [0; 16], [0]);
         row[7] = most;
         encode_e2m1(&row, 32, false, &mut codes, &mut scales);
@@ -160,7 +160,7 @@ fn the_search_loses_less_than_the_rule_of_mlx() {
         });
         assert!(found > rule + more, "{bits} bits: {rule} {found}");
     }
-    for (block, more) in [(16, 1.2), (32, 0.4)] {
+    for (block, more) in [(16, 1.2), (32, 0.2)] {
         let (mut codes, mut scales) = (vec![0; row.len() / 2], vec![0; row.len() / block as usize]);
         let [rule, found] = [false, true].map(|search_too| {
             encode_e2m1(&row, block, search_too, &mut codes, &mut scales);

@@ -83,7 +83,7 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 6 * 28 * 28);
+    assert_eq!(checked, 7 * 30 * 30);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn an_error_names_the_field_and_the_problem() {
             "{\"hessians\": \"h\", \"equalize\": \"weights\"}",
             "`hessians` cannot be used with `equalize`: Hessians are those of inputs that are not equalized",
         ),
-        ("{\"shard_size\": 9}", "`shard_size` needs `format` safetensors, compressed-tensors or comfy"),
+        ("{\"shard_size\": 9}", "`shard_size` needs `format` safetensors, compressed-tensors, comfy or mlx"),
         ("{\"time_groups\": 2}", "`time_groups` needs `activations`"),
     ] {
         let error = error(json);
