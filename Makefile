@@ -6,7 +6,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/arrow-quant
 DEMO := tests/data/digits_dit
 
-.PHONY: help build demo python test test-rust test-python test-engines test-arm lint docs docs-site fuzz torture clean
+.PHONY: help build demo python test test-rust test-python test-engines test-mlx test-arm lint docs docs-site fuzz torture clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,6 +34,14 @@ python: $(VENV)/.ready ## Build the Python package into .venv
 # The module that `python` builds is of Python's stable ABI, so torch's environment takes it from the source folder.
 test-engines: build python $(VENV)-engines/.ready ## Test what needs torch (PyPI's torch is several gigabytes)
 	OMP_NUM_THREADS=1 PYTHONPATH=python ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-engines/bin/python -m pytest -q -n 2 tests/engines
+
+test-mlx: build $(VENV)-mlx/.ready ## Test folders of MLX with mlx and mlx-lm, on the CPU
+	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)-mlx/bin/python -m pytest -q -n 2 tests/mlx
+
+$(VENV)-mlx/.ready: tests/mlx/requirements.txt
+	$(PYTHON) -m venv $(VENV)-mlx
+	$(VENV)-mlx/bin/python -m pip install --quiet --no-compile --requirement tests/mlx/requirements.txt
+	touch $@
 
 # Only the modules that are imported are compiled to bytecode: those of all packages take a minute.
 $(VENV)-engines/.ready: tests/engines/requirements.txt tests/python/requirements.txt
@@ -90,7 +98,7 @@ torture: build $(VENV)/.ready ## Crashes, full disks, kills, races, damaged file
 	ARROW_QUANT=$(abspath $(BINARY)) $(VENV)/bin/python tests/torture
 
 clean: ## Remove what the targets made
-	rm -rf target out $(VENV) $(VENV)-engines $(VENV)-site
+	rm -rf target out $(VENV) $(VENV)-engines $(VENV)-mlx $(VENV)-site
 
 test-arm: ## Run the kernel and array tests for 64-bit Arm under qemu (needs root on Debian to install what it needs)
 	tests/arm/install.sh

@@ -123,6 +123,10 @@ def valid_safetensors() -> dict[str, bytes]:
     for bits in (2, 3, 4, 8):
         for groups, zero_points in [(1, False), (2, True)]:
             files[f"packed-{bits}-{groups}"] = packed(bits, groups, zero_points)
+    # Layers of MLX, which need no configuration.
+    for name, words, scales in [("mxfp4", 8, 2), ("mxfp8", 16, 2), ("nvfp4", 8, 4)]:
+        files[f"mlx-{name}"] = safetensors([("m.weight", "U32", [4, words], None), ("m.scales", "U8", [4, scales], None)])
+    files["mlx-stack"] = safetensors([("m.weight", "U32", [2, 3, 4], None), ("m.scales", "U8", [2, 3, 1], None)])
     return files
 
 

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         gguf_type_for: Patterns | Mapping[str, str]
         comfy_type: str | None
         comfy_type_for: Patterns | Mapping[str, str]
+        mlx_type: str | None
+        mlx_type_for: Patterns | Mapping[str, str]
         misfit: str | None
         gguf_architecture: str | None
         gguf_pre: str | None
@@ -118,6 +120,8 @@ def quantize_model(
     gguf_pre: str | None = None,
     comfy_type: str | None = None,
     comfy_type_for: Patterns | Mapping[str, str] = (),
+    mlx_type: str | None = None,
+    mlx_type_for: Patterns | Mapping[str, str] = (),
     activations: Path | None = None,
     time_groups: int | None = None,
     time_method: str | None = None,
@@ -133,13 +137,13 @@ def quantize_model(
     """Quantizes a model into a folder.
 
     Args:
-        path: a safetensors or GGUF file, a folder of shards, a diffusers folder, one that compressed-tensors packed, or an
-            output folder of this function.
+        path: a safetensors or GGUF file, a folder of shards, a diffusers folder, one that compressed-tensors packed
+            or MLX quantized, or an output folder of this function.
         output: the folder to make.
         bits: bits per code: 2, 3, 4 or 8; 4 when left out, or the profile's.
         group_size: weights that share a scale and a zero point, or 'channel': all of a row; 32 when left out, or the
             profile's.
-        method: 'search' (least squared error; the default up to 4 bits) or 'minmax'.
+        method: 'search' (least squared error; the default up to 4 bits, and of 'mlx') or 'minmax'.
         symmetric: without zero points.
         include: patterns of the tensors to quantize, instead of the default choice.
         exclude: patterns of tensors to leave as they are.
@@ -160,7 +164,7 @@ def quantize_model(
             measurement, and for `fp8` and `nvfp4` of `comfy`, whose scale is one for a whole tensor.
         no_check: skip verification of the written files.
         format: the output format: 'parquet' (the default) or 'arrow', or for other programs 'safetensors',
-            'compressed-tensors', 'gguf' or 'comfy'.
+            'compressed-tensors', 'gguf', 'comfy' or 'mlx'.
         dtype: the floats of 'safetensors': 'F16', 'BF16', 'F32' or 'F64'; as in the source when left out.
         shard_size: the most bytes of a safetensors file, or as "2GB"; 5 GB when left out.
         gguf_type: the type of the quantized tensors of 'gguf', such as 'Q4_K'; by `bits` when left out.
@@ -172,6 +176,9 @@ def quantize_model(
         comfy_type: the type of the layers of 'comfy': 'int8' (the default), 'int8-rows', 'w4a8', 'w6a8', 'w4a4', 'fp8',
             'nvfp4' or 'mxfp8'.
         comfy_type_for: types by pattern, as `{"mlp": "w4a8"}`; the last match counts.
+        mlx_type: the type of the layers of 'mlx': 'int2', 'int3', 'int4', 'int5', 'int6', 'int8', 'mxfp4', 'mxfp8' or 'nvfp4';
+            by `bits` when left out.
+        mlx_type_for: types by pattern, as `{"down_proj": "int6"}`; the last match counts.
         activations: a file of activations that calibration wrote: make a quantizer for the input of each quantized layer.
         time_groups: groups of timesteps with a quantizer of their own; 8 when left out, or the profile's.
         time_method: how time is cut: 'optimal' (the default), 'uniform' or 'quantile'.
@@ -226,6 +233,8 @@ def quantize_model(
         "gguf_pre": gguf_pre,
         "comfy_type": comfy_type,
         "comfy_type_for": _rules(comfy_type_for),
+        "mlx_type": mlx_type,
+        "mlx_type_for": _rules(mlx_type_for),
         "activations": None if activations is None else os.fspath(activations),
         "time_groups": time_groups,
         "time_method": time_method,

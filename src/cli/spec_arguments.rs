@@ -22,7 +22,7 @@ use crate::{
         },
     },
     storage::error::IoError,
-    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, TimeMethod},
+    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, MlxType, TimeMethod},
 };
 
 // Constants, since a comment would need the names of types marked as code.
@@ -47,8 +47,8 @@ pub struct SpecArguments {
     /// Weights that share a scale and a zero point; 'channel' for the whole row [default: 32]
     #[arg(long, short, value_name = "N")]
     group_size: Option<GroupSize>,
-    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax' [default: search up to 4 bits,
-    /// minmax for 8]
+    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax' [default: search up to 4 bits
+    /// and in --format mlx, minmax for 8]
     #[arg(long)]
     method: Option<Method>,
     /// Use symmetric quantization (no zero points)
@@ -109,6 +109,12 @@ pub struct SpecArguments {
     comfy_type: Option<ComfyType>,
     #[arg(long, value_name = "REGEX=TYPE", help = COMFY_TYPE_FOR, help_heading = "Format")]
     comfy_type_for: Vec<PatternRule<ComfyType>>,
+    /// Type of the layers in --format mlx: int2, int3, int4, int5, int6, int8, mxfp4, mxfp8 or nvfp4 [default: by --bits]
+    #[arg(long, value_name = "TYPE", help_heading = "Format")]
+    mlx_type: Option<MlxType>,
+    /// Type in --format mlx for tensors matching REGEX, e.g. 'down_proj=int6' (last match wins; repeatable)
+    #[arg(long, value_name = "REGEX=TYPE", help_heading = "Format")]
+    mlx_type_for: Vec<PatternRule<MlxType>>,
     /// Parquet file of activations from calibration: make a quantizer for the input of each quantized layer
     #[arg(long, value_name = "FILE", help_heading = "Activations")]
     activations: Option<PathBuf>,
@@ -156,6 +162,8 @@ impl SpecArguments {
             gguf_pre: self.gguf_pre.clone(),
             comfy_type: self.comfy_type,
             comfy_type_for: self.comfy_type_for.clone(),
+            mlx_type: self.mlx_type,
+            mlx_type_for: self.mlx_type_for.clone(),
             activations: self.activations.clone(),
             time_groups: self.time_groups,
             time_method: self.time_method,

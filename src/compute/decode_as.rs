@@ -7,18 +7,14 @@ use super::{
     ComputeError,
     arrays::{
         encoding::{check_count, for_row, row_bytes},
+        floats::{round, widen},
         list::ListBuilder,
     },
-    comfy,
+    comfy, mlx,
 };
 use crate::{
-    kernels::{
-        affine::affine_decode,
-        gguf::decode_blocks,
-        narrow::{narrow_bf16, narrow_f16},
-        widen::{narrow_f64, widen_bf16, widen_f16},
-    },
-    types::{Encoding, Float, Packed},
+    kernels::{affine::affine_decode, gguf::decode_blocks},
+    types::{Encoding, Packed},
 };
 
 /// Decodes each row of `data` to `List<Float32>`: the reverse of [`encode_as`](super::encode_as).
@@ -63,23 +59,11 @@ pub fn decode_as(
 /// the rest of `out` stays as it is.
 pub fn decode_row(encoding: Encoding, bytes: &[u8], out: &mut [f32]) {
     match encoding {
-        Encoding::Float(float) => floats(float, bytes, out),
+        Encoding::Float(float) => widen(float, bytes, out),
         Encoding::Packed(packed) => unpack(packed, bytes, out),
         Encoding::Block(block) => decode_blocks(block, bytes, out),
         Encoding::Comfy(layout) => comfy::decode(layout, bytes, out),
-    }
-}
-
-fn floats(float: Float, bytes: &[u8], out: &mut [f32]) {
-    match float {
-        Float::BF16 => widen_bf16(bytes, out),
-        Float::F16 => widen_f16(bytes, out),
-        Float::F64 => narrow_f64(bytes, out),
-        Float::F32 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *out = f32::from_le_bytes(*bytes);
-            }
-        }
+        Encoding::Mlx(layout) => mlx::decode(layout, bytes, out),
     }
 }
 
@@ -88,24 +72,10 @@ fn unpack(packed: Packed, bytes: &[u8], out: &mut [f32]) {
     let (codes, rest) = bytes.split_at(packed.code_bytes(out.len()).min(bytes.len()));
     let (stored, zero_points) = rest.split_at((groups * packed.scale.bytes()).min(rest.len()));
     let mut scales = vec![0.0; groups];
-    floats(packed.scale, stored, &mut scales);
+    widen(packed.scale, stored, &mut scales);
     let zero_points = (!packed.symmetric).then_some(zero_points);
     let group_size = packed.group_size.map_or(usize::MAX, |size| size as usize);
     affine_decode(codes, packed.bits.get(), group_size, &scales, zero_points, out);
+    // Engines multiply in the float of the scale.
     round(packed.scale, out);
-}
-
-/// Rounds to a float: engines multiply in that of the scale.
-fn round(float: Float, weights: &mut [f32]) {
-    const BLOCK: usize = 256;
-    let mut bytes = [0; 2 * BLOCK];
-    for weights in weights.chunks_mut(BLOCK) {
-        let bytes = &mut bytes[..2 * weights.len()];
-        match float {
-            Float::BF16 => narrow_bf16(weights, bytes),
-            Float::F16 => narrow_f16(weights, bytes),
-            Float::F32 | Float::F64 => return,
-        }
-        floats(float, bytes, weights);
-    }
 }

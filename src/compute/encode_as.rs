@@ -8,11 +8,11 @@ use super::{
     arrays::{
         builder::BytesBuilder,
         encoding::{check_count, for_row, row_bytes},
+        floats::{narrow, widen},
         importance::Importance,
         rows::{Rows, finite_absmax},
     },
-    comfy,
-    decode_as::decode_row,
+    comfy, mlx,
 };
 use crate::{
     kernels::{
@@ -20,7 +20,6 @@ use crate::{
         affine_extreme::{GroupParams, affine_better, affine_extreme},
         extreme,
         gguf::encode_blocks,
-        narrow::{narrow_bf16, narrow_f16},
     },
     types::{Block, Encoding, Float, Method, Packed},
 };
@@ -51,7 +50,7 @@ pub fn encode_as(weights: &dyn Array, encodings: &[Option<Encoding>]) -> Result<
 }
 
 /// Encodes as [`encode_as`] does, but searches scales for the least squared error weighted by the importance of each input
-/// channel. Scales are searched in blocks of 256 and in packed codes; floats, ranges and blocks of 32 ignore the importance.
+/// channel. Scales are searched in blocks of 256, in packed codes and in integers of MLX; floats, ranges and blocks of 32 ignore the importance.
 ///
 /// `importance` is a list array of one row, for all weights, or of one row for each row of `weights`, as long as that.
 /// Null means that all weigh alike.
@@ -115,10 +114,14 @@ impl Encoder {
         out: &mut [u8],
     ) -> Result<(), ComputeError> {
         match encoding {
-            Encoding::Float(float) => floats(float, weights, row, out),
+            Encoding::Float(float) => narrow(float, weights, row, out),
             Encoding::Packed(packed) => self.packed(packed, weights, importance, row, out),
             Encoding::Block(block) => blocks(block, weights, importance, row, out),
             Encoding::Comfy(layout) => comfy::encode(layout, weights, row, (&mut self.rescaled, &mut self.scales), out),
+            Encoding::Mlx(layout) => {
+                let buffers = (&mut self.rescaled, &mut self.scales, &mut self.searched.0);
+                mlx::encode(layout, weights, importance, row, buffers, out)
+            }
         }
     }
 
@@ -171,15 +174,15 @@ impl Encoder {
                 for scale in scales.iter_mut() {
                     *scale = (*scale / power).min(limit);
                 }
-                floats(packed.scale, scales, row, stored)?;
-                decode_row(Encoding::Float(packed.scale), stored, scales);
+                narrow(packed.scale, scales, row, stored)?;
+                widen(packed.scale, stored, scales);
                 let mut params = GroupParams { scales: &mut self.scales, zero_points: zero_points.as_deref_mut() };
                 let others = GroupParams { scales, zero_points: codes };
                 affine_better(weights, importance, bits, group_size, limit, &mut params, &others);
             }
         }
-        floats(packed.scale, &self.scales, row, stored)?;
-        decode_row(Encoding::Float(packed.scale), stored, &mut self.scales);
+        narrow(packed.scale, &self.scales, row, stored)?;
+        widen(packed.scale, stored, &mut self.scales);
         affine_encode(prepared, power, bits, group_size, &self.scales, zero_points.as_deref(), codes);
         Ok(())
     }
@@ -191,10 +194,10 @@ fn beside(float: Float, x: f64, up: bool) -> f32 {
     let width = float.bytes().min(4);
     let mut bytes = [0; 4];
     // What is too large is infinite here, and finite one step below.
-    let _ = floats(float, &[x as f32], 0, &mut bytes[..width]);
+    let _ = narrow(float, &[x as f32], 0, &mut bytes[..width]);
     let mut value = [0.0];
     for _ in 0..2 {
-        decode_row(Encoding::Float(float), &bytes[..width], &mut value);
+        widen(float, &bytes[..width], &mut value);
         let near = f64::from(value[0]);
         // The numbers of a float that are not negative follow each other as their bits do.
         let bits = u32::from_le_bytes(bytes);
@@ -206,36 +209,6 @@ fn beside(float: Float, x: f64, up: bool) -> f32 {
         .to_le_bytes();
     }
     value[0]
-}
-
-fn floats(float: Float, weights: &[f32], row: usize, out: &mut [u8]) -> Result<(), ComputeError> {
-    match float {
-        Float::BF16 => narrow_bf16(weights, out),
-        Float::F16 => narrow_f16(weights, out),
-        Float::F32 => {
-            for (x, out) in weights.iter().zip(out.as_chunks_mut().0) {
-                *out = x.to_le_bytes();
-            }
-        }
-        Float::F64 => {
-            for (x, out) in weights.iter().zip(out.as_chunks_mut().0) {
-                *out = f64::from(*x).to_le_bytes();
-            }
-        }
-    }
-    let lost = |infinite: fn(u16) -> bool| {
-        let stored = out.as_chunks().0.iter().map(|x| u16::from_le_bytes(*x));
-        weights.iter().zip(stored).position(|(x, stored)| infinite(stored) && x.is_finite())
-    };
-    let lost = match float {
-        Float::F16 => lost(|stored| stored & 0x7fff == 0x7c00),
-        Float::BF16 => lost(|stored| stored & 0x7fff == 0x7f80),
-        Float::F32 | Float::F64 => None,
-    };
-    match lost {
-        None => Ok(()),
-        Some(element) => Err(ComputeError::TooLarge { row, element, value: weights[element], float: float.name() }),
-    }
 }
 
 /// The largest f16, as which blocks store scales and minimums.

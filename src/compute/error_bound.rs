@@ -5,7 +5,7 @@ use arrow_array::Array;
 use super::{ComputeError, Rows};
 use crate::{
     kernels::error_bound::first_beyond,
-    types::{Comfy, ComfyLayout, Encoding, Float, QuantizeOptions},
+    types::{Comfy, ComfyLayout, Encoding, Float, Method, Mlx, MlxType, QuantizeOptions},
 };
 
 /// A bound on the root mean square of the errors of a group, from the largest size of its weights: `share` of it, and
@@ -30,6 +30,7 @@ impl ErrorBound {
             Encoding::Packed(packed) => (packed.bits.get(), packed.group_size, packed.scale),
             Encoding::Block(block) => (block.bits(), Some(block.weights() as u32), Float::F16),
             Encoding::Comfy(comfy) => return Some(Self::of_comfy(comfy)),
+            Encoding::Mlx(mlx) => return Some(Self::of_mlx(mlx, importance)),
         };
         let steps = steps(bits);
         let share = if importance { 2.0 } else { 2.0 / steps };
@@ -53,6 +54,29 @@ impl ErrorBound {
             ComfyLayout::Mxfp8 => (Some(32), 2.0 / 15.0, 1e-35),
         };
         Self { group_size, share: share.min(1.01), least }
+    }
+
+    /// Returns the bound of a row as MLX stores it: the range of integers, or the steps of small floats. What they decode to is
+    /// rounded to the float of the layer, twice.
+    fn of_mlx(mlx: Mlx, importance: bool) -> Self {
+        let steps = steps(mlx.kind.bits());
+        let rounded = match mlx.float {
+            Float::BF16 => 1.0 / 128.0,
+            Float::F16 => 1.0 / 1024.0,
+            Float::F32 | Float::F64 => 0.0,
+        };
+        let (share, least) = match mlx.kind {
+            MlxType::Nvfp4 => (0.3, 1.0 / 128.0),
+            MlxType::Mxfp4 => (0.5, 1e-37),
+            MlxType::Mxfp8 => (2.0 / 15.0, 1e-37),
+            _ if importance => (2.0, steps / 16_777_216.0),
+            // Half precision ends at 2^-24; MLX takes no scale below 1e-7.
+            _ if mlx.float == Float::F16 || mlx.method == Method::Minmax => {
+                (2.0 / steps + rounded, steps / 4_194_304.0)
+            }
+            _ => (2.0 / steps + rounded, 0.0),
+        };
+        Self { group_size: Some(mlx.group_size), share, least }
     }
 
     /// Returns the bound of rows that are quantized by `options` and decoded again. The groups of a row share its scale,
@@ -140,7 +164,19 @@ mod tests {
             })
         });
         let packed = packed.map(|text| text.parse().unwrap());
-        packed.chain(Block::ALL.iter().copied().map(Encoding::Block)).collect()
+        let mlx = ["int2", "int3", "int4", "int5", "int6", "int8"].into_iter().flat_map(|kind| {
+            ["g32:F32", "g64:BF16", "g128:F16"]
+                .into_iter()
+                .flat_map(move |group| ["search", "minmax"].map(move |method| format!("mlx:{kind}:{group}:{method}")))
+        });
+        let mlx = mlx.map(|text| text.parse().unwrap());
+        packed.chain(mlx).chain(Block::ALL.iter().copied().map(Encoding::Block)).collect()
+    }
+
+    /// Small floats, which hold small weights badly or not at all, and ignore importance.
+    fn small_floats() -> impl Iterator<Item = Encoding> {
+        let texts = ["mlx:mxfp4", "mlx:mxfp4:minmax", "mlx:mxfp8", "mlx:nvfp4", "mlx:nvfp4:minmax"];
+        texts.into_iter().map(|text| text.parse().unwrap())
     }
 
     #[test]
@@ -149,7 +185,7 @@ mod tests {
         let weights = list(&rows);
         let lengths = vec![Some(512); rows.len()];
         let importance = list(&[(0..512).map(|i| if i % 3 == 0 { 1.0 } else { 1e-6 }).collect()]);
-        for encoding in encodings() {
+        for encoding in encodings().into_iter().chain(small_floats()) {
             let back = |stored: &ArrayRef| decode_as(stored, &[Some(encoding)], &lengths).unwrap();
             let plain = back(&encode_as(&weights, &[Some(encoding)]).unwrap());
             let bound = ErrorBound::of_encoding(encoding, false).unwrap();

@@ -23,6 +23,7 @@ mod gptq;
 mod hessian;
 mod hessian_factor;
 mod log_equalization_factors;
+mod mlx;
 mod mse;
 mod quant_params;
 mod quantize;

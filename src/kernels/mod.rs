@@ -16,6 +16,7 @@ mod floats;
 pub mod gguf;
 mod inputs;
 mod lanes;
+pub mod mlx;
 pub mod search;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::tensor::Tensor;
 use crate::storage::error::IoError;
 use layer::{Layer, Problem};
-pub use parts::{Part, parts};
+pub use parts::parts;
 
 /// The end of the name of a marker.
 pub const MARKER: &str = ".comfy_quant";

@@ -7,6 +7,8 @@ mod fp8_scale;
 mod header;
 mod index;
 pub(crate) mod labels;
+pub(crate) mod layer_part;
+pub(crate) mod mlx_layers;
 pub mod name;
 mod open;
 pub mod output_folder;
@@ -45,8 +47,8 @@ use scan::buffer_pool::Pool;
 use side_files::SideFiles;
 use tensor::{Scale, Tensor};
 
-/// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors
-/// packed are the tensors that they stand for.
+/// A model: one safetensors or GGUF file, the shards of one folder, or an output folder. Modules that compressed-tensors, `ComfyUI` or
+/// MLX packed are the tensors that they stand for.
 #[derive(Debug)]
 pub struct Model {
     folder: PathBuf,

@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use super::{
     Model, ModelFile, comfy_layers, discover,
     header::Header,
+    mlx_layers,
     output_folder::QuantizedModel,
     packed_modules,
     part_rows::PartRows,
@@ -107,6 +108,10 @@ impl Model {
         if !said.is_empty() || tensors.iter().any(|tensor| tensor.name.ends_with(comfy_layers::MARKER)) {
             let path = |tensor: &Tensor| files[tensor.file()].path.as_path();
             tensors = comfy_layers::unpack(tensors, |tensor| bytes_of(&files, tensor), path, &said)?;
+        }
+        if tensors.iter().any(mlx_layers::is_packed) {
+            let config = said::config(&found.folder);
+            tensors = mlx_layers::unpack(tensors, |tensor| files[tensor.file()].path.as_path(), &config)?;
         }
         let model = Self::new(found.folder, files, tensors, None)?;
         Ok(Self { passed_over: found.passed_over, given: found.given, ..model })

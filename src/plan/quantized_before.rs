@@ -54,7 +54,6 @@ pub const FOREIGN: &[Foreign] = &[
     row("SDNQ with low-rank factors", ".weight", &[], &[".scale", ".svd_up"]),
     row("SDNQ with zero points", ".weight", &[], &[".scale", ".zero_point"]),
     row("HIGGS", ".weight", &[], &[".scales", ".tables"]),
-    row("MLX", ".weight", &[U32], &[".scales"]),
     row("integers with weight_scale (INT8 or INT4)", ".weight", INTEGERS, &[".weight_scale"]),
     row("integers with weight_scale_inv", ".weight", INTEGERS, &[".weight_scale_inv"]),
     row("EETQ", ".weight", INTEGERS, &[".weight_scales"]),
@@ -102,6 +101,10 @@ pub fn check(model: &Model) -> Result<(), IoError> {
     }
     let config = said::config(model.folder());
     for quantization in said::quantization(&config) {
+        // MLX names no method.
+        if quantization["quant_method"].is_null() && !quantization["group_size"].is_null() {
+            continue;
+        }
         let method = quantization["quant_method"].as_str().unwrap_or("a method without a name");
         if !READ.contains(&method) {
             let problem = format!(

@@ -16,11 +16,11 @@ use crate::{
     types::{Bits, Method, OptionsError, QuantizeOptions},
 };
 
-/// The type of a tensor in GGUF or `ComfyUI`.
+/// The type of a tensor in GGUF, `ComfyUI` or MLX.
 const TYPE: &str = "type";
 const NOTE: &str = "note";
 
-/// Returns the schema: `name`; `bits`, `group_size`, `method` and `symmetric`; `type`, which GGUF and `ComfyUI` have instead of those four;
+/// Returns the schema: `name`; `bits`, `group_size`, `method` and `symmetric`; `type`, which GGUF, `ComfyUI` and MLX have instead of those four;
 /// and `note`. A tensor without bits and without a type is copied unchanged.
 pub fn saved_choices_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -38,14 +38,15 @@ pub fn saved_choices_schema() -> SchemaRef {
 pub fn saved_choices_batch(model: &Model, choices: &[Choice]) -> Result<RecordBatch, IoError> {
     // A GGUF type says all that the options would.
     let options = || {
-        choices
-            .iter()
-            .map(|choice| choice.options.filter(|_| choice.gguf_type.is_none() && choice.comfy_type.is_none()))
+        let has_type =
+            |choice: &Choice| choice.gguf_type.is_some() || choice.comfy_type.is_some() || choice.mlx_type.is_some();
+        choices.iter().map(move |choice| choice.options.filter(|_| !has_type(choice)))
     };
     let number = |number: fn(QuantizeOptions) -> i64| options().map(|one| one.map(number)).collect::<Int64Array>();
     let types = choices.iter().map(|choice| {
         let comfy = choice.comfy_type.map(|kind| kind.to_string());
-        choice.gguf_type.map(|kind| kind.to_string()).or(comfy)
+        let mlx = choice.mlx_type.map(|kind| kind.to_string());
+        choice.gguf_type.map(|kind| kind.to_string()).or(comfy).or(mlx)
     });
     let notes = choices.iter().map(|choice| Some(choice.note.as_str()).filter(|note| !note.is_empty()));
     let names = model.tensors().iter().map(|tensor| tensor.name.as_str());

@@ -16,7 +16,7 @@ use crate::{
         tensor::{Scale, Tensor},
     },
     storage::error::IoError,
-    types::{Block, Comfy, ComfyLayout, Encoding, Method, QuantizeOptions},
+    types::{Block, Comfy, ComfyLayout, Encoding, Method, Mlx, MlxType, QuantizeOptions},
 };
 
 /// The options for a tensor that cannot be decoded.
@@ -39,13 +39,18 @@ pub struct Choice {
     pub comfy_type: Option<ComfyType>,
     /// The layout that it is stored in there; set where such a file is planned.
     pub comfy: Option<Comfy>,
+    /// The type that it is to have in folders of MLX.
+    pub mlx_type: Option<MlxType>,
+    /// The codes that it is stored as there; set where such a folder is planned.
+    pub mlx: Option<Mlx>,
 }
 
 impl Choice {
     /// Returns bits and group size of the type that it is stored as instead of our own codes.
     pub fn width_of_type(&self) -> Option<(i64, i64)> {
         let block = self.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
-        block.or_else(|| {
+        let mlx = self.mlx.map(|mlx| (i64::from(mlx.kind.bits()), i64::from(mlx.group_size)));
+        block.or(mlx).or_else(|| {
             let comfy = self.comfy?;
             let group_size = match comfy.layout {
                 ComfyLayout::W4a8 | ComfyLayout::W6a8 | ComfyLayout::Nvfp4 => Comfy::GROUP_SIZE,
@@ -59,12 +64,13 @@ impl Choice {
     /// Returns the bits of a number of the type that it is to have; 255 where it stays as it is.
     pub fn code_bits(&self) -> u8 {
         let Some(options) = self.options else { return u8::MAX };
-        match (self.gguf_type.map(GgufType::encoding), self.comfy_type) {
-            (Some(Encoding::Block(block)), _) => block.bits(),
-            (Some(Encoding::Float(float)), _) => 8 * float.bytes() as u8,
-            (_, Some(kind)) => kind.layout().bits(),
-            (Some(Encoding::Packed(_) | Encoding::Comfy(_)) | None, None) => options.bits.get(),
-        }
+        let blocks = self.gguf_type.and_then(|kind| match kind.encoding() {
+            Encoding::Block(block) => Some(block.bits()),
+            Encoding::Float(float) => Some(8 * float.bytes() as u8),
+            _ => None,
+        });
+        let layer = || self.comfy_type.map(|kind| kind.layout().bits()).or(self.mlx_type.map(MlxType::bits));
+        blocks.or_else(layer).unwrap_or(options.bits.get())
     }
 
     /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or
@@ -90,7 +96,15 @@ impl Selection<'_> {
     /// A pattern that has no effect, since it is most likely mistyped: an include that matches no float tensor of rank 2
     /// and more, an exclude that matches no tensor, a bits-for that matches no chosen tensor.
     pub fn choose(&self, model: &Model) -> Result<Vec<Choice>, IoError> {
-        let kept = KeptPatterns::new(model)?;
+        self.choose_with(model, &[])
+    }
+
+    /// Does the same as [`Self::choose`], but quantizes the tensors of some kinds that stay as they are by default.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::choose`].
+    pub fn choose_with(&self, model: &Model, kinds: &'static [&'static str]) -> Result<Vec<Choice>, IoError> {
+        let kept = KeptPatterns { quantized: kinds, ..KeptPatterns::new(model)? };
         let tensors = model.tensors().iter().enumerate();
         let choices: Result<Vec<Choice>, IoError> = tensors
             .map(|(number, tensor)| {
@@ -200,6 +214,8 @@ struct KeptPatterns {
     kinds: Vec<&'static str>,
     /// The architectures that the configuration names.
     architectures: Vec<String>,
+    /// The kinds that are not kept.
+    quantized: &'static [&'static str],
 }
 
 impl KeptPatterns {
@@ -212,12 +228,14 @@ impl KeptPatterns {
             set,
             kinds: patterns().map(|(_, kind)| kind).collect(),
             architectures: said::architectures(&said::config(model.folder())),
+            quantized: &[],
         })
     }
 
     fn kind(&self, name: &str) -> Option<&'static str> {
-        let by_name = self.set.matches(name).iter().next().map(|first| self.kinds[first]);
-        by_name.or_else(|| kind_in(&self.architectures, name))
+        let is_kept = |kind: &&'static str| !self.quantized.contains(kind);
+        let by_name = self.set.matches(name).iter().map(|number| self.kinds[number]).find(is_kept);
+        by_name.or_else(|| kind_in(&self.architectures, name).filter(is_kept))
     }
 }
 

@@ -87,8 +87,9 @@ impl Plan {
     ) -> Result<Self, RunError> {
         spec.check().map_err(IoError::from)?;
         let read = open_model(&spec, model, settings)?;
-        let mut selected = Selection(&spec).choose(&read)?;
-        formats::of(&spec).map_err(IoError::from)?.choose(&read, &mut selected, &spec)?;
+        let format = formats::of(&spec).map_err(IoError::from)?;
+        let mut selected = Selection(&spec).choose_with(&read, format.quantizes())?;
+        format.choose(&read, &mut selected, &spec)?;
         let mut planned = Self::of_choices(spec, model, read, selected, output, settings)?;
         planned.allocate_bits(settings, progress, cancel)?;
         planned.read_hessians(settings.threads)?;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use super::{Bits, Block, Comfy, Method, OptionsError};
+use super::{Bits, Block, Comfy, Method, Mlx, OptionsError};
 
 /// The floats that rows are stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
@@ -101,6 +101,8 @@ pub enum Encoding {
     Block(Block),
     /// A row of a layer as `ComfyUI` stores it.
     Comfy(Comfy),
+    /// A row of a layer as MLX stores it.
+    Mlx(Mlx),
 }
 
 impl Encoding {
@@ -109,7 +111,9 @@ impl Encoding {
          or of the form int4:g32:symmetric:BF16 (int2, int3, int4, int8; g and a number, or channel; \
          symmetric or asymmetric; the scale's dtype; and search or minmax, which may be left out), \
          or of the form comfy:w4a8:r256 (int8, w4a8, w6a8, w4a4, fp8, nvfp4 or mxfp8; r and the inputs of a rotation, \
-         4, 16, 64 or 256; s and the scale of the tensor for fp8 and nvfp4; and search or minmax)";
+         4, 16, 64 or 256; s and the scale of the tensor for fp8 and nvfp4; and search or minmax), \
+         or of the form mlx:int4:g64:BF16 (int2, int3, int4, int5, int6 or int8; g and 32, 64 or 128; the dtype of scales and \
+         biases; or mxfp4, mxfp8 or nvfp4 alone; and search or minmax)";
 
     /// Returns the type of a tensor that is stored so, as the weights table names it.
     #[must_use]
@@ -124,6 +128,7 @@ impl Encoding {
             },
             Self::Block(block) => block.name(),
             Self::Comfy(comfy) => comfy.layout.dtype(),
+            Self::Mlx(mlx) => mlx.kind.dtype(),
         }
     }
 
@@ -142,6 +147,7 @@ impl Encoding {
             }
             Self::Block(_) => None,
             Self::Comfy(comfy) => comfy.shares(length).map(|shares| shares.iter().sum()),
+            Self::Mlx(mlx) => mlx.shares(length).map(|shares| shares.iter().sum()),
         }
     }
 }
@@ -161,6 +167,7 @@ impl fmt::Display for Encoding {
             }
             Self::Block(block) => block.fmt(f),
             Self::Comfy(comfy) => comfy.fmt(f),
+            Self::Mlx(mlx) => mlx.fmt(f),
         }
     }
 }
@@ -171,6 +178,8 @@ impl FromStr for Encoding {
     fn from_str(text: &str) -> Result<Self, OptionsError> {
         let known = if text.starts_with("comfy:") {
             text.parse().ok().map(Self::Comfy)
+        } else if text.starts_with("mlx:") {
+            text.parse().ok().map(Self::Mlx)
         } else if text.contains(':') {
             packed(text).map(Self::Packed)
         } else {

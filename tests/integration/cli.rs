@@ -170,14 +170,14 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         (&["--format", "zip"], "zip"),
         (
             &["--format", "gguf", "--group-size", "64"],
-            "--group-size needs --format parquet, arrow, safetensors or compressed-tensors",
+            "--group-size needs --format parquet, arrow, safetensors, compressed-tensors or mlx",
         ),
         (&["--format", "gguf", "--method", "minmax"], "--method needs --format"),
         (&["--format", "gguf", "--symmetric"], "--symmetric needs --format"),
         (&["--format", "gguf", "--gguf-type", "Q4_K", "--bits", "4"], "cannot be used with"),
         (
             &["--format", "gguf", "--shard-size", "1GB"],
-            "--shard-size needs --format safetensors, compressed-tensors or comfy",
+            "--shard-size needs --format safetensors, compressed-tensors, comfy or mlx",
         ),
         (
             &["--format", "safetensors", "--min-sqnr", "20"],

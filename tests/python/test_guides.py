@@ -88,6 +88,7 @@ STARTS = {
     "diffusers": sd3,
     "embeddings": encoder,
     "llama_cpp": dream,
+    "mlx": qwen,
     "vllm": qwen,
 }
 

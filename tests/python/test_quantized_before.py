@@ -33,10 +33,6 @@ SOURCES = {
         {"quant_method": "awq", "bits": 4},
     ),
     "Marlin": ({".qweight": integers("I32", 8, 256), ".scales": scales(2, 128)}, None),
-    "MLX": (
-        {".weight": integers("U32", 128, 16), ".scales": scales(128, 2), ".biases": scales(128, 2)},
-        {"group_size": 64, "bits": 4},
-    ),
     "quanto": ({".weight._data": integers("I8", 128, 128), ".weight._scale": scales(128, 1)}, None),
     "HQQ": ({".W_q": integers("U8", 64, 128), ".scale": scales(256, 1), ".zero": scales(256, 1)}, {"quant_method": "hqq"}),
     "Nunchaku": (

@@ -3,6 +3,7 @@
 pub mod builder;
 pub mod encoding;
 pub mod entropy_row;
+pub mod floats;
 pub mod group_coder;
 pub mod importance;
 pub mod list;

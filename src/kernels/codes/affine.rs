@@ -19,16 +19,6 @@ use crate::{
 /// Weights encoded before they are packed: whole bytes at every width.
 const BLOCK: usize = 256;
 
-/// Returns the grid of the scales that a float holds.
-#[inline(always)]
-const fn grid(float: Float) -> FloatScale {
-    match float {
-        Float::BF16 => FloatScale { dropped: 16, least: 0.0 },
-        Float::F16 => FloatScale { dropped: 13, least: 1.0 / 16_384.0 },
-        Float::F32 | Float::F64 => FloatScale { dropped: 0, least: 0.0 },
-    }
-}
-
 #[inline(always)]
 fn affine_row<const BITS: usize>(
     weights: &[f32],
@@ -38,7 +28,7 @@ fn affine_row<const BITS: usize>(
     scales: &mut [f32],
     mut zero_points: Option<&mut [u8]>,
 ) {
-    let grid = grid(float);
+    let grid = FloatScale::of(float);
     let group_size = group_size.max(1);
     let symmetric = zero_points.is_none();
     if method == Method::Search && BITS <= 4 {
@@ -186,7 +176,7 @@ mod tests {
         let codes = (!symmetric).then_some(&mut zeros[..]);
         affine(row, None, bits, group, (float, method), &mut scales, codes);
         for s in &scales {
-            assert_eq!(s.to_bits() & ((1 << grid(float).dropped) - 1), 0, "{s} is not a {float}");
+            assert_eq!(s.to_bits() & ((1 << FloatScale::of(float).dropped) - 1), 0, "{s} is not a {float}");
         }
         let zeros = (!symmetric).then_some(&zeros[..]);
         let mut packed = vec![0; (row.len() * bits as usize).div_ceil(8)];

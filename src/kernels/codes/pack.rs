@@ -1,55 +1,65 @@
-//! Codes of 2, 3, 4 and 8 bits to bytes and back, least significant bit first.
+//! Codes of 2 to 6 and of 8 bits to bytes and back, least significant bit first.
 //!
-//! A row starts on a byte; unused bits of its last byte are zero. Four codes of 2 bits, eight of 3 bits
-//! (three bytes) and two of 4 bits fill whole bytes; each such cell is packed by shifting in one register.
+//! A row starts on a byte; unused bits of its last byte are zero. Eight codes fill whole bytes at every width; each such cell is
+//! packed by shifting in one register.
 
 use crate::kernels::dispatch::kernel;
 
 /// Codes in a cell: what fills whole bytes at every width.
 const CELL: usize = 8;
 
+/// Returns the low `count` bits of each field of `width` bits.
+const fn fields(count: usize, width: usize) -> u64 {
+    let (mut mask, mut at) = (0, 0);
+    while at < 64 {
+        mask |= (u64::MAX >> (64 - count)) << at;
+        at += width;
+    }
+    mask
+}
+
+/// Joins each two fields of `WIDTH` bits whose low `BITS` bits are used. Above four bits a code, what moves would meet what it leaves.
+#[inline(always)]
+const fn join<const BITS: usize, const WIDTH: usize>(x: u64) -> u64 {
+    let moved = x >> (WIDTH - BITS);
+    if 2 * BITS <= WIDTH {
+        return (x | moved) & const { fields(2 * BITS, 2 * WIDTH) };
+    }
+    x & const { fields(BITS, 2 * WIDTH) } | moved & const { fields(BITS, 2 * WIDTH) << BITS }
+}
+
+/// Returns the reverse of [`join`].
+#[inline(always)]
+const fn part<const BITS: usize, const WIDTH: usize>(x: u64) -> u64 {
+    let moved = x << (WIDTH - BITS);
+    if 2 * BITS <= WIDTH {
+        return (x | moved) & const { fields(BITS, WIDTH) };
+    }
+    x & const { fields(BITS, 2 * WIDTH) } | moved & const { fields(BITS, 2 * WIDTH) << WIDTH }
+}
+
 /// Packs the eight codes of `cell`, one in each byte, into the low `8 * BITS` bits.
 #[inline(always)]
-fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
+const fn pack_cell<const BITS: usize>(cell: u64) -> u64 {
     match BITS {
-        2 => {
-            let x = (cell | cell >> 6) & 0x000f_000f_000f_000f;
-            let x = (x | x >> 12) & 0x0000_00ff_0000_00ff;
-            (x | x >> 24) & 0xffff
-        }
-        3 => {
-            let x = (cell | cell >> 5) & 0x003f_003f_003f_003f;
-            let x = (x | x >> 10) & 0x0000_0fff_0000_0fff;
-            (x | x >> 20) & 0x00ff_ffff
-        }
-        4 => {
-            let x = (cell | cell >> 4) & 0x00ff_00ff_00ff_00ff;
-            let x = (x | x >> 8) & 0x0000_ffff_0000_ffff;
-            (x | x >> 16) & 0xffff_ffff
-        }
+        2 => join::<8, 32>(join::<4, 16>(join::<2, 8>(cell))),
+        3 => join::<12, 32>(join::<6, 16>(join::<3, 8>(cell))),
+        4 => join::<16, 32>(join::<8, 16>(join::<4, 8>(cell))),
+        5 => join::<20, 32>(join::<10, 16>(join::<5, 8>(cell))),
+        6 => join::<24, 32>(join::<12, 16>(join::<6, 8>(cell))),
         _ => cell,
     }
 }
 
 /// Returns the reverse of [`pack_cell`].
 #[inline(always)]
-fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
+const fn unpack_cell<const BITS: usize>(packed: u64) -> u64 {
     match BITS {
-        2 => {
-            let x = (packed | packed << 24) & 0x0000_00ff_0000_00ff;
-            let x = (x | x << 12) & 0x000f_000f_000f_000f;
-            (x | x << 6) & 0x0303_0303_0303_0303
-        }
-        3 => {
-            let x = (packed | packed << 20) & 0x0000_0fff_0000_0fff;
-            let x = (x | x << 10) & 0x003f_003f_003f_003f;
-            (x | x << 5) & 0x0707_0707_0707_0707
-        }
-        4 => {
-            let x = (packed | packed << 16) & 0x0000_ffff_0000_ffff;
-            let x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
-            (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f
-        }
+        2 => part::<2, 8>(part::<4, 16>(part::<8, 32>(packed))),
+        3 => part::<3, 8>(part::<6, 16>(part::<12, 32>(packed))),
+        4 => part::<4, 8>(part::<8, 16>(part::<16, 32>(packed))),
+        5 => part::<5, 8>(part::<10, 16>(part::<20, 32>(packed))),
+        6 => part::<6, 8>(part::<12, 16>(part::<24, 32>(packed))),
         _ => packed,
     }
 }
@@ -101,7 +111,7 @@ pub(in crate::kernels) fn unpack_codes<const BITS: usize>(packed: &[u8], codes: 
 kernel! {
     /// Packs codes, one a byte and below `2^bits`, into `ceil(codes.len() * bits / 8)` bytes.
     ///
-    /// `bits` is 2, 3 or 4; every other value is taken as 8.
+    /// `bits` is 2 to 6; every other value is taken as 8.
     ///
     /// ```
     /// let mut packed = [0; 4];
@@ -113,6 +123,8 @@ kernel! {
             2 => pack_codes::<2>(codes, packed),
             3 => pack_codes::<3>(codes, packed),
             4 => pack_codes::<4>(codes, packed),
+            5 => pack_codes::<5>(codes, packed),
+            6 => pack_codes::<6>(codes, packed),
             _ => pack_codes::<8>(codes, packed),
         }
     }
@@ -131,6 +143,8 @@ kernel! {
             2 => unpack_codes::<2>(packed, codes),
             3 => unpack_codes::<3>(packed, codes),
             4 => unpack_codes::<4>(packed, codes),
+            5 => unpack_codes::<5>(packed, codes),
+            6 => unpack_codes::<6>(packed, codes),
             _ => unpack_codes::<8>(packed, codes),
         }
     }
@@ -155,7 +169,7 @@ mod tests {
     #[test]
     fn every_target_packs_every_length_as_defined_and_back() {
         let mut random = Random::new(7);
-        for bits in [2u8, 3, 4, 8] {
+        for bits in [2u8, 3, 4, 5, 6, 8] {
             for n in (0..=300).chain([1000, 4096]) {
                 let codes: Vec<u8> = (0..n).map(|_| (random.bits() >> 32) as u8 & (0xff >> (8 - bits))).collect();
                 let want = naive(&codes, bits.into());

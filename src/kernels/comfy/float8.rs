@@ -3,11 +3,11 @@
 use crate::kernels::{dispatch::kernel, lanes::min};
 
 /// The largest E4M3.
-pub(super) const E4M3_MOST: f32 = 448.0;
+pub(in crate::kernels) const E4M3_MOST: f32 = 448.0;
 
 /// Returns the code of the nearest E4M3; what is beyond the largest becomes that.
 #[inline(always)]
-pub(super) fn e4m3(x: f32) -> u8 {
+pub(in crate::kernels) fn e4m3(x: f32) -> u8 {
     let sign = (x.to_bits() >> 24) as u8 & 0x80;
     let magnitude = min(x.abs(), E4M3_MOST);
     let bits = magnitude.to_bits();
@@ -20,7 +20,7 @@ pub(super) fn e4m3(x: f32) -> u8 {
 
 /// Returns the value of an E4M3; NaN as 480.
 #[inline(always)]
-pub(super) fn of_e4m3(code: u8) -> f32 {
+pub(in crate::kernels) fn of_e4m3(code: u8) -> f32 {
     let magnitude = u32::from(code & 0x7f) << 20;
     let value = if magnitude < 1 << 23 {
         f32::from_bits(magnitude + (121 << 23)) - 0.015_625
@@ -32,7 +32,7 @@ pub(super) fn of_e4m3(code: u8) -> f32 {
 
 /// Rounds a number from 0 to 6 to the next E2M1.
 #[inline(always)]
-pub(super) fn near_e2m1(x: f32) -> f32 {
+pub(in crate::kernels) fn near_e2m1(x: f32) -> f32 {
     // The sum's last bit is worth half, one or two.
     let steps = if x < 2.0 {
         6_291_456.0
@@ -46,13 +46,13 @@ pub(super) fn near_e2m1(x: f32) -> f32 {
 
 /// Returns the code of an E2M1 that is not negative.
 #[inline(always)]
-pub(super) fn code_of_e2m1(x: f32) -> u8 {
+pub(in crate::kernels) fn code_of_e2m1(x: f32) -> u8 {
     // From 1 on the code counts up as exponent and first bit of the mantissa do.
     if x < 1.0 { (2.0 * x) as u8 } else { (x.to_bits() >> 22).wrapping_sub(252) as u8 }
 }
 
 /// The values of E2M1 by code.
-pub(super) const E2M1: [f32; 16] =
+pub(in crate::kernels) const E2M1: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 kernel! {

@@ -2,7 +2,7 @@
 
 mod blocks;
 mod convrot;
-mod float8;
+pub(super) mod float8;
 mod grouped;
 mod rows;
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The scales and zero points that a format can store: what the search chooses from.
 
-use crate::kernels::{
-    lanes::max,
-    params::{max_code, round_clamped_f32, zero_point_code_f32},
-    scale::{scale_code_nearest, scale_code_up, scale_factor, scale_factor_moved},
+use crate::{
+    kernels::{
+        lanes::max,
+        params::{max_code, round_clamped_f32, zero_point_code_f32},
+        scale::{scale_code_nearest, scale_code_up, scale_factor, scale_factor_moved},
+    },
+    types::Float,
 };
 
 /// Factors of the row's scale, and zero points, as f32.
@@ -62,6 +65,16 @@ pub(in crate::kernels) struct FloatScale {
 }
 
 impl FloatScale {
+    /// Returns the grid of the scales that a float holds.
+    #[inline(always)]
+    pub(in crate::kernels) const fn of(float: Float) -> Self {
+        match float {
+            Float::BF16 => Self { dropped: 16, least: 0.0 },
+            Float::F16 => Self { dropped: 13, least: 1.0 / 16_384.0 },
+            Float::F32 | Float::F64 => Self { dropped: 0, least: 0.0 },
+        }
+    }
+
     /// Rounds a number below the normal ones to the float's steps: the nearest, or where that is `up`, the next that is
     /// not less. Never 0.
     #[inline(always)]

@@ -1,13 +1,9 @@
 //! One marked layer: its tensors checked against what its marker says.
 
-use super::{Part, parts};
+use super::parts;
 use crate::{
-    model::tensor::{Storage, Tensor},
-    storage::{
-        dtype::Dtype,
-        error::IoError,
-        row_layout::{Order, Piece},
-    },
+    model::tensor::Tensor,
+    storage::{dtype::Dtype, error::IoError, row_layout::Order},
     types::{Comfy, ComfyLayout, Encoding, is_rotation},
 };
 use serde_json::Value;
@@ -183,25 +179,12 @@ impl Layer<'_, '_> {
         }
         let mut pieces = Vec::with_capacity(parts.len());
         let mut used = beside.to_vec();
-        for (Part { suffix, dtypes, shape, order }, row_bytes) in parts.into_iter().zip(shares) {
+        for (part, row_bytes) in parts.into_iter().zip(shares) {
+            let suffix = part.suffix;
             let tensor = if suffix == "weight" { Some(self.weight) } else { (self.find)(suffix) };
             let tensor = tensor.ok_or_else(|| format!("is marked as {layout} and lacks its {suffix}"))?;
-            let fits = tensor.shape == shape || (order == Order::Shared && tensor.shape == [1]);
-            let Storage::Plain { file, range } = &tensor.storage else {
-                return Err(format!("has a {suffix} that is encoded itself").into());
-            };
-            let piece = Piece { file: *file, start: range.start, row_bytes, order };
-            if !fits || !dtypes.contains(&tensor.dtype) || piece.bytes(rows) != range.len() {
-                let names: Vec<&str> = dtypes.iter().map(|dtype| dtype.name()).collect();
-                return Err(format!(
-                    "is marked as {layout}; its {suffix} is {} of shape {:?}, not {} of {shape:?}",
-                    tensor.dtype,
-                    tensor.shape,
-                    names.join(" or ")
-                )
-                .into());
-            }
-            pieces.push(piece);
+            let piece = part.piece(tensor, rows, row_bytes);
+            pieces.push(piece.map_err(|problem| format!("is marked as {layout}; {problem}"))?);
             if suffix != "weight" {
                 used.push(suffix);
             }

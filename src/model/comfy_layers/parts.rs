@@ -1,21 +1,10 @@
 //! The tensors with rows that each layout of a layer has: what is written and what is read.
 
 use crate::{
+    model::layer_part::Part,
     storage::{dtype::Dtype, row_layout::Order},
     types::ComfyLayout,
 };
-
-/// A tensor of a layer, which holds a share of each row.
-pub struct Part {
-    /// The end of its name.
-    pub suffix: &'static str,
-    /// The dtypes that it may have; the first one is written.
-    pub dtypes: &'static [Dtype],
-    /// Its dimensions.
-    pub shape: Vec<usize>,
-    /// The order of its rows.
-    pub order: Order,
-}
 
 /// Returns the tensors of a layer of `rows` rows, in the order of the `shares` that a row is encoded as.
 pub fn parts(layout: ComfyLayout, rows: usize, shares: &[usize]) -> Vec<Part> {

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
+    config::{is_transposed, put, read_config},
     export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
-    magnitudes::keep_small,
+    magnitudes::{keep_small, least_of_half_scales},
     module_names::{names_any, patterns},
     shards::{Content, NewTensor, lay_out},
 };
 use crate::{
-    model::{Model, discover::CONFIG, said, tensor::Tensor},
+    model::{Model, tensor::Tensor},
     plan::{selection::Choice, spec::Spec},
     storage::{
         dtype::{Dtype, dtype_of, float_of},
         error::IoError,
-        file_layout::Layout,
         row_layout::Order,
     },
     types::{Encoding, Float, Packed, QuantizeOptions},
@@ -72,7 +72,7 @@ impl Format for CompressedTensors {
 /// The model has no `config.json`, or one that is no JSON object; it is quantized already; a header would be longer than
 /// the format allows.
 fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, IoError> {
-    let mut config = read_config(model)?;
+    let mut config = read_config(model, "compressed-tensors")?;
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         let transposed = is_transposed(&config, tensor).then(|| TRANSPOSED.to_owned());
         if let Some(reason) = choice.options.and_then(|options| transposed.or_else(|| misfit(tensor, options))) {
@@ -81,7 +81,8 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     }
     keep_small(model, choices, |tensor, choice| {
         let bits = choice.options?.bits.get();
-        (float_of(tensor.dtype).unwrap_or(Float::F16) == Float::F16).then(|| (format!("int{bits}"), bits))
+        (float_of(tensor.dtype).unwrap_or(Float::F16) == Float::F16)
+            .then(|| least_of_half_scales(&format!("int{bits}"), bits))
     })?;
     let encodings = model.tensors().iter().zip(&*choices).map(|(tensor, choice)| {
         let float = float_of(tensor.dtype);
@@ -104,50 +105,19 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
             Some(Encoding::Float(float)) => {
                 tensors.push(carried(source, tensor, dtype_of(float), tensor.row_length * float.bytes()));
             }
-            Some(Encoding::Block(_) | Encoding::Comfy(_)) | None => {
+            Some(Encoding::Block(_) | Encoding::Comfy(_) | Encoding::Mlx(_)) | None => {
                 tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
             }
         }
     }
     let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
     config.insert("quantization_config".to_owned(), quantization_config(model, choices)?);
-    add_text(&mut layout, CONFIG, &Value::Object(config));
+    put(&mut layout, config);
     Ok(Export { tensors: exports, layout: Arc::new(layout) })
 }
 
-fn add_text(layout: &mut Layout, name: &str, value: &Value) {
-    layout.texts.push((name.to_owned(), format!("{value:#}\n").into_bytes()));
-}
-
-/// The model's configuration.
-fn read_config(model: &Model) -> Result<serde_json::Map<String, Value>, IoError> {
-    let path = model.folder().join(CONFIG);
-    if !path.exists() {
-        let problem =
-            "is missing: compressed-tensors writes into it how the model is quantized, and loaders look there";
-        return Err(IoError::file(&path, problem));
-    }
-    let text = std::fs::read(&path).map_err(IoError::system("read", &path))?;
-    let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&text)
-        .map_err(|error| IoError::file(&path, format!("is not a JSON object: {error}")))?;
-    // What this library reads is decoded, and written anew.
-    said::forget_quantization(&mut config);
-    Ok(config)
-}
-
-/// The note of the layers of [`CONV1D`].
+/// The note of layers whose rows are inputs.
 const TRANSPOSED: &str = "stored as [inputs, outputs], which no linear layer that compressed-tensors quantizes is";
-
-/// The `model_type` of models whose linear layers are `Conv1D` of transformers.
-const CONV1D: [&str; 5] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"];
-
-/// Tells whether a tensor is the weight of a `Conv1D`: its rows are inputs.
-fn is_transposed(config: &serde_json::Map<String, Value>, tensor: &Tensor) -> bool {
-    let layers = ["attn.c_attn", "attn.q_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
-    let conv1d = config.get("model_type").and_then(Value::as_str).is_some_and(|model| CONV1D.contains(&model));
-    let module = tensor.name.strip_suffix(".weight").unwrap_or_default();
-    conv1d && layers.iter().any(|layer| module.ends_with(layer))
-}
 
 /// Returns the reason why the format cannot hold a tensor quantized so.
 fn misfit(tensor: &Tensor, options: QuantizeOptions) -> Option<String> {

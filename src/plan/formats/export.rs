@@ -99,7 +99,7 @@ impl Export {
         let mut columns = option_columns(names.zip(rounded));
         columns.push(Arc::new(encodings.collect::<StringViewArray>()));
         let importances = model.tensors().iter().zip(&self.tensors).map(|(tensor, export)| match export.encoding {
-            Some(Encoding::Block(_) | Encoding::Packed(_)) => {
+            Some(Encoding::Block(_) | Encoding::Packed(_) | Encoding::Mlx(_)) => {
                 let squares = mean_squares?.get(&tensor.name)?;
                 match change(tensor).and_then(|change| change.factors.as_ref()) {
                     None => importance(tensor, squares),

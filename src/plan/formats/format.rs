@@ -59,6 +59,11 @@ pub trait Format: Sync {
         Bits::ALL.into_iter().map(|bits| Choice { options: Some(with(bits)), ..choice.clone() }).collect()
     }
 
+    /// Returns the kinds of tensors that stay as they are by default elsewhere, and are quantized here.
+    fn quantizes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Completes the choices that the spec's patterns gave, before a person may edit them.
     ///
     /// # Errors

@@ -35,26 +35,30 @@ pub fn largest(model: &Model, tensors: &[usize]) -> Result<Vec<f32>, IoError> {
     Ok(largest)
 }
 
-/// Keeps the tensors whose weights are so small that scales of F16, whose least is 2^-24, would cost their codes more than a bit.
-/// `stored` gives the form of a quantized tensor that has such scales, and the bits of its codes. Of most tensors one row is read.
+/// Returns what a tensor of codes with scales of F16 needs so that these, whose least is 2^-24, cost the codes no more than a bit: the
+/// name of the form, and the least that its largest weight may be.
+pub fn least_of_half_scales(form: &str, bits: u8) -> (String, f32) {
+    (format!("{form} with scales of F16"), f32::exp2(f32::from(bits) - 26.0))
+}
+
+/// Keeps the tensors whose weights are too small for the scales of a form. `stored` gives the form of a quantized tensor that has such
+/// scales, and the least that its largest weight may be. Of most tensors one row is read.
 ///
 /// # Errors
 /// As [`largest`], of the rows that are read.
 pub fn keep_small(
     model: &Model,
     choices: &mut [Choice],
-    stored: impl Fn(&Tensor, &Choice) -> Option<(String, u8)>,
+    stored: impl Fn(&Tensor, &Choice) -> Option<(String, f32)>,
 ) -> Result<(), IoError> {
     let forms = model.tensors().iter().zip(&*choices).enumerate();
     let forms: Vec<_> =
         forms.filter_map(|(number, (tensor, choice))| Some((number, stored(tensor, choice)?))).collect();
     let column = weights_column(model)?;
-    let small = forms.into_par_iter().map(|(number, (form, bits))| {
-        let least = f32::exp2(f32::from(bits) - 26.0);
+    let small = forms.into_par_iter().map(|(number, (form, least))| {
         let largest = largest_below(model, number, least, &column)?;
         Ok(largest.map(|largest| {
-            let note =
-                format!("kept: its largest weight is {largest:.1e}, and {form} with scales of F16 needs {least:.1e}");
+            let note = format!("kept: its largest weight is {largest:.1e}, and {form} needs {least:.1e}");
             (number, note)
         }))
     });

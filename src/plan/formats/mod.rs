@@ -11,6 +11,7 @@ pub mod export;
 pub mod format;
 pub mod gguf;
 mod magnitudes;
+pub mod mlx;
 mod module_names;
 mod parts;
 mod safetensors;
@@ -22,13 +23,14 @@ use crate::types::PartFormat;
 use format::Format;
 
 /// Every format. A new one is a file beside this and an entry here.
-pub const ALL: [&dyn Format; 6] = [
+pub const ALL: [&dyn Format; 7] = [
     &parts::Parts(PartFormat::Parquet),
     &parts::Parts(PartFormat::Arrow),
     &safetensors::Safetensors,
     &compressed_tensors::CompressedTensors,
     &gguf::Gguf,
     &comfy::ComfyUi,
+    &mlx::MlxFolder,
 ];
 
 /// Returns the format of a spec.

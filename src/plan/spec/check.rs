@@ -24,7 +24,7 @@ const EQUALIZED_AFTER: &str = "they are measured on weights that are not equaliz
 
 /// The options that do not mean something in every format ([`Format::options`](formats::format::Format::options) has those
 /// of each), and why.
-const OF_FORMATS: [(&str, &str); 19] = [
+const OF_FORMATS: [(&str, &str); 21] = [
     ("bits", "a type of ComfyUI has its bits (`comfy_type` chooses one)"),
     ("bits_for", "a type of ComfyUI has its bits; use `comfy_type_for`"),
     ("equalize", "scales of whole tensors are measured on weights that are not equalized"),
@@ -43,20 +43,26 @@ const OF_FORMATS: [(&str, &str); 19] = [
     ("gguf_pre", ""),
     ("comfy_type", ""),
     ("comfy_type_for", ""),
+    ("mlx_type", ""),
+    ("mlx_type_for", ""),
     ("hessians", "the other formats have scales of their own"),
 ];
 
 /// Every demand, each with its reason (empty if the names say it).
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 23] = [
     Excludes("target_size", "bits", "the budget chooses them"),
     Excludes("target_bpw", "bits", "the budget chooses them"),
     Excludes("target_size", "gguf_type", "the budget chooses the types"),
     Excludes("target_bpw", "gguf_type", "the budget chooses the types"),
     Excludes("target_size", "comfy_type", "the budget chooses the types"),
     Excludes("target_bpw", "comfy_type", "the budget chooses the types"),
+    Excludes("target_size", "mlx_type", "the budget chooses the types"),
+    Excludes("target_bpw", "mlx_type", "the budget chooses the types"),
     Excludes("target_size", "target_bpw", ""),
     Excludes("gguf_type", "bits", "a type has its bits"),
     Excludes("gguf_type", "bits_for", "a type has its bits; use `gguf_type_for`"),
+    Excludes("mlx_type", "bits", "a type has its bits"),
+    Excludes("mlx_type", "bits_for", "a type has its bits; use `mlx_type_for`"),
     Excludes("equalize", "min_sqnr", EQUALIZED_AFTER),
     Excludes("equalize", "target_size", EQUALIZED_AFTER),
     Excludes("equalize", "target_bpw", EQUALIZED_AFTER),

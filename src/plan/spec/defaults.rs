@@ -11,7 +11,7 @@ impl Spec {
     /// Returns the spec with the settings of a profile for the options that are not set and that apply.
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Self {
-        if self.takes("bits") && self.target_size.is_none() && self.target_bpw.is_none() && self.gguf_type.is_none() {
+        if self.takes("bits") && self.target_size.is_none() && self.target_bpw.is_none() && !self.has_type() {
             self.bits = self.bits.or(Some(profile.bits));
         }
         if self.takes("group_size") {
@@ -33,7 +33,7 @@ impl Spec {
         let mut recorded = self.clone();
         recorded.activations = None;
         recorded.hessians = None;
-        if self.takes("bits") && self.gguf_type.is_none() && self.target_size.is_none() && self.target_bpw.is_none() {
+        if self.takes("bits") && !self.has_type() && self.target_size.is_none() && self.target_bpw.is_none() {
             recorded.bits = Some(self.row_options().bits);
         }
         if self.takes("group_size") {
@@ -45,6 +45,11 @@ impl Spec {
             recorded.activation_bits = Some(self.activation_bits());
         }
         recorded.given()
+    }
+
+    /// Returns true if a type of the format's own says how many bits there are.
+    const fn has_type(&self) -> bool {
+        self.gguf_type.is_some() || self.mlx_type.is_some()
     }
 
     /// Returns true if the format takes an option.

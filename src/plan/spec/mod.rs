@@ -20,7 +20,7 @@ use super::{
     },
     profile::Profile,
 };
-use crate::types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, QuantizeOptions, TimeMethod};
+use crate::types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, MlxType, QuantizeOptions, TimeMethod};
 
 use format_name::FormatName;
 use pattern_rule::{Pattern, PatternRule};
@@ -89,6 +89,10 @@ pub struct Spec {
     pub comfy_type: Option<ComfyType>,
     /// Types in `ComfyUI`'s files by pattern; the last match counts.
     pub comfy_type_for: Vec<PatternRule<ComfyType>>,
+    /// The type of the quantized layers in folders of MLX (by the bits).
+    pub mlx_type: Option<MlxType>,
+    /// Types in folders of MLX by pattern; the last match counts.
+    pub mlx_type_for: Vec<PatternRule<MlxType>>,
     /// The Parquet file of activations that calibration wrote.
     pub activations: Option<PathBuf>,
     /// Groups of timesteps with an activation quantizer of their own (8).
@@ -107,7 +111,7 @@ pub struct Spec {
 
 impl Spec {
     /// The names of all fields.
-    pub const FIELDS: [&str; 29] = [
+    pub const FIELDS: [&str; 31] = [
         "format",
         "bits",
         "group_size",
@@ -130,6 +134,8 @@ impl Spec {
         "gguf_pre",
         "comfy_type",
         "comfy_type_for",
+        "mlx_type",
+        "mlx_type_for",
         "activations",
         "time_groups",
         "time_method",

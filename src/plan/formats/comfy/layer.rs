@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{
     model::{
-        comfy_layers::{MARKER, Part, parts},
+        comfy_layers::{MARKER, parts},
+        layer_part::Part,
         tensor::Tensor,
     },
     plan::formats::shards::{Content, NewTensor},

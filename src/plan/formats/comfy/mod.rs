@@ -149,7 +149,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
             Some(Encoding::Float(float)) => {
                 tensors.push(carried(source, tensor, dtype_of(*float), tensor.row_length * float.bytes()));
             }
-            Some(Encoding::Block(_) | Encoding::Packed(_)) | None => {
+            Some(Encoding::Block(_) | Encoding::Packed(_) | Encoding::Mlx(_)) | None => {
                 tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
             }
         }

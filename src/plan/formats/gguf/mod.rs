@@ -14,7 +14,7 @@ use super::{
     config::config_without_quantization,
     export::{Export, TensorExport, leave_out_companions},
     format::Format,
-    magnitudes::keep_small,
+    magnitudes::{keep_small, least_of_half_scales},
 };
 use crate::{
     model::{
@@ -120,7 +120,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
     keep_small(model, choices, |_, choice| match choice.gguf_type?.encoding() {
-        Encoding::Block(block) => Some((block.to_string(), block.bits())),
+        Encoding::Block(block) => Some(least_of_half_scales(block.name(), block.bits())),
         _ => None,
     })?;
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
@@ -195,7 +195,7 @@ fn quantized(
         choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
     };
     let block = match kind {
-        Encoding::Float(Float::F64) | Encoding::Packed(_) | Encoding::Comfy(_) => {
+        Encoding::Float(Float::F64) | Encoding::Packed(_) | Encoding::Comfy(_) | Encoding::Mlx(_) => {
             return Err(IoError::Request(format!(
                 "unknown GGUF type '{kind}'; Q4_K and F16 are some that engines read"
             )));

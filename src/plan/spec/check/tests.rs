@@ -24,6 +24,8 @@ fn sample(field: &str) -> Value {
         "gguf_type_for" => json!(["mlp=Q8_0"]),
         "comfy_type" => json!("w4a8"),
         "comfy_type_for" => json!(["mlp=fp8"]),
+        "mlx_type" => json!("int6"),
+        "mlx_type_for" => json!(["mlp=mxfp4"]),
         "misfit" => json!("keep"),
         "gguf_architecture" | "gguf_pre" => json!("flux"),
         "activations" | "hessians" => json!("a.parquet"),
@@ -61,14 +63,18 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
             "bits bits_for equalize gguf_type gguf_type_for misfit gguf_architecture gguf_pre min_sqnr target_size target_bpw",
         ),
         ("comfy", "comfy_type comfy_type_for method shard_size min_sqnr target_size target_bpw"),
+        (
+            "mlx",
+            "bits bits_for equalize group_size method mlx_type mlx_type_for shard_size min_sqnr target_size target_bpw",
+        ),
     ];
     let all_take = "include exclude drop min_share activations";
     let with_activations = "time_groups time_method activation_bits activation_symmetric";
     let apart = [
-        ("bits", "target_size target_bpw gguf_type"),
-        ("bits_for", "gguf_type"),
-        ("target_size", "target_bpw gguf_type comfy_type"),
-        ("target_bpw", "gguf_type comfy_type"),
+        ("bits", "target_size target_bpw gguf_type mlx_type"),
+        ("bits_for", "gguf_type mlx_type"),
+        ("target_size", "target_bpw gguf_type comfy_type mlx_type"),
+        ("target_bpw", "gguf_type comfy_type mlx_type"),
         ("equalize", "min_sqnr target_size target_bpw hessians"),
         ("hessians", "symmetric min_sqnr"),
     ];
@@ -87,7 +93,7 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 6 * 28 * 28);
+    assert_eq!(checked, 7 * 30 * 30);
 }
 
 #[test]
@@ -135,7 +141,7 @@ fn an_error_names_the_field_and_the_problem() {
             "{\"hessians\": \"h\", \"equalize\": \"weights\"}",
             "`hessians` cannot be used with `equalize`: Hessians are those of inputs that are not equalized",
         ),
-        ("{\"shard_size\": 9}", "`shard_size` needs `format` safetensors, compressed-tensors or comfy"),
+        ("{\"shard_size\": 9}", "`shard_size` needs `format` safetensors, compressed-tensors, comfy or mlx"),
         ("{\"time_groups\": 2}", "`time_groups` needs `activations`"),
     ] {
         let error = error(json);
