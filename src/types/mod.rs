@@ -9,6 +9,7 @@ mod error_sums;
 mod number_or_text;
 mod options;
 mod part_format;
+mod rate;
 mod schemas;
 mod serde_text;
 
@@ -20,6 +21,7 @@ pub use equalize::Equalize;
 pub use error_sums::ErrorSums;
 pub use options::{Bits, GroupSize, Method, OptionsError, QuantizeOptions};
 pub use part_format::PartFormat;
+pub use rate::{Coding, Rate};
 pub use schemas::{activations, equalization, error_stats, factor, output, quantized, report, tensors, weights};
 #[cfg(feature = "io")]
 pub(crate) use serde_text::serde_as_text;

@@ -129,32 +129,61 @@ impl Goals {
     }
 }
 
+impl Budget {
+    /// Returns the bytes that the quantized tensors may take; none where the others take more.
+    #[must_use]
+    pub fn bytes(&self, model: &Model, choices: &[Choice]) -> Option<u64> {
+        let shares = Shares::of(model, choices);
+        match self {
+            Self::Size(bytes) => bytes.checked_sub(shares.carried),
+            Self::BitsPerWeight(bits) => Some((bits * shares.weights as f64 / 8.0) as u64),
+        }
+    }
+
+    /// Returns the error of a budget that is less than the `least` bytes of the quantized tensors that can be had.
+    #[must_use]
+    pub fn too_small(&self, model: &Model, choices: &[Choice], least: u64) -> IoError {
+        let Shares { carried, weights } = Shares::of(model, choices);
+        let least = match self {
+            Self::Size(_) => {
+                format!("{} bytes, {carried} of them for tensors that are copied unchanged", least + carried)
+            }
+            // Rounded up, so that what is said can be asked for.
+            Self::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
+        };
+        IoError::Request(format!("{self} is too small; the least that can be had is {least}"))
+    }
+}
+
+/// The tensors of a model by their choices.
+struct Shares {
+    /// Bytes of those that are copied unchanged.
+    carried: u64,
+    /// Weights of those that are quantized.
+    weights: usize,
+}
+
+impl Shares {
+    fn of(model: &Model, choices: &[Choice]) -> Self {
+        let tensors = || model.tensors().iter().zip(choices);
+        Self {
+            carried: tensors().filter(|(_, c)| c.options.is_none()).map(|(one, _)| model.carried_bytes(one)).sum(),
+            weights: tensors().filter(|(_, c)| c.options.is_some()).map(|(tensor, _)| tensor.elements()).sum(),
+        }
+    }
+}
+
 /// Returns the width that each tensor takes within the budget; 0 for those without any.
 fn within(budget: Budget, model: &Model, choices: &[Choice], widths: &[Vec<Width>]) -> Result<Vec<usize>, IoError> {
-    let tensors = || model.tensors().iter().zip(choices);
-    let carried: u64 =
-        tensors().filter(|(_, c)| c.options.is_none()).map(|(tensor, _)| model.carried_bytes(tensor)).sum();
-    let weights: usize = tensors().filter(|(_, c)| c.options.is_some()).map(|(tensor, _)| tensor.elements()).sum();
-    let bytes = match budget {
-        Budget::Size(bytes) => bytes.checked_sub(carried),
-        Budget::BitsPerWeight(bits) => Some((bits * weights as f64 / 8.0) as u64),
-    };
     let (chosen, candidates): (Vec<usize>, Vec<Vec<Candidate>>) = widths
         .iter()
         .enumerate()
         .filter(|(_, widths)| !widths.is_empty())
         .map(|(at, widths)| (at, widths.iter().map(|w| Candidate { bytes: w.bytes, error: w.errors.err2 }).collect()))
         .unzip();
-    let Some(taken) = bytes.and_then(|bytes| allocate(&candidates, bytes)) else {
-        let least: u64 = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
-        let least = match budget {
-            Budget::Size(_) => {
-                format!("{} bytes, {carried} of them for tensors that are copied unchanged", least + carried)
-            }
-            // Rounded up, so that what is said can be asked for.
-            Budget::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
-        };
-        return Err(IoError::Request(format!("{budget} is too small; the least that can be had is {least}")));
+    let Some(taken) = budget.bytes(model, choices).and_then(|bytes| allocate(&candidates, bytes)) else {
+        let least = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
+        return Err(budget.too_small(model, choices, least));
     };
     let mut all = vec![0; widths.len()];
     for (at, taken) in chosen.into_iter().zip(taken) {

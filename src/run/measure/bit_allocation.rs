@@ -48,7 +48,10 @@ impl Plan {
         cancel: &Cancel,
     ) -> Result<(), RunError> {
         let Some(goals) = Goals::of(&self.spec) else { return Ok(()) };
-        let method = self.spec.method;
+        if self.spec.is_entropy() {
+            return self.find_steps(goals, settings, progress, cancel);
+        }
+        let method = self.spec.fixed_method();
         let candidates: Vec<_> = self.choices.iter().map(|choice| goals.candidates(choice, method)).collect();
         let measured: Vec<usize> = (0..candidates.len()).filter(|tensor| !candidates[*tensor].is_empty()).collect();
         let threads = threads_within(settings, self.loaded, self.longest_row())?;

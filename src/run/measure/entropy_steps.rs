@@ -1,0 +1,358 @@
+//! The steps at which entropy-coded weights reach a run's goals, measured through `sql/entropy_steps.sql`: some steps with a sample
+//! of the rows, then the one that they lead to with all rows.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow_array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    cast::AsArray,
+    types::{Float64Type, Int64Type},
+};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DataFusionError, internal_datafusion_err};
+
+use super::Survey;
+use crate::{
+    plan::{
+        bit_allocation::{
+            entropy::Entropy,
+            goals::{Budget, Goals},
+            step_search::{BudgetSearch, RatioSearch, rounded},
+        },
+        spec::spelling::spell,
+    },
+    run::{
+        Cancel, RunError, RunSettings,
+        plan::Plan,
+        progress::{Pass, Progress},
+        workers::threads_within,
+    },
+    sql::{recipes, threads::runtime},
+    storage::error::IoError,
+    types::{
+        ErrorSums,
+        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
+        quantized::ENTROPY_ROW_BYTES,
+        weights::NAME,
+    },
+};
+
+/// Weights of a sample, about, where a model has more.
+const SAMPLE: usize = 4 << 20;
+/// Rows of a tensor that a sample has at least, where the tensor has as many.
+const LEAST_ROWS: usize = 16;
+/// A step beyond every weight: all levels are zero.
+const BEYOND: f32 = 1e30;
+/// The steps that a sample is tried with, as powers of two of the one that is expected.
+const AROUND: [f64; 6] = [-1.2, -0.8, -0.4, 0.0, 0.4, 0.8];
+/// The most bits a weight that codes may take.
+const MOST_BITS: f64 = 8.0;
+
+/// A step that a tensor is tried with.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    tensor: usize,
+    step: f32,
+    /// One row in so many is tried.
+    every: usize,
+}
+
+/// The outcome of a [`Try`].
+#[derive(Debug, Clone, Copy)]
+struct Tried {
+    /// The bytes of all rows, by those that were tried.
+    bytes: f64,
+    errors: ErrorSums,
+}
+
+impl Tried {
+    fn sqnr(&self) -> f64 {
+        if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.sqnr() }
+    }
+}
+
+/// The tensors whose steps are searched.
+struct Coded<'a> {
+    plan: &'a Plan,
+    survey: Survey<'a>,
+    tensors: Vec<usize>,
+    /// The root mean square of the weights of each, by a sample.
+    rms: Vec<f64>,
+    /// The largest step that each may have.
+    most: Vec<f32>,
+}
+
+/// The steps that were found, and what each tensor takes and loses with its own.
+type Found = (Vec<f32>, Vec<Tried>);
+
+impl Plan {
+    /// Finds the steps that reach the goals: one for all tensors under a budget, but for those of which it would leave too little;
+    /// else for each tensor the largest that keeps the ratio.
+    ///
+    /// # Errors
+    /// Returns an error if weights are not finite, a file cannot be read, the run was cancelled, or a goal cannot be reached
+    /// (the message says what can).
+    pub(super) fn find_steps(
+        &mut self,
+        goals: Goals,
+        settings: &RunSettings,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), RunError> {
+        let tensors: Vec<usize> =
+            (0..self.choices.len()).filter(|n| self.choices[*n].entropy.is_some() && !self.choices[*n].pinned).collect();
+        let threads = threads_within(settings, self.loaded, self.longest_row())?;
+        let runtime = runtime(1)?;
+        let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
+        let mut coded = Coded { plan: self, survey, tensors, rms: Vec::new(), most: Vec::new() };
+        coded.measure_rms()?;
+        let by_ratio = goals.min_sqnr.map(|goal| coded.keep_ratio(goal)).transpose()?;
+        let found = match (goals.budget, by_ratio) {
+            (Some(budget), _) => coded.spend(budget, goals.min_sqnr)?,
+            (None, Some(found)) => found,
+            (None, None) => return Ok(()),
+        };
+        let (tensors, most) = (coded.tensors, coded.most);
+        for (((number, most), step), tried) in tensors.into_iter().zip(most).zip(found.0).zip(found.1) {
+            let tensor = &self.model.tensors()[number];
+            let codes = tried.bytes - (ENTROPY_ROW_BYTES * tensor.rows) as f64;
+            let choice = &mut self.choices[number];
+            choice.entropy = Some(Entropy { bits: codes * 8.0 / tensor.elements() as f64, step: Some(step) });
+            let ratio = goals.min_sqnr.map(|goal| format!("`min_sqnr` {goal}"));
+            let note = match (goals.budget, ratio) {
+                (Some(budget), _) if step < most => format!("step by {budget}"),
+                (_, Some(ratio)) => format!("step by {ratio}"),
+                _ => "step by the deviation of its weights, of which that of the others would leave little".to_owned(),
+            };
+            let note = format!("{}, {:.2} dB", spell(&note, str::to_owned), tried.sqnr());
+            choice.note = if choice.note.is_empty() { note } else { format!("{}; {note}", choice.note) };
+        }
+        self.selected.clone_from(&self.choices);
+        Ok(())
+    }
+}
+
+impl Coded<'_> {
+    /// Measures how large the weights of each tensor are, and allows steps up to that, which leave about 6 dB.
+    fn measure_rms(&mut self) -> Result<(), RunError> {
+        let steps = vec![BEYOND; self.tensors.len()];
+        let tried = self.sample(&steps)?;
+        self.rms = tried.iter().map(|one| (one.errors.a2 / (one.errors.n as f64).max(1.0)).sqrt()).collect();
+        self.most = self.rms.iter().map(|rms| if *rms > 0.0 { rounded(*rms) } else { f32::MAX }).collect();
+        Ok(())
+    }
+
+    /// Finds for each tensor the largest step that keeps a ratio, which is then the largest that it may have.
+    fn keep_ratio(&mut self, goal: f64) -> Result<Found, RunError> {
+        let mut searches: Vec<_> = self.rms.iter().map(|rms| RatioSearch::new(goal, rms.max(f64::MIN_POSITIVE))).collect();
+        let mut found: Vec<Option<Tried>> = vec![None; searches.len()];
+        let mut open: Vec<usize> = (0..searches.len()).collect();
+        while !open.is_empty() {
+            let tries = open.iter().map(|at| Try { tensor: self.tensors[*at], step: searches[*at].step, every: 1 });
+            let tried = self.tried(&tries.collect::<Vec<_>>())?;
+            let mut left = Vec::new();
+            for (at, tried) in open.into_iter().zip(tried) {
+                let search = &mut searches[at];
+                let step = search.step;
+                let over = search.take(tried.sqnr());
+                if search.found() == Some(step) {
+                    found[at] = Some(tried);
+                }
+                if !over {
+                    left.push(at);
+                }
+            }
+            open = left;
+        }
+        let mut missing = Vec::new();
+        let mut all = Vec::new();
+        for (at, (search, tried)) in searches.iter().zip(found).enumerate() {
+            let tensor = &self.plan.model.tensors()[self.tensors[at]];
+            match (search.found(), tried) {
+                (Some(step), Some(tried)) if tried.bytes * 8.0 <= MOST_BITS * tensor.elements() as f64 => {
+                    all.push((step, tried));
+                }
+                _ => missing.push((&tensor.name, search.last)),
+            }
+        }
+        if let Some((name, _)) = missing.first() {
+            let count = missing.len();
+            let tensors = if count == 1 { "1 tensor misses" } else { &format!("{count} tensors miss") };
+            return Err(IoError::Request(format!(
+                "{tensors} `min_sqnr` {goal} with {MOST_BITS} bits a weight, the first '{name}'; `exclude` leaves a tensor as it is"
+            ))
+            .into());
+        }
+        let (steps, tried): Found = all.into_iter().unzip();
+        self.most.clone_from(&steps);
+        Ok((steps, tried))
+    }
+
+    /// Finds the step with which all tensors take the most of a budget.
+    fn spend(&mut self, budget: Budget, ratio: Option<f64>) -> Result<Found, RunError> {
+        let (model, choices) = (&self.plan.model, &self.plan.choices);
+        let by_name = model.tensors().iter().zip(choices).filter(|(_, choice)| choice.pinned);
+        let pinned: u64 = by_name.map(|(tensor, choice)| choice.bytes_out(model, tensor)).sum();
+        let weights: f64 = self.elements().map(|(elements, _)| elements).sum();
+        let rows: f64 = self.elements().map(|(_, rows)| rows).sum();
+        let bytes = budget.bytes(model, choices).map(|bytes| bytes as f64 - pinned as f64);
+        if self.tensors.is_empty() && bytes.is_some_and(|bytes| bytes >= 0.0) {
+            return Ok(Found::default());
+        }
+        let (at_least, least) = self.all_at(self.largest())?;
+        let Some(bytes) = bytes.filter(|bytes| *bytes >= least) else {
+            return Err(budget.too_small(model, choices, pinned + least as u64).into());
+        };
+        // More than the most bits a weight are of no use.
+        let bytes = bytes.min((weights * MOST_BITS / 8.0) + rows * ENTROPY_ROW_BYTES as f64);
+        let mut sample = Vec::new();
+        for octave in AROUND {
+            let step = rounded(self.expected((bytes - rows * ENTROPY_ROW_BYTES as f64) * 8.0) * octave.exp2());
+            sample.push(step);
+        }
+        let steps: Vec<f32> = sample.iter().flat_map(|step| self.limited(*step)).collect();
+        let tried = self.sample(&steps)?;
+        let sums = tried.chunks(self.tensors.len()).map(|all| all.iter().map(|one| one.bytes).sum::<f64>());
+        let mut search = BudgetSearch::new(bytes, sample.into_iter().zip(sums), (self.largest(), least));
+        let mut found = (self.limited(self.largest()), at_least);
+        while let Some(step) = search.next() {
+            let (tried, bytes) = self.all_at(step)?;
+            // A smaller step keeps more, but not strictly.
+            let kept = |one: &Tried| ratio.is_none_or(|ratio| one.sqnr() >= ratio);
+            if let Some(at) = tried.iter().position(|one| !kept(one)) {
+                self.most[at] = rounded(f64::from(self.most[at].min(step)) * 0.99);
+                continue;
+            }
+            search.take(step, bytes);
+            if search.best() == Some(step) {
+                found = (self.limited(step), tried);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the elements and the rows of each tensor.
+    fn elements(&self) -> impl Iterator<Item = (f64, f64)> {
+        let tensors = self.tensors.iter().map(|number| &self.plan.model.tensors()[*number]);
+        tensors.map(|tensor| (tensor.elements() as f64, tensor.rows as f64))
+    }
+
+    /// Returns the step of each tensor where all have one, but no larger than it may have.
+    fn limited(&self, step: f32) -> Vec<f32> {
+        self.most.iter().map(|most| most.min(step)).collect()
+    }
+
+    /// Returns a step that is no less than any tensor may have.
+    fn largest(&self) -> f32 {
+        self.most.iter().copied().filter(|most| *most < f32::MAX).fold(1e-30, f32::max)
+    }
+
+    /// Returns the step at which normal weights of these sizes take so many bits together.
+    fn expected(&self, bits: f64) -> f64 {
+        let taken = |step: f64| -> f64 {
+            let tensors = self.elements().zip(self.rms.iter().zip(&self.most));
+            let one = |rms: f64, most: f32| 0.5 * (1.0 + (2.07 * rms / step.min(f64::from(most))).powi(2)).log2();
+            tensors.map(|((elements, _), (rms, most))| elements * one(*rms, *most)).sum()
+        };
+        let largest = f64::from(self.largest());
+        let (mut low, mut high) = (largest * 2f64.powi(-40), largest);
+        for _ in 0..60 {
+            let middle = (low * high).sqrt();
+            if taken(middle) > bits { low = middle } else { high = middle }
+        }
+        high
+    }
+
+    /// Tries a step with all rows of all tensors. Returns the bytes of all as well.
+    fn all_at(&self, step: f32) -> Result<(Vec<Tried>, f64), RunError> {
+        let tries = self.tensors.iter().zip(self.limited(step));
+        let tried = self.tried(&tries.map(|(tensor, step)| Try { tensor: *tensor, step, every: 1 }).collect::<Vec<_>>())?;
+        let bytes = tried.iter().map(|one| one.bytes).sum();
+        Ok((tried, bytes))
+    }
+
+    /// Tries steps with a sample of the rows: one step for each tensor, and as often again as there are more steps.
+    fn sample(&self, steps: &[f32]) -> Result<Vec<Tried>, RunError> {
+        let weights: f64 = self.elements().map(|(elements, _)| elements).sum();
+        let every = (weights / SAMPLE as f64) as usize;
+        let tries = steps.iter().zip(self.tensors.iter().cycle()).map(|(step, tensor)| {
+            let rows = self.plan.model.tensors()[*tensor].rows;
+            // Odd, so that the rows are not all the same ones of heads whose size is a power of two.
+            Try { tensor: *tensor, step: *step, every: every.min(rows / LEAST_ROWS) | 1 }
+        });
+        self.tried(&tries.collect::<Vec<_>>())
+    }
+
+    /// Tries steps.
+    fn tried(&self, tries: &[Try]) -> Result<Vec<Tried>, RunError> {
+        let model = &self.plan.model;
+        let mut tensors: Vec<usize> = tries.iter().map(|one| one.tensor).collect();
+        tensors.sort_unstable();
+        tensors.dedup();
+        let table = [("steps", steps_batch(self.plan, tries)?)];
+        let mut sums: BTreeMap<usize, (f64, ErrorSums)> = BTreeMap::new();
+        let parts = self.survey.run(Pass::Steps, self.plan, &tensors, recipes::ENTROPY_STEPS, &table, &sums_schema())?;
+        parts.iter().for_each(|part| add_sums(part, &mut sums));
+        let one = |(number, one): (usize, &Try)| {
+            let tensor = &model.tensors()[one.tensor];
+            let missing = || internal_datafusion_err!("the recipe gives no figures for {}", tensor.name);
+            let (bytes, errors) = *sums.get(&number).ok_or_else(missing)?;
+            Ok(Tried { bytes: bytes * tensor.elements() as f64 / (errors.n as f64).max(1.0), errors })
+        };
+        tries.iter().enumerate().map(one).collect()
+    }
+}
+
+/// Returns the steps to try, one row each, for the recipe to join.
+fn steps_batch(plan: &Plan, tries: &[Try]) -> Result<RecordBatch, DataFusionError> {
+    let names = tries.iter().map(|one| plan.model.tensors()[one.tensor].name.as_str());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringViewArray::from_iter_values(names)),
+        Arc::new((0..tries.len() as i64).collect::<Int64Array>()),
+        Arc::new(tries.iter().map(|one| Some(f64::from(one.step))).collect::<Float64Array>()),
+        Arc::new(tries.iter().map(|one| one.every as i64).collect::<Int64Array>()),
+    ];
+    let schema = Schema::new(vec![
+        Field::new(NAME, DataType::Utf8View, false),
+        Field::new("number", DataType::Int64, false),
+        Field::new("step", DataType::Float64, false),
+        Field::new("every", DataType::Int64, false),
+    ]);
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+/// Returns the schema of the rows that the recipe gives.
+fn sums_schema() -> SchemaRef {
+    let number = |name| Field::new(name, DataType::Float64, true);
+    let count = |name| Field::new(name, DataType::Int64, true);
+    Arc::new(Schema::new(vec![
+        Field::new(NAME, DataType::Utf8View, true),
+        count("number"),
+        count("bytes"),
+        number(DOT),
+        number(A2),
+        number(B2),
+        number(ERR2),
+        number(MAX_ABS),
+        count(N),
+    ]))
+}
+
+/// Adds what the rows of a part take and lose.
+fn add_sums(part: &RecordBatch, sums: &mut BTreeMap<usize, (f64, ErrorSums)>) {
+    let [number, bytes, n] = [1, 2, 8].map(|column| part.column(column).as_primitive::<Int64Type>().values());
+    let [dot, a2, b2, err2, max_abs] =
+        [3, 4, 5, 6, 7].map(|column| part.column(column).as_primitive::<Float64Type>().values());
+    for row in 0..part.num_rows() {
+        let errors = ErrorSums {
+            dot: dot[row],
+            a2: a2[row],
+            b2: b2[row],
+            err2: err2[row],
+            max_abs: max_abs[row],
+            n: n[row] as u64,
+        };
+        let (all, sum) = sums.entry(number[row] as usize).or_default();
+        (*all, *sum) = (*all + bytes[row] as f64, sum.merge(errors));
+    }
+}
