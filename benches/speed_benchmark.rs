@@ -23,7 +23,7 @@ use arrow_quant::{
     },
     sql::Session,
     types::{
-        Bits, Equalize, GroupSize, Method,
+        Bits, Coding, Equalize, GroupSize, Method,
         weights::{WEIGHTS, weights_schema},
     },
 };

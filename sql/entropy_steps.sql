@@ -1,6 +1,6 @@
 -- entropy_steps: what each tensor would take and lose at each step of entropy-coded weights, to choose one for all.
 -- Needs layers (the weights table) and
---       steps  (name, number, step, every: one row per tensor and step to try, over one row of the tensor in so many).
+--       steps  (name, number, step, every: one row per tensor and step to try, with one row of the tensor in so many).
 -- Gives one row per row of steps: the bytes that the rows tried would take, and the sums of their error.
 SELECT name, number, sum(stored_bytes(quantized)) AS bytes,
        sum(error['dot']) AS dot, sum(error['a2']) AS a2, sum(error['b2']) AS b2,
@@ -8,9 +8,8 @@ SELECT name, number, sum(stored_bytes(quantized)) AS bytes,
 FROM (
   SELECT name, number, quantized, error_stats(weights, quantized) AS error
   FROM (
-    SELECT layers.name, number, weights, quantize_step(weights, step) AS quantized
+    SELECT layers.name, number, weights, CASE WHEN channel % every = 0 THEN quantize_step(weights, step) END AS quantized
     FROM layers JOIN steps ON layers.name = steps.name
-    WHERE channel % every = 0
   )
 )
 GROUP BY name, number

@@ -127,13 +127,13 @@ fn the_bytes_do_not_depend_on_threads_or_on_an_interruption() {
     }
     let again = place.text("again");
     let run = [&["quantize", &model, "--output", &again, "--target-bpw", "2.5"], &ENTROPY[..]].concat();
-    interrupt(&run);
+    interrupt(&run[1..]);
     succeed(&[&run[..], &["--resume"]].concat());
     results.push(contents(&place.path("again")));
     assert!(results[0] == results[1] && results[0] == results[2]);
     // Other bits are another run.
     let other = place.text("other");
-    interrupt(&[&["quantize", &model, "--output", &other, "--bits", "2.5"], &ENTROPY[..]].concat());
+    interrupt(&[&[model.as_str(), "--output", &other, "--bits", "2.5"], &ENTROPY[..]].concat());
     let error = fail(1, &[&["quantize", &model, "--output", &other, "--bits", "2.6", "--resume"], &ENTROPY[..]].concat());
     assert!(error.contains("bits"), "{error}");
 }
@@ -184,7 +184,8 @@ fn a_folder_is_a_model_that_is_inspected_compared_and_exported() {
     for format in ["parquet", "arrow"] {
         quantize(&model, &out, &["--bits", "2.5", "--format", format]);
         assert!(succeed(&["inspect", &out]).contains("small.weight"));
-        let report = figure(&out, "round(avg(sqnr_db) FILTER (WHERE name = 'layers.1.up.weight'), 2)");
+        let report = figure(&out, "avg(sqnr_db) FILTER (WHERE name = 'layers.1.up.weight')");
+        let report = format!("{:.3}", report.parse::<f64>().unwrap());
         let compared = succeed(&["compare", &model, &out]);
         let line = compared.lines().find(|line| line.starts_with("layers.1.up.weight")).unwrap();
         assert!(line.contains(&report), "{report}: {line}");
@@ -195,7 +196,7 @@ fn a_folder_is_a_model_that_is_inspected_compared_and_exported() {
             succeed(&[&["quantize", &out, "--output", &exported, "--format", format, "--overwrite"], options].concat());
             let compared = succeed(&["compare", &out, &exported]);
             let line = compared.lines().find(|line| line.starts_with("layers.1.up.weight")).unwrap();
-            assert!(format == "gguf" || line.contains("identical"), "{line}");
+            assert!(format == "gguf" || line.contains(" inf "), "{line}");
         }
     }
 }
@@ -224,7 +225,7 @@ fn damaged_codes_are_an_error_that_names_tensor_and_row() {
     for command in [
         &["compare", &model, &out][..],
         &["quantize", &out, "--output", &place.text("exported"), "--format", "safetensors", "--exclude", "."],
-        &["quantize", &out, "--output", &place.text("exported"), "--bits", "4"],
+        &["quantize", &out, "--output", &place.text("again"), "--bits", "4"],
     ] {
         let error = fail(1, command);
         assert!(told(&error), "{command:?}: {error}");

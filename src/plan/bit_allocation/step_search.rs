@@ -31,12 +31,13 @@ impl BudgetSearch {
     /// Passes over all weights, at most.
     pub const TRIES: usize = 6;
 
-    /// Begins the search with the bytes that some steps take by a sample, and the largest step with its bytes, which fit.
+    /// Begins the search with the bytes that some steps take by a sample.
     #[must_use]
-    pub fn new(budget: f64, steps: impl IntoIterator<Item = (f32, f64)>, largest: (f32, f64)) -> Self {
+    pub fn new(budget: f64, steps: impl IntoIterator<Item = (f32, f64)>) -> Self {
         let mut curve: Vec<(f64, f64)> = steps.into_iter().map(|(step, bytes)| (f64::from(step).log2(), bytes)).collect();
         curve.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Self { budget, curve, offset: 0.0, tries: 0, best: Some(largest) }
+        curve.dedup_by(|a, b| a.0 == b.0);
+        Self { budget, curve, offset: 0.0, tries: 0, best: None }
     }
 
     /// Returns the next step to try with all weights; none where the best one is found.
@@ -162,7 +163,7 @@ mod tests {
             for error in [0.97, 1.0, 1.04] {
                 let budget = 125_000.0 * bits;
                 let sample = (-4..3).map(|x| 0.3 * 2f32.powf(0.5 * x as f32)).map(|step| (step, error * bytes(step)));
-                let (mut search, mut passes) = (BudgetSearch::new(budget, sample, (8.0, bytes(8.0))), 0);
+                let (mut search, mut passes) = (BudgetSearch::new(budget, sample), 0);
                 while let Some(step) = search.next() {
                     search.take(step, bytes(step));
                     passes += 1;

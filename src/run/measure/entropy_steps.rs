@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
     cast::AsArray,
     types::{Float64Type, Int64Type},
 };
@@ -199,22 +199,19 @@ impl Coded<'_> {
         if self.tensors.is_empty() && bytes.is_some_and(|bytes| bytes >= 0.0) {
             return Ok(Found::default());
         }
-        let (at_least, least) = self.all_at(self.largest())?;
-        let Some(bytes) = bytes.filter(|bytes| *bytes >= least) else {
-            return Err(budget.too_small(model, choices, pinned + least as u64).into());
-        };
         // More than the most bits a weight are of no use.
-        let bytes = bytes.min((weights * MOST_BITS / 8.0) + rows * ENTROPY_ROW_BYTES as f64);
-        let mut sample = Vec::new();
-        for octave in AROUND {
-            let step = rounded(self.expected((bytes - rows * ENTROPY_ROW_BYTES as f64) * 8.0) * octave.exp2());
-            sample.push(step);
-        }
+        let most = weights * MOST_BITS / 8.0 + rows * ENTROPY_ROW_BYTES as f64;
+        let bytes = bytes.unwrap_or(-1.0).min(most);
+        let expected = self.expected((bytes - rows * ENTROPY_ROW_BYTES as f64).max(0.0) * 8.0);
+        let sample: Vec<f32> =
+            AROUND.iter().map(|octave| rounded(expected * octave.exp2())).chain([self.largest()]).collect();
         let steps: Vec<f32> = sample.iter().flat_map(|step| self.limited(*step)).collect();
         let tried = self.sample(&steps)?;
-        let sums = tried.chunks(self.tensors.len()).map(|all| all.iter().map(|one| one.bytes).sum::<f64>());
-        let mut search = BudgetSearch::new(bytes, sample.into_iter().zip(sums), (self.largest(), least));
-        let mut found = (self.limited(self.largest()), at_least);
+        let sums = tried.chunks(self.tensors.len()).map(|all| all.iter().map(|one| one.bytes).sum());
+        let sums: Vec<f64> = sums.collect();
+        let near_least = sums.last().is_none_or(|least| *least > 0.95 * bytes);
+        let mut found = if near_least { Some(self.least(budget, pinned, bytes)?) } else { None };
+        let mut search = BudgetSearch::new(bytes, sample.into_iter().zip(sums));
         while let Some(step) = search.next() {
             let (tried, bytes) = self.all_at(step)?;
             // A smaller step keeps more, but not strictly.
@@ -225,10 +222,22 @@ impl Coded<'_> {
             }
             search.take(step, bytes);
             if search.best() == Some(step) {
-                found = (self.limited(step), tried);
+                found = Some((self.limited(step), tried));
             }
         }
-        Ok(found)
+        found.map_or_else(|| self.least(budget, pinned, bytes), Ok)
+    }
+
+    /// Tries the largest step that each tensor may have.
+    ///
+    /// # Errors
+    /// Returns an error if that takes more than `bytes`, which are the budget without what is `pinned`.
+    fn least(&self, budget: Budget, pinned: u64, bytes: f64) -> Result<Found, RunError> {
+        let (tried, least) = self.all_at(self.largest())?;
+        if least > bytes {
+            return Err(budget.too_small(&self.plan.model, &self.plan.choices, pinned + least as u64).into());
+        }
+        Ok((self.limited(self.largest()), tried))
     }
 
     /// Returns the elements and the rows of each tensor.
@@ -343,7 +352,8 @@ fn add_sums(part: &RecordBatch, sums: &mut BTreeMap<usize, (f64, ErrorSums)>) {
     let [number, bytes, n] = [1, 2, 8].map(|column| part.column(column).as_primitive::<Int64Type>().values());
     let [dot, a2, b2, err2, max_abs] =
         [3, 4, 5, 6, 7].map(|column| part.column(column).as_primitive::<Float64Type>().values());
-    for row in 0..part.num_rows() {
+    // A part may have no row of a sample.
+    for row in (0..part.num_rows()).filter(|row| part.column(8).is_valid(*row)) {
         let errors = ErrorSums {
             dot: dot[row],
             a2: a2[row],
