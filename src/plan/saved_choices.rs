@@ -6,11 +6,18 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use arrow_array::{Array, BooleanArray, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::{Float64Type, Int64Type}};
+use arrow_array::{
+    Array, BooleanArray, Int64Array, RecordBatch, StringViewArray,
+    cast::AsArray,
+    types::{Float64Type, Int64Type},
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::{
-    bit_allocation::entropy::{Entropy, entropy_choices_batch, entropy_choices_schema},
+    bit_allocation::{
+        entropy::Entropy,
+        entropy_choices::{entropy_choices_batch, entropy_choices_schema},
+    },
     choices_table::option_fields,
     formats,
     selection::Choice,
@@ -164,11 +171,18 @@ impl Columns {
             (bits, step) => (bits.ok_or("bits is null where a step is given")?, step),
         };
         if let Some(method) = self.text(3, row).filter(|method| *method != Coding::ENTROPY) {
-            return Err(format!("method must be '{}' in a plan of entropy-coded weights, not '{method}'", Coding::ENTROPY));
+            return Err(format!(
+                "method must be '{}' in a plan of entropy-coded weights, not '{method}'",
+                Coding::ENTROPY
+            ));
         }
         match step.map(|step| step as f32) {
-            Some(step) if !(step.is_finite() && step > 0.0) => Err(format!("step must be a number above 0, not {step}")),
-            None if !(1.0..=8.0).contains(&bits) => Err(format!("bits must be 1 to 8 where there is no step, not {bits}")),
+            Some(step) if !(step.is_finite() && step > 0.0) => {
+                Err(format!("step must be a number above 0, not {step}"))
+            }
+            None if !(1.0..=8.0).contains(&bits) => {
+                Err(format!("bits must be 1 to 8 where there is no step, not {bits}"))
+            }
             _ if !(0.0..=64.0).contains(&bits) => Err(format!("bits must be what its codes take, not {bits}")),
             step => Ok(Some(Entropy { bits, step })),
         }

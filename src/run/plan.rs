@@ -20,7 +20,7 @@ use crate::{
     output::{folder::OutputFolder, reads::Reads},
     plan::{
         bit_allocation::{
-            entropy::entropy_choices_batch,
+            entropy_choices::entropy_choices_batch,
             width::{Width, widths_batch},
         },
         choices_table::choices_batch,

@@ -44,7 +44,8 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, OptionsError> {
         let rate = text.parse().ok().filter(|rate| (1.0..=8.0).contains(rate)).map(Self);
         rate.ok_or_else(|| {
-            let problem = format!("bits must be 2, 3, 4 or 8, or with method 'entropy' any number from 1 to 8, not '{text}'");
+            let problem =
+                format!("bits must be 2, 3, 4 or 8, or with method 'entropy' any number from 1 to 8, not '{text}'");
             OptionsError::new(problem)
         })
     }
@@ -86,9 +87,9 @@ impl FromStr for Coding {
         if text == Self::ENTROPY {
             return Ok(Self::Entropy);
         }
-        text.parse().map(Self::Fixed).map_err(|_| {
-            OptionsError::new(format!("method must be 'search', 'minmax' or 'entropy', not '{text}'"))
-        })
+        text.parse()
+            .map(Self::Fixed)
+            .map_err(|_| OptionsError::new(format!("method must be 'search', 'minmax' or 'entropy', not '{text}'")))
     }
 }
 
@@ -111,7 +112,10 @@ mod tests {
 
     #[test]
     fn what_is_accepted_is_said() {
-        assert_eq!("2.5".parse::<Rate>().unwrap().fixed().unwrap_err().to_string(), "bits must be 2, 3, 4 or 8, not 2.5");
+        assert_eq!(
+            "2.5".parse::<Rate>().unwrap().fixed().unwrap_err().to_string(),
+            "bits must be 2, 3, 4 or 8, not 2.5"
+        );
         for text in ["x", "0.9", "8.1", "NaN", ""] {
             let error = text.parse::<Rate>().unwrap_err().to_string();
             assert!(error.ends_with(&format!("any number from 1 to 8, not '{text}'")), "{error}");

@@ -23,8 +23,10 @@ fn place() -> (Place, String, String) {
     }
     tensors.push(("small.weight".to_owned(), matrix(40, 1e-4, 50)));
     tensors.push(("zero.weight".to_owned(), matrix(8, 0.0, 51)));
-    let views: Vec<_> =
-        tensors.iter().map(|(name, (dtype, shape, bytes))| (name.as_str(), *dtype, shape.clone(), bytes.clone())).collect();
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, (dtype, shape, bytes))| (name.as_str(), *dtype, shape.clone(), bytes.clone()))
+        .collect();
     write(&place.path("m.safetensors"), &views);
     let (model, out) = (place.text("m.safetensors"), place.text("out"));
     (place, model, out)
@@ -39,7 +41,8 @@ fn quantize(model: &str, out: &str, options: &[&str]) -> serde_json::Value {
 
 /// One figure of a query over the report.
 fn figure(out: &str, expression: &str) -> String {
-    let printed = succeed(&["sql", "--format", "json", &format!("SELECT {expression} AS f FROM '{out}/report.parquet'")]);
+    let printed =
+        succeed(&["sql", "--format", "json", &format!("SELECT {expression} AS f FROM '{out}/report.parquet'")]);
     let rows: serde_json::Value = serde_json::from_str(&printed).unwrap();
     rows[0]["f"].to_string()
 }
@@ -58,7 +61,8 @@ fn any_number_of_bits_is_met_from_below_and_recorded() {
     // A bit is worth 6 dB, and 2.5 bits keep more than 13.
     assert_eq!(figure(&out, "min(sqnr_db) FILTER (WHERE name LIKE '%up%') > 13"), "true");
     assert_eq!(figure(&out, "count(*) FILTER (WHERE bits = 0 AND group_size = 4096)"), "14");
-    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(Path::new(&out).join("arrow_quant.json")).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(Path::new(&out).join("arrow_quant.json")).unwrap()).unwrap();
     let options = &manifest["options"];
     assert_eq!((&options["method"], &options["bits"]), (&"entropy".into(), &2.5.into()));
     assert!(options.get("group_size").is_none(), "{options}");
@@ -97,7 +101,8 @@ fn a_budget_that_is_too_small_says_the_least_which_then_does() {
     let (_place, model, out) = place();
     for (option, unit) in [("--target-bpw", " bits"), ("--target-size", " bytes")] {
         let run = [&["quantize", &model, "--output", &out, "--overwrite", option, "0.1"], &ENTROPY[..]].concat();
-        let run: Vec<&str> = run.into_iter().map(|word| if word == "0.1" && option == "--target-size" { "10" } else { word }).collect();
+        let run: Vec<&str> =
+            run.into_iter().map(|word| if word == "0.1" && option == "--target-size" { "10" } else { word }).collect();
         let error = fail(1, &run);
         let least = error.split("the least that can be had is ").nth(1).unwrap().split(unit).next().unwrap();
         quantize(&model, &out, &[option, least]);
@@ -108,12 +113,16 @@ fn a_budget_that_is_too_small_says_the_least_which_then_does() {
 fn a_least_ratio_is_kept_by_every_tensor_and_hardly_passed() {
     let (_place, model, out) = place();
     quantize(&model, &out, &["--min-sqnr", "18.5"]);
-    assert_eq!(figure(&out, "min(sqnr_db) >= 18.5 AND max(sqnr_db) FILTER (WHERE name <> 'zero.weight') < 18.7"), "true");
+    assert_eq!(
+        figure(&out, "min(sqnr_db) >= 18.5 AND max(sqnr_db) FILTER (WHERE name <> 'zero.weight') < 18.7"),
+        "true"
+    );
     // Beside a budget it holds for the tensors that one step would leave less of.
     let run = quantize(&model, &out, &["--min-sqnr", "12", "--target-bpw", "3"]);
     assert!(run["bits_per_weight"].as_f64().unwrap() > 2.985, "{run}");
     assert_eq!(figure(&out, "min(sqnr_db) >= 12"), "true");
-    let error = fail(1, &[&["quantize", &model, "--output", &out, "--overwrite", "--min-sqnr", "90"], &ENTROPY[..]].concat());
+    let error =
+        fail(1, &[&["quantize", &model, "--output", &out, "--overwrite", "--min-sqnr", "90"], &ENTROPY[..]].concat());
     assert!(error.contains("miss --min-sqnr 90 with 8 bits a weight, the first 'layers.0.down.weight'"), "{error}");
 }
 
@@ -134,7 +143,8 @@ fn the_bytes_do_not_depend_on_threads_or_on_an_interruption() {
     // Other bits are another run.
     let other = place.text("other");
     interrupt(&[&[model.as_str(), "--output", &other, "--bits", "2.5"], &ENTROPY[..]].concat());
-    let error = fail(1, &[&["quantize", &model, "--output", &other, "--bits", "2.6", "--resume"], &ENTROPY[..]].concat());
+    let error =
+        fail(1, &[&["quantize", &model, "--output", &other, "--bits", "2.6", "--resume"], &ENTROPY[..]].concat());
     assert!(error.contains("bits"), "{error}");
 }
 
@@ -159,7 +169,10 @@ fn the_plan_is_a_query_that_runs_by_itself_and_can_be_saved_and_changed() {
     assert!(parts("planned") == parts("out"));
     let edit = |query: &str| {
         let table = format!("{plan}/choices.parquet");
-        succeed(&["sql", &format!("COPY ({}) TO '{plan}/new.parquet'", query.replace("choices", &format!("'{table}'")))]);
+        succeed(&[
+            "sql",
+            &format!("COPY ({}) TO '{plan}/new.parquet'", query.replace("choices", &format!("'{table}'"))),
+        ]);
         fs::rename(place.path("plan/new.parquet"), &table).unwrap();
     };
     edit("SELECT * REPLACE (CASE WHEN name = 'small.weight' THEN 1e-7 ELSE step END AS step) FROM choices");
@@ -189,7 +202,9 @@ fn a_folder_is_a_model_that_is_inspected_compared_and_exported() {
         let compared = succeed(&["compare", &model, &out]);
         let line = compared.lines().find(|line| line.starts_with("layers.1.up.weight")).unwrap();
         assert!(line.contains(&report), "{report}: {line}");
-        for (format, options) in [("safetensors", &[][..]), ("safetensors", &["--dtype", "F32"]), ("gguf", &["--gguf-type", "Q8_0"])] {
+        for (format, options) in
+            [("safetensors", &[][..]), ("safetensors", &["--dtype", "F32"]), ("gguf", &["--gguf-type", "Q8_0"])]
+        {
             let exported = place.text(&format!("exported-{format}"));
             let none = ["--exclude", "."];
             let options = if format == "gguf" { options } else { &[options, &none].concat()[..] };
@@ -208,7 +223,8 @@ fn damaged_codes_are_an_error_that_names_tensor_and_row() {
     let plan = place.text("plan");
     succeed(&[&["plan", &model, "--output", &plan, "--bits", "3"], &ENTROPY[..]].concat());
     let sql = fs::read_to_string(place.path("plan/plan.sql")).unwrap();
-    let fields = ["bits", "group_size", "length", "row_scale"].map(|field| format!("'{field}', quantized['{field}'], "));
+    let fields =
+        ["bits", "group_size", "length", "row_scale"].map(|field| format!("'{field}', quantized['{field}'], "));
     let damaged = format!(
         "CASE WHEN name = 'layers.2.up.weight' AND channel = 7 THEN named_struct({}'codes', \
          decode(concat('00', encode(quantized['codes'], 'hex')), 'hex'), 'scales', quantized['scales'], \
@@ -239,7 +255,10 @@ fn what_does_not_go_with_it_is_refused_by_name() {
         (&["--method", "entropy", "--group-size", "64"][..], "--group-size cannot be used with --method entropy"),
         (&["--method", "entropy", "--symmetric"], "--symmetric cannot be used with --method entropy"),
         (&["--method", "entropy", "--format", "gguf"], "--method needs --format"),
-        (&["--method", "entropy", "--format", "compressed-tensors"], "--method entropy needs --format parquet or arrow"),
+        (
+            &["--method", "entropy", "--format", "compressed-tensors"],
+            "--method entropy needs --format parquet or arrow",
+        ),
         (&["--method", "entropy", "--format", "safetensors"], "--method entropy needs --format parquet or arrow"),
         (&["--method", "entropy", "--hessians", "h"], "--hessians cannot be used with --method entropy"),
         (&["--method", "entropy", "--equalize", "weights"], "--equalize weights cannot be used with --method entropy"),

@@ -48,10 +48,10 @@ def test_a_row_takes_hardly_more_in_a_part_than_its_codes(program, minilm, tmp_p
     out = tmp_path / "out"
     run = json.loads(program("quantize", minilm, "--output", out, "--method", "entropy", "--target-bpw", 2.5, *choice, "--json"))
     stored, codes = chunk_bits(out)
-    # What is counted is no less than what is stored, and rows of 384 weights take a byte beside their codes.
+    # What is counted is no less than what is stored, and rows of 384 weights take little more than a byte beside their codes.
     assert stored <= run["bits_per_weight"] <= 2.5
     assert run["bits_per_weight"] > 0.995 * 2.5
-    assert stored - codes < 1.1 * 8 / 384
+    assert stored - codes < 1.5 * 8 / 384
     # 4 dB above the search, which has 10.46 dB at 2.57 bits
     assert run["sqnr_db"] > 14.2
 

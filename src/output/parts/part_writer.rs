@@ -179,6 +179,10 @@ impl Sink {
     }
 }
 
+/// The columns that repeat a value for every row of a tensor.
+const REPEATED: [&str; 7] =
+    ["name", "module", "dtype", "shape.list.item", "quantized.bits", "quantized.group_size", "quantized.length"];
+
 /// Returns the Parquet properties of parts: codes and data uncompressed, since they do not compress; the columns that repeat a
 /// value for every row of a tensor as dictionaries, which take next to nothing. Rows of entropy-coded weights are short: the lengths of
 /// their codes are stored as differences, and steps that repeat and empty scales as dictionaries.
@@ -192,8 +196,6 @@ fn properties(entropy: bool) -> WriterProperties {
         .set_data_page_size_limit(4 * ROW_GROUP_BYTES)
         .set_data_page_row_count_limit(ROW_GROUP_BYTES);
     let path = |column: &str| ColumnPath::from(column.split('.').map(str::to_owned).collect::<Vec<_>>());
-    const REPEATED: [&str; 7] =
-        ["name", "module", "dtype", "shape.list.item", "quantized.bits", "quantized.group_size", "quantized.length"];
     for column in REPEATED {
         properties = properties.set_column_dictionary_enabled(path(column), true);
     }

@@ -4,7 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::array::MutableArrayData;
 use arrow_array::{
-    Array, ArrayRef, RecordBatch, builder::StringViewBuilder, cast::AsArray, make_array, new_null_array, types::UInt8Type,
+    Array, ArrayRef, RecordBatch, builder::StringViewBuilder, cast::AsArray, make_array, new_null_array,
+    types::UInt8Type,
 };
 use arrow_schema::ArrowError;
 

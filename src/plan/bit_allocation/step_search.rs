@@ -34,7 +34,8 @@ impl BudgetSearch {
     /// Begins the search with the bytes that some steps take by a sample.
     #[must_use]
     pub fn new(budget: f64, steps: impl IntoIterator<Item = (f32, f64)>) -> Self {
-        let mut curve: Vec<(f64, f64)> = steps.into_iter().map(|(step, bytes)| (f64::from(step).log2(), bytes)).collect();
+        let mut curve: Vec<(f64, f64)> =
+            steps.into_iter().map(|(step, bytes)| (f64::from(step).log2(), bytes)).collect();
         curve.sort_by(|a, b| a.0.total_cmp(&b.0));
         curve.dedup_by(|a, b| a.0 == b.0);
         Self { budget, curve, offset: 0.0, tries: 0, best: None }
@@ -136,7 +137,8 @@ impl RatioSearch {
         let change = if db.is_finite() { (db - self.goal - Self::NEAR / 3.0) / 20.0 } else { -0.3 };
         let next = rounded(f64::from(tried) * 10f64.powf(change.clamp(-1.0, 1.0)));
         let between = next > best && next < self.too_large;
-        self.step = if between { next } else { rounded((f64::from(best.max(tried / 4.0)) * f64::from(self.too_large)).sqrt()) };
+        self.step =
+            if between { next } else { rounded((f64::from(best.max(tried / 4.0)) * f64::from(self.too_large)).sqrt()) };
         false
     }
 
@@ -169,7 +171,7 @@ mod tests {
                     passes += 1;
                 }
                 let used = bytes(search.best().unwrap()) / budget;
-                assert!(used <= 1.0 && used >= 0.995 && passes <= 4, "{bits} {error}: {used} after {passes}");
+                assert!((0.995..=1.0).contains(&used) && passes <= 4, "{bits} {error}: {used} after {passes}");
             }
         }
     }

@@ -107,7 +107,8 @@ fn rows(model: &Model, tensor: usize) -> Vec<Vec<f32>> {
 fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
     for bits in Bits::ALL {
         for symmetric in [false, true] {
-            let spec = Spec { format: "compressed-tensors".into(), bits: Some(bits), symmetric, ..Spec::default() };
+            let spec =
+                Spec { format: "compressed-tensors".into(), bits: Some(bits.into()), symmetric, ..Spec::default() };
             let (_place, folder, meant) = exported(&spec, u64::MAX / 4);
             let model = Model::open(&folder).unwrap();
             let names: Vec<_> = model.tensors().iter().map(|tensor| tensor.name.as_str()).collect();

@@ -114,8 +114,8 @@ impl Spec {
             if let Some(rate) = self.bits.filter(|rate| rate.fixed().is_err()) {
                 return Err(SpecError::new("bits", format!("must be 2, 3, 4 or 8, not {rate}: {OTHER}")));
             }
-            let rules = self.bits_for.iter().enumerate();
-            let refused = rules.filter_map(|(at, rule)| Some((at, rule, rule.value.fixed().err()?))).next();
+            let mut rules = self.bits_for.iter().enumerate();
+            let refused = rules.find_map(|(at, rule)| Some((at, rule, rule.value.fixed().err()?)));
             return refused.map_or(Ok(()), |(at, rule, error)| {
                 Err(SpecError::new(&format!("bits_for[{at}]"), format!("'{rule}': {error}: {OTHER}")))
             });
@@ -126,11 +126,13 @@ impl Spec {
             return Err(SpecError::new("method", because(problem, "other programs cannot decode its codes")));
         }
         if self.min_sqnr.is_some() && self.bits.is_some() {
-            let problem = "cannot be used with `bits` where `method` is entropy: the ratio chooses the step of each tensor";
+            let problem =
+                "cannot be used with `bits` where `method` is entropy: the ratio chooses the step of each tensor";
             return Err(SpecError::new("min_sqnr", problem));
         }
         if self.equalize == Some(Equalize::Weights) {
-            let problem = "weights cannot be used with `method` entropy: a channel takes as many bits as its weights need";
+            let problem =
+                "weights cannot be used with `method` entropy: a channel takes as many bits as its weights need";
             return Err(SpecError::new("equalize", problem));
         }
         Ok(())

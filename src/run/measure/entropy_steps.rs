@@ -1,15 +1,7 @@
 //! The steps at which entropy-coded weights reach a run's goals, measured through `sql/entropy_steps.sql`: some steps with a sample
 //! of the rows, then the one that they lead to with all rows.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
-    cast::AsArray,
-    types::{Float64Type, Int64Type},
-};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, internal_datafusion_err};
+mod trial;
 
 use super::Survey;
 use crate::{
@@ -21,21 +13,12 @@ use crate::{
         },
         spec::spelling::spell,
     },
-    run::{
-        Cancel, RunError, RunSettings,
-        plan::Plan,
-        progress::{Pass, Progress},
-        workers::threads_within,
-    },
-    sql::{recipes, threads::runtime},
+    run::{Cancel, RunError, RunSettings, plan::Plan, progress::Progress, workers::threads_within},
+    sql::threads::runtime,
     storage::error::IoError,
-    types::{
-        ErrorSums,
-        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
-        quantized::ENTROPY_ROW_BYTES,
-        weights::NAME,
-    },
+    types::quantized::ENTROPY_ROW_BYTES,
 };
+use trial::{Tried, Try, try_steps};
 
 /// Weights of a sample, about, where a model has more.
 const SAMPLE: usize = 4 << 20;
@@ -47,29 +30,6 @@ const BEYOND: f32 = 1e30;
 const AROUND: [f64; 6] = [-1.2, -0.8, -0.4, 0.0, 0.4, 0.8];
 /// The most bits a weight that codes may take.
 const MOST_BITS: f64 = 8.0;
-
-/// A step that a tensor is tried with.
-#[derive(Debug, Clone, Copy)]
-struct Try {
-    tensor: usize,
-    step: f32,
-    /// One row in so many is tried.
-    every: usize,
-}
-
-/// The outcome of a [`Try`].
-#[derive(Debug, Clone, Copy)]
-struct Tried {
-    /// The bytes of all rows, by those that were tried.
-    bytes: f64,
-    errors: ErrorSums,
-}
-
-impl Tried {
-    fn sqnr(&self) -> f64 {
-        if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.sqnr() }
-    }
-}
 
 /// The tensors whose steps are searched.
 struct Coded<'a> {
@@ -99,8 +59,9 @@ impl Plan {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<(), RunError> {
-        let tensors: Vec<usize> =
-            (0..self.choices.len()).filter(|n| self.choices[*n].entropy.is_some() && !self.choices[*n].pinned).collect();
+        let tensors: Vec<usize> = (0..self.choices.len())
+            .filter(|n| self.choices[*n].entropy.is_some() && !self.choices[*n].pinned)
+            .collect();
         let threads = threads_within(settings, self.loaded, self.longest_row())?;
         let runtime = runtime(1)?;
         let survey = Survey { threads, runtime: runtime.handle(), progress, cancel };
@@ -144,12 +105,13 @@ impl Coded<'_> {
 
     /// Finds for each tensor the largest step that keeps a ratio, which is then the largest that it may have.
     fn keep_ratio(&mut self, goal: f64) -> Result<Found, RunError> {
-        let mut searches: Vec<_> = self.rms.iter().map(|rms| RatioSearch::new(goal, rms.max(f64::MIN_POSITIVE))).collect();
+        let mut searches: Vec<_> =
+            self.rms.iter().map(|rms| RatioSearch::new(goal, rms.max(f64::MIN_POSITIVE))).collect();
         let mut found: Vec<Option<Tried>> = vec![None; searches.len()];
         let mut open: Vec<usize> = (0..searches.len()).collect();
         while !open.is_empty() {
             let tries = open.iter().map(|at| Try { tensor: self.tensors[*at], step: searches[*at].step, every: 1 });
-            let tried = self.tried(&tries.collect::<Vec<_>>())?;
+            let tried = try_steps(self.plan, self.survey, &tries.collect::<Vec<_>>())?;
             let mut left = Vec::new();
             for (at, tried) in open.into_iter().zip(tried) {
                 let search = &mut searches[at];
@@ -275,7 +237,11 @@ impl Coded<'_> {
     /// Tries a step with all rows of all tensors. Returns the bytes of all as well.
     fn all_at(&self, step: f32) -> Result<(Vec<Tried>, f64), RunError> {
         let tries = self.tensors.iter().zip(self.limited(step));
-        let tried = self.tried(&tries.map(|(tensor, step)| Try { tensor: *tensor, step, every: 1 }).collect::<Vec<_>>())?;
+        let tried = try_steps(
+            self.plan,
+            self.survey,
+            &tries.map(|(tensor, step)| Try { tensor: *tensor, step, every: 1 }).collect::<Vec<_>>(),
+        )?;
         let bytes = tried.iter().map(|one| one.bytes).sum();
         Ok((tried, bytes))
     }
@@ -289,80 +255,6 @@ impl Coded<'_> {
             // Odd, so that the rows are not all the same ones of heads whose size is a power of two.
             Try { tensor: *tensor, step: *step, every: every.min(rows / LEAST_ROWS) | 1 }
         });
-        self.tried(&tries.collect::<Vec<_>>())
-    }
-
-    /// Tries steps.
-    fn tried(&self, tries: &[Try]) -> Result<Vec<Tried>, RunError> {
-        let model = &self.plan.model;
-        let mut tensors: Vec<usize> = tries.iter().map(|one| one.tensor).collect();
-        tensors.sort_unstable();
-        tensors.dedup();
-        let table = [("steps", steps_batch(self.plan, tries)?)];
-        let mut sums: BTreeMap<usize, (f64, ErrorSums)> = BTreeMap::new();
-        let parts = self.survey.run(Pass::Steps, self.plan, &tensors, recipes::ENTROPY_STEPS, &table, &sums_schema())?;
-        parts.iter().for_each(|part| add_sums(part, &mut sums));
-        let one = |(number, one): (usize, &Try)| {
-            let tensor = &model.tensors()[one.tensor];
-            let missing = || internal_datafusion_err!("the recipe gives no figures for {}", tensor.name);
-            let (bytes, errors) = *sums.get(&number).ok_or_else(missing)?;
-            Ok(Tried { bytes: bytes * tensor.elements() as f64 / (errors.n as f64).max(1.0), errors })
-        };
-        tries.iter().enumerate().map(one).collect()
-    }
-}
-
-/// Returns the steps to try, one row each, for the recipe to join.
-fn steps_batch(plan: &Plan, tries: &[Try]) -> Result<RecordBatch, DataFusionError> {
-    let names = tries.iter().map(|one| plan.model.tensors()[one.tensor].name.as_str());
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringViewArray::from_iter_values(names)),
-        Arc::new((0..tries.len() as i64).collect::<Int64Array>()),
-        Arc::new(tries.iter().map(|one| Some(f64::from(one.step))).collect::<Float64Array>()),
-        Arc::new(tries.iter().map(|one| one.every as i64).collect::<Int64Array>()),
-    ];
-    let schema = Schema::new(vec![
-        Field::new(NAME, DataType::Utf8View, false),
-        Field::new("number", DataType::Int64, false),
-        Field::new("step", DataType::Float64, false),
-        Field::new("every", DataType::Int64, false),
-    ]);
-    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-}
-
-/// Returns the schema of the rows that the recipe gives.
-fn sums_schema() -> SchemaRef {
-    let number = |name| Field::new(name, DataType::Float64, true);
-    let count = |name| Field::new(name, DataType::Int64, true);
-    Arc::new(Schema::new(vec![
-        Field::new(NAME, DataType::Utf8View, true),
-        count("number"),
-        count("bytes"),
-        number(DOT),
-        number(A2),
-        number(B2),
-        number(ERR2),
-        number(MAX_ABS),
-        count(N),
-    ]))
-}
-
-/// Adds what the rows of a part take and lose.
-fn add_sums(part: &RecordBatch, sums: &mut BTreeMap<usize, (f64, ErrorSums)>) {
-    let [number, bytes, n] = [1, 2, 8].map(|column| part.column(column).as_primitive::<Int64Type>().values());
-    let [dot, a2, b2, err2, max_abs] =
-        [3, 4, 5, 6, 7].map(|column| part.column(column).as_primitive::<Float64Type>().values());
-    // A part may have no row of a sample.
-    for row in (0..part.num_rows()).filter(|row| part.column(8).is_valid(*row)) {
-        let errors = ErrorSums {
-            dot: dot[row],
-            a2: a2[row],
-            b2: b2[row],
-            err2: err2[row],
-            max_abs: max_abs[row],
-            n: n[row] as u64,
-        };
-        let (all, sum) = sums.entry(number[row] as usize).or_default();
-        (*all, *sum) = (*all + bytes[row] as f64, sum.merge(errors));
+        try_steps(self.plan, self.survey, &tries.collect::<Vec<_>>())
     }
 }
