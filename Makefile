@@ -87,10 +87,11 @@ $(VENV)-site/.ready:
 
 SECONDS_EACH := 600
 
-fuzz: ## Fuzz the readers of GGUF and safetensors, ten minutes each (needs a nightly compiler and cargo-fuzz)
+fuzz: ## Fuzz the readers of GGUF, safetensors and entropy-coded values, ten minutes each (needs a nightly compiler and cargo-fuzz)
 	$(PYTHON) fuzz/seeds.py
-	for target in gguf safetensors; do \
-		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -max_len=8192 -dict=fuzz/$$target.dict || exit 1; \
+	for target in gguf safetensors entropy; do \
+		words=fuzz/$$target.dict; \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -max_len=8192 $$(test ! -f $$words || echo -dict=$$words) || exit 1; \
 	done
 
 torture: build $(VENV)/.ready ## Crashes, full disks, kills, races, damaged files, all kinds of weights: at most half an hour on two cores

@@ -23,7 +23,7 @@ use arrow_quant::{
     },
     sql::Session,
     types::{
-        Bits, Equalize, GroupSize, Method,
+        Bits, Coding, Equalize, GroupSize, Method,
         weights::{WEIGHTS, weights_schema},
     },
 };
@@ -219,11 +219,11 @@ fn sql_and_array_function(criterion: &mut Criterion) {
 }
 
 fn minmax(bits: Bits) -> Spec {
-    Spec { bits: Some(bits), method: Some(Method::Minmax), ..Spec::default() }
+    Spec { bits: Some(bits.into()), method: Some(Coding::Fixed(Method::Minmax)), ..Spec::default() }
 }
 
 fn search(bits: Bits) -> Spec {
-    Spec { bits: Some(bits), ..Spec::default() }
+    Spec { bits: Some(bits.into()), ..Spec::default() }
 }
 
 criterion_group!(

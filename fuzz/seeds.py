@@ -1,6 +1,6 @@
 """Files for the fuzzers to begin with: small valid ones of every type, and lies about each.
 
-`python3 fuzz/seeds.py` writes them to `fuzz/corpus/gguf` and `fuzz/corpus/safetensors`. It needs nothing but Python, and
+`python3 fuzz/seeds.py` writes them to the folders of the targets in `fuzz/corpus`. It needs nothing but Python, and
 nothing of the code under test.
 """
 
@@ -130,6 +130,21 @@ def valid_safetensors() -> dict[str, bytes]:
     return files
 
 
+def entropy() -> dict[str, bytes]:
+    """Two rows of entropy-coded weights: group sizes, lengths, where the codes are cut, and streams of each table."""
+    files = {}
+    for table in range(0, 256, 5):
+        # The state that a stream of nothing has, the least that takes words, and noise.
+        for name, rest in [("none", b"\xa5"), ("words", b"\xa5\x00\x00" + noise(8)), ("noise", noise(60))]:
+            stream = bytes([table]) + rest
+            head = struct.pack("<BHBHB", 64, 16, 64, 16, len(stream))
+            files[f"table-{table}-{name}"] = head + stream + stream
+    stream = b"\x0c\xa5"
+    files["groups"] = struct.pack("<BHBHB", 8, 24, 8, 8, 10) + struct.pack("<HH", 2, 2) + 4 * stream
+    files["empty"] = struct.pack("<BHBHB", 1, 0, 1, 0, 0)
+    return files
+
+
 def lies(name: str, file: bytes, start: int) -> dict[str, bytes]:
     """The same file cut off at several places, with bits turned around, and with more at its end than it says."""
     cut = {f"{name}-cut-{share}": file[: len(file) * share // 8] for share in (1, 3, 5, 7)}
@@ -143,6 +158,7 @@ def main() -> None:
     for target, files, start, damaged in [
         ("gguf", valid_gguf(), 4, ["several", "ranks", "type-Q4_K"]),
         ("safetensors", valid_safetensors(), 0, ["several", "fp8-weight_scale", "packed-4-2"]),
+        ("entropy", entropy(), 0, ["groups", "table-60-words"]),
     ]:
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)

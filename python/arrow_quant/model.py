@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     class Options(TypedDict, total=False):
         """The options beside the paths; `quantize_model` describes each."""
 
-        bits: int | None
+        bits: float | None
         group_size: int | str | None
         method: str | None
         symmetric: bool
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         exclude: Patterns
         drop: Patterns
         min_share: float | None
-        bits_for: Patterns | Mapping[str, int]
+        bits_for: Patterns | Mapping[str, float]
         min_sqnr: float | None
         target_size: int | str | None
         target_bpw: float | None
@@ -90,7 +90,7 @@ def quantize_model(
     path: Path,
     output: Path | None = None,
     *,
-    bits: int | None = None,
+    bits: float | None = None,
     group_size: int | str | None = None,
     method: str | None = None,
     symmetric: bool = False,
@@ -98,7 +98,7 @@ def quantize_model(
     exclude: Patterns = (),
     drop: Patterns = (),
     min_share: float | None = None,
-    bits_for: Patterns | Mapping[str, int] = (),
+    bits_for: Patterns | Mapping[str, float] = (),
     min_sqnr: float | None = None,
     target_size: int | str | None = None,
     target_bpw: float | None = None,
@@ -140,10 +140,11 @@ def quantize_model(
         path: a safetensors or GGUF file, a folder of shards, a diffusers folder, one that compressed-tensors packed
             or MLX quantized, or an output folder of this function.
         output: the folder to make.
-        bits: bits per code: 2, 3, 4 or 8; 4 when left out, or the profile's.
+        bits: bits per code: 2, 3, 4 or 8; with `method` 'entropy' any number from 1 to 8; 4 when left out, or the profile's.
         group_size: weights that share a scale and a zero point, or 'channel': all of a row; 32 when left out, or the
             profile's.
-        method: 'search' (least squared error; the default up to 4 bits, and of 'mlx') or 'minmax'.
+        method: 'search' (least squared error; the default up to 4 bits, and of 'mlx'), 'minmax', or 'entropy': codes of variable
+            length, for storage.
         symmetric: without zero points.
         include: patterns of the tensors to quantize, instead of the default choice.
         exclude: patterns of tensors to leave as they are.
@@ -151,8 +152,9 @@ def quantize_model(
         min_share: fail, before anything is written, if less than this share of the parameters would be quantized: 0 to 1.
         bits_for: bits by pattern, as `{"mlp": 2}` or `"mlp=2"`; the last match counts.
         min_sqnr: more bits for the tensors whose signal-to-noise ratio would be lower than this, in dB; fails before anything
-            is written where 8 bits do not reach it.
-        target_size: choose the bits of each tensor for the least error, so that all take at most this, in bytes or as "4GB".
+            is written where 8 bits do not reach it. With 'entropy' each tensor gets the largest step that keeps it.
+        target_size: choose the bits of each tensor for the least error, so that all take at most this, in bytes or as "4GB";
+            with 'entropy' one step for all.
         target_bpw: the same by bits per quantized weight, scales and zero points counted.
         threads: threads to use; all cores when left out.
         memory_limit: resident memory to stay below, in bytes or as "800MB".

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::pipeline::component,
-    plan::bit_allocation::width::Width,
+    plan::bit_allocation::{entropy::Entropy, width::Width},
     run::{Cancel, pipeline::PlannedPipeline, plan::Plan, progress::Progress},
     storage::escape::escaped,
     types::QuantizeOptions,
@@ -88,6 +88,15 @@ fn groups(options: QuantizeOptions) -> String {
     if options.is_per_row() { "one group a row".to_owned() } else { format!("groups of {}", options.group_size()) }
 }
 
+/// Returns how a tensor is entropy-coded, in words.
+fn entropy_coded(entropy: Entropy, note: &str) -> String {
+    let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    match entropy.step {
+        Some(step) => format!("{:.3} bits, entropy, step {step}{note}", entropy.bits),
+        None => format!("{} bits, entropy{note}", entropy.bits),
+    }
+}
+
 /// Returns the plan of each part of a pipeline, as text.
 fn pipeline_table(pipeline: &PlannedPipeline) -> String {
     let parts = pipeline.parts().iter().map(|(name, part)| format!("{}:\n{}\n", escaped(name), plan_table(part)));
@@ -112,7 +121,9 @@ pub(super) fn plan_table(planned: &Plan) -> String {
     let sqnr = |width: Option<&Width>| width.map_or_else(String::new, |width| format!(", {:.2} dB", width.sqnr()));
     let rows = tensors.iter().zip(planned.choices()).zip(planned.bytes_out()).zip(planned.chosen_widths());
     for ((((tensor, choice), bytes_out), chosen), name) in rows.zip(&names) {
+        let entropy = choice.entropy.map(|entropy| entropy_coded(entropy, &choice.note));
         let what = match &choice.options {
+            Some(_) if entropy.is_some() => entropy.unwrap_or_default(),
             Some(_) if choice.width_of_type().is_some() => format!("{}{}", choice.note, sqnr(chosen)),
             Some(options) => format!(
                 "{} bits, {}, {}{}{}{}",

@@ -22,7 +22,7 @@ use crate::{
         },
     },
     storage::error::IoError,
-    types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, MlxType, TimeMethod},
+    types::{ActivationBits, Coding, Equalize, Float, GroupSize, MlxType, Rate, TimeMethod},
 };
 
 // Constants, since a comment would need the names of types marked as code.
@@ -41,22 +41,22 @@ const GGUF_PRE: &str = "llama.cpp's name of the pattern by which the tokenizer o
 #[group(id = "options")]
 #[command(next_help_heading = "Bits")]
 pub struct SpecArguments {
-    /// Bits per code: 2, 3, 4 or 8 [default: 4]
+    /// Bits per code: 2, 3, 4 or 8; with --method entropy any number from 1 to 8 [default: 4]
     #[arg(long, short)]
-    bits: Option<Bits>,
+    bits: Option<Rate>,
     /// Weights that share a scale and a zero point; 'channel' for the whole row [default: 32]
     #[arg(long, short, value_name = "N")]
     group_size: Option<GroupSize>,
-    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax' [default: search up to 4 bits
-    /// and in --format mlx, minmax for 8]
+    /// Method that chooses scales and zero points: 'search' (least squared error) or 'minmax'; or 'entropy': codes of variable
+    /// length, for storage [default: search up to 4 bits and in --format mlx, minmax for 8]
     #[arg(long)]
-    method: Option<Method>,
+    method: Option<Coding>,
     /// Use symmetric quantization (no zero points)
     #[arg(long)]
     symmetric: bool,
     /// Bits for tensors matching REGEX, e.g. 'mlp=2' (last match wins; repeatable)
     #[arg(long, value_name = "REGEX=BITS")]
-    bits_for: Vec<PatternRule<Bits>>,
+    bits_for: Vec<PatternRule<Rate>>,
     /// Raise the bits of each tensor until it reaches this SQNR in dB; fail if 8 bits are not enough
     #[arg(long, value_name = "DB", allow_negative_numbers = true)]
     min_sqnr: Option<f64>,
@@ -206,14 +206,13 @@ impl Arguments {
     /// # Errors
     /// Returns an error if the file cannot be read or is no spec, or options do not go together.
     pub fn spec(&self) -> Result<Spec, CliError> {
-        let spec = match &self.file {
-            None => self.options.spec(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(IoError::system("read", path))?;
-                Spec::from_json(&text).map_err(|error| IoError::file(path, error.to_string()))?
-            }
+        let Some(path) = &self.file else {
+            let spec = self.options.spec();
+            spec.check().map_err(|error| CliError::Usage(error.to_string()))?;
+            return Ok(spec);
         };
-        spec.check().map_err(|error| CliError::Usage(error.to_string()))?;
-        Ok(spec)
+        let text = std::fs::read_to_string(path).map_err(IoError::system("read", path))?;
+        let spec = Spec::from_json(&text).and_then(|spec| spec.check().map(|()| spec));
+        Ok(spec.map_err(|error| IoError::file(path, error.to_string()))?)
     }
 }

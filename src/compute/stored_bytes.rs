@@ -6,9 +6,10 @@ use super::{
     ComputeError,
     arrays::quantized::{QuantizedArray, QuantizedRow},
 };
+use crate::types::quantized::ENTROPY_ROW_BYTES;
 
-/// Returns the bytes of each quantized value: codes, scales, zero points and the row's scale, which is the step of one that is
-/// entropy-coded. Bits, group size and length, which rows of a tensor share, are not counted. Null gives null.
+/// Returns the bytes of each quantized value: codes, scales, zero points and the row's scale; of one that is entropy-coded the
+/// codes and [`ENTROPY_ROW_BYTES`]. Bits, group size and length, which rows of a tensor share, are not counted. Null gives null.
 ///
 /// # Errors
 /// Returns the errors of [`dequantize`](super::dequantize), except that streams of entropy-coded values are not decoded.
@@ -28,11 +29,11 @@ pub fn stored_bytes(quantized: &dyn Array) -> Result<Int64Array, ComputeError> {
     let quantized = QuantizedArray::try_new(quantized)?;
     let bytes = |row: QuantizedRow| match row {
         QuantizedRow::Packed { params, codes, .. } => {
-            codes.len() + params.scales.len() + params.zero_points.map_or(0, <[u8]>::len)
+            codes.len() + params.scales.len() + params.zero_points.map_or(0, <[u8]>::len) + size_of::<f32>()
         }
-        QuantizedRow::Entropy(row) => row.codes.len(),
+        QuantizedRow::Entropy(row) => row.codes.len() + ENTROPY_ROW_BYTES,
     };
-    (0..quantized.len()).map(|row| Ok(quantized.row(row)?.map(|row| (bytes(row) + size_of::<f32>()) as i64))).collect()
+    (0..quantized.len()).map(|row| Ok(quantized.row(row)?.map(|row| bytes(row) as i64))).collect()
 }
 
 #[cfg(test)]

@@ -6,14 +6,27 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use arrow_array::{Array, BooleanArray, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Int64Type};
+use arrow_array::{
+    Array, BooleanArray, Int64Array, RecordBatch, StringViewArray,
+    cast::AsArray,
+    types::{Float64Type, Int64Type},
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::{choices_table::option_fields, formats, selection::Choice, spec::Spec};
+use super::{
+    bit_allocation::{
+        entropy::Entropy,
+        entropy_choices::{entropy_choices_batch, entropy_choices_schema},
+    },
+    choices_table::option_fields,
+    formats,
+    selection::Choice,
+    spec::Spec,
+};
 use crate::{
     model::{Model, tensor::Tensor},
     storage::{error::IoError, parquet_table},
-    types::{Bits, Method, OptionsError, QuantizeOptions},
+    types::{Bits, Coding, Method, OptionsError, QuantizeOptions},
 };
 
 /// The type of a tensor in GGUF, `ComfyUI` or MLX.
@@ -31,11 +44,15 @@ pub fn saved_choices_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// Returns the choices as the table of [`saved_choices_schema`], one row per tensor of the model.
+/// Returns the choices as the table of [`saved_choices_schema`], of entropy-coded weights as that of [`entropy_choices_schema`], one
+/// row per tensor of the model.
 ///
 /// # Errors
 /// Returns an error if Arrow refuses to build the batch.
-pub fn saved_choices_batch(model: &Model, choices: &[Choice]) -> Result<RecordBatch, IoError> {
+pub fn saved_choices_batch(model: &Model, choices: &[Choice], spec: &Spec) -> Result<RecordBatch, IoError> {
+    if spec.is_entropy() {
+        return entropy_choices_batch(model, choices);
+    }
     // A GGUF type says all that the options would.
     let options = || {
         let has_type =
@@ -68,7 +85,7 @@ pub fn saved_choices_batch(model: &Model, choices: &[Choice]) -> Result<RecordBa
 /// Returns an error that names the row if the file cannot be read or lacks a column, a tensor of the model has no row or
 /// two, a name is that of no tensor, an option is not accepted, or a tensor cannot be quantized.
 pub fn read_choices(path: &Path, model: &Model, spec: &Spec) -> Result<Vec<Choice>, IoError> {
-    let schema = saved_choices_schema();
+    let schema = if spec.is_entropy() { entropy_choices_schema() } else { saved_choices_schema() };
     let numbers: HashMap<&str, usize> =
         model.tensors().iter().enumerate().map(|(number, tensor)| (tensor.name.as_str(), number)).collect();
     let mut choices: Vec<Option<Choice>> = vec![None; model.tensors().len()];
@@ -95,6 +112,14 @@ pub fn read_choices(path: &Path, model: &Model, spec: &Spec) -> Result<Vec<Choic
         .collect()
 }
 
+/// Returns the choice unless it quantizes a tensor that cannot be.
+fn quantizable(choice: Choice, tensor: &Tensor) -> Result<Choice, String> {
+    match super::selection::unquantizable(tensor).filter(|_| choice.options.is_some()) {
+        Some(reason) => Err(format!("cannot be quantized ({reason}); its bits and its {TYPE} must be null")),
+        None => Ok(choice),
+    }
+}
+
 /// The columns of the schema, in its order and of its types.
 struct Columns(Vec<Arc<dyn Array>>);
 
@@ -110,8 +135,13 @@ impl Columns {
     }
 
     fn choice(&self, row: usize, spec: &Spec, tensor: &Tensor) -> Result<Choice, String> {
-        let note = self.text(6, row).unwrap_or_default().to_owned();
+        let note = self.text(if spec.is_entropy() { 5 } else { 6 }, row).unwrap_or_default().to_owned();
         let copied = Choice { note, ..Choice::default() };
+        if spec.is_entropy() {
+            let entropy = self.entropy(row)?;
+            let options = entropy.map(|_| spec.row_options());
+            return quantizable(Choice { options, entropy, ..copied }, tensor);
+        }
         let format = formats::of(spec).map_err(|error| error.to_string())?;
         let has_types = format.has_types();
         let (bits, kind) = (self.number(1, row), self.text(5, row));
@@ -128,9 +158,34 @@ impl Columns {
             }
             (Some(bits), _) => Choice { options: Some(self.options(row, bits)?), ..copied },
         };
-        match super::selection::unquantizable(tensor) {
-            Some(reason) => Err(format!("cannot be quantized ({reason}); its bits and its {TYPE} must be null")),
-            None => Ok(choice),
+        quantizable(choice, tensor)
+    }
+
+    /// Reads the columns of [`entropy_choices_schema`].
+    fn entropy(&self, row: usize) -> Result<Option<Entropy>, String> {
+        let number = |column: usize| {
+            let column = self.0[column].as_primitive::<Float64Type>();
+            column.is_valid(row).then(|| column.value(row))
+        };
+        let (bits, step) = match (number(1), number(4)) {
+            (None, None) => return Ok(None),
+            (bits, step) => (bits.ok_or("bits is null where a step is given")?, step),
+        };
+        if let Some(method) = self.text(3, row).filter(|method| *method != Coding::ENTROPY) {
+            return Err(format!(
+                "method must be '{}' in a plan of entropy-coded weights, not '{method}'",
+                Coding::ENTROPY
+            ));
+        }
+        match step.map(|step| step as f32) {
+            Some(step) if !(step.is_finite() && step > 0.0) => {
+                Err(format!("step must be a number above 0, not {step}"))
+            }
+            None if !(1.0..=8.0).contains(&bits) => {
+                Err(format!("bits must be 1 to 8 where there is no step, not {bits}"))
+            }
+            _ if !(0.0..=64.0).contains(&bits) => Err(format!("bits must be what its codes take, not {bits}")),
+            step => Ok(Some(Entropy { bits, step })),
         }
     }
 

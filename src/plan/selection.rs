@@ -5,6 +5,7 @@ use std::fmt;
 use regex::RegexSet;
 
 use super::{
+    bit_allocation::entropy::Entropy,
     class_lists::kind_in,
     default_exclusions,
     formats::{comfy::options::ComfyType, gguf::options::GgufType},
@@ -16,14 +17,17 @@ use crate::{
         tensor::{Scale, Tensor},
     },
     storage::error::IoError,
-    types::{Block, Comfy, ComfyLayout, Encoding, Method, Mlx, MlxType, QuantizeOptions},
+    types::{
+        Block, Comfy, ComfyLayout, Encoding, Method, Mlx, MlxType, QuantizeOptions,
+        quantized::{ENTROPY_BITS, ENTROPY_GROUP_SIZE},
+    },
 };
 
 /// The options for a tensor that cannot be decoded.
 pub const ODD: &str = "`exclude` leaves it as it is, `drop` leaves it out";
 
 /// The decision for one tensor.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Choice {
     /// The options that quantize it. `None` means that it is copied unchanged.
     pub options: Option<QuantizeOptions>,
@@ -31,6 +35,8 @@ pub struct Choice {
     pub note: String,
     /// Its bits were asked for by its name: no goal changes them.
     pub pinned: bool,
+    /// The rate at which it is entropy-coded instead of having codes of a fixed width.
+    pub entropy: Option<Entropy>,
     /// The GGUF type that it is to have; `None` means that the format has no such types, or that it is copied unchanged.
     pub gguf_type: Option<GgufType>,
     /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
@@ -46,11 +52,13 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Returns bits and group size of the type that it is stored as instead of our own codes.
+    /// Returns bits and group size of what it is stored as instead of our own codes of a fixed width: of entropy-coded weights the
+    /// bits are 0, as in their values.
     pub fn width_of_type(&self) -> Option<(i64, i64)> {
         let block = self.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
         let mlx = self.mlx.map(|mlx| (i64::from(mlx.kind.bits()), i64::from(mlx.group_size)));
-        block.or(mlx).or_else(|| {
+        let entropy = self.entropy.map(|_| (i64::from(ENTROPY_BITS), i64::from(ENTROPY_GROUP_SIZE)));
+        block.or(mlx).or(entropy).or_else(|| {
             let comfy = self.comfy?;
             let group_size = match comfy.layout {
                 ComfyLayout::W4a8 | ComfyLayout::W6a8 | ComfyLayout::Nvfp4 => Comfy::GROUP_SIZE,
@@ -76,9 +84,10 @@ impl Choice {
     /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or
     /// its own.
     pub fn bytes_out(&self, model: &Model, tensor: &Tensor) -> u64 {
-        match &self.options {
-            Some(options) => options.row_bytes(tensor.row_length) as u64 * tensor.rows as u64,
-            None => model.carried_bytes(tensor),
+        match (&self.options, self.entropy) {
+            (Some(_), Some(entropy)) => entropy.bytes(tensor),
+            (Some(options), None) => options.row_bytes(tensor.row_length) as u64 * tensor.rows as u64,
+            (None, _) => model.carried_bytes(tensor),
         }
     }
 }
@@ -141,9 +150,10 @@ impl Selection<'_> {
             return carried("not matched by a pattern of those to include");
         }
         let mut options = self.0.row_options();
-        let (mut note, mut pinned) = (String::new(), false);
+        let (mut note, mut pinned, mut rate) = (String::new(), false, self.0.rate());
         if let Some(rule) = PatternRule::last_match(&self.0.bits_for, name) {
-            options.bits = rule.value;
+            rate = rule.value;
+            options.bits = rate.fixed().unwrap_or(options.bits);
             note = format!("bits by pattern '{rule}'");
             pinned = true;
         }
@@ -151,8 +161,9 @@ impl Selection<'_> {
             const UNSCALED: &str = "fp8 without a scale: taken as they are";
             note = if note.is_empty() { UNSCALED.to_owned() } else { format!("{note}; {UNSCALED}") };
         }
-        let options = options.with_method(self.0.method.unwrap_or(Method::default_for(options.bits)));
-        Choice { options: Some(options), note, pinned, ..Choice::default() }
+        let options = options.with_method(self.0.fixed_method().unwrap_or(Method::default_for(options.bits)));
+        let entropy = self.0.is_entropy().then(|| Entropy { bits: rate.get(), step: None });
+        Choice { options: Some(options), note, pinned, entropy, ..Choice::default() }
     }
 
     fn check_effect(&self, model: &Model, choices: &[Choice]) -> Result<(), IoError> {

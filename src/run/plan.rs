@@ -19,7 +19,10 @@ use crate::{
     },
     output::{folder::OutputFolder, reads::Reads},
     plan::{
-        bit_allocation::width::{Width, Widths, widths_batch},
+        bit_allocation::{
+            entropy_choices::entropy_choices_batch,
+            width::{Width, Widths, widths_batch},
+        },
         choices_table::choices_batch,
         equalization::changes::Equalization,
         formats::{self, export::Export},
@@ -213,6 +216,7 @@ impl Plan {
                 let squares = self.activations.as_ref().map(CheckedActivations::mean_squares);
                 Ok(export.choices_batch(&self.model, squares, equalization)?)
             }
+            None if self.spec.is_entropy() => Ok(entropy_choices_batch(&self.model, &self.choices)?),
             None => Ok(choices_batch(&self.model, &self.choices)?),
         }
     }
@@ -285,5 +289,9 @@ pub(super) fn open_model(spec: &Spec, path: &Path, settings: &RunSettings) -> Re
 #[must_use]
 pub fn recipe(spec: &Spec) -> Recipe {
     let is_parts = formats::of(spec).is_ok_and(|format| format.part_format().is_some());
-    if is_parts { recipes::QUANTIZE } else { recipes::EXPORT }
+    match is_parts {
+        true if spec.is_entropy() => recipes::QUANTIZE_ENTROPY,
+        true => recipes::QUANTIZE,
+        false => recipes::EXPORT,
+    }
 }

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Pass {
     /// The error of each tensor at each width is measured, before bits are chosen.
     Widths,
+    /// The size and the error of each tensor at some steps of entropy-coded weights is measured, before one is chosen.
+    Steps,
     /// The cost of each alpha is measured, before one is chosen for each layer.
     Alphas,
     /// The size of the weights' channels is measured, before they are equalized.
@@ -21,6 +23,7 @@ impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Widths => "measure widths",
+            Self::Steps => "measure steps",
             Self::Alphas => "measure alphas",
             Self::Channels => "measure channels",
             Self::Quantize => "quantize",

@@ -47,7 +47,7 @@ impl Plan {
             None => RecordBatch::new_empty(changes_schema()),
         };
         let mut tables = vec![("choices", self.choices_batch(equalization)?), ("changes", changes)];
-        if self.export.is_none() {
+        if self.export.is_none() && !self.spec.is_entropy() {
             let factors = self.factors.as_ref().map(|factors| factors.table.clone());
             tables.push(("hessian_factors", factors.unwrap_or_else(|| RecordBatch::new_empty(factors_schema()))));
         }

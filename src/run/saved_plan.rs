@@ -95,7 +95,7 @@ impl Plan {
             spec: Json::Object(spec.given().map_err(IoError::from)?.into_iter().collect()),
         };
         write_renamed(&folder.join(SQL), self.sql.as_bytes())?;
-        write_table(folder, CHOICES, &saved_choices_batch(&self.model, &self.selected)?)?;
+        write_table(folder, CHOICES, &saved_choices_batch(&self.model, &self.selected, &self.spec)?)?;
         if let Some(widths) = self.widths_batch()? {
             write_table(folder, WIDTHS, &widths)?;
         }

@@ -4,13 +4,13 @@ use arrow::compute::cast;
 use arrow_array::{
     Array, ArrayRef, RecordBatch,
     cast::AsArray,
-    types::{Float32Type, Int64Type},
+    types::{Float32Type, Float64Type, Int64Type},
 };
 use arrow_schema::DataType;
 use datafusion::common::{Result, plan_err};
 
-/// Returns `CREATE TABLE name AS ...` with every row of a batch: columns of `Int64`, `Boolean`, strings, and lists of
-/// `Float32`. A batch without rows may have columns of any type: it is a view that the planner knows to be empty.
+/// Returns `CREATE TABLE name AS ...` with every row of a batch: columns of `Int64`, `Float64`, `Boolean`,
+/// strings, and lists of `Float32`. A batch without rows may have columns of any type: it is a view that the planner knows to be empty.
 ///
 /// # Errors
 /// Returns an error if a column of rows has another type.
@@ -19,7 +19,7 @@ pub fn create_table(name: &str, batch: &RecordBatch) -> Result<String> {
     let (mut columns, mut types) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
         let kind = match field.data_type() {
-            DataType::Int64 => DataType::Int64,
+            kind @ (DataType::Int64 | DataType::Float64) => kind.clone(),
             DataType::Boolean => DataType::Boolean,
             DataType::Utf8View | DataType::Utf8 => DataType::Utf8View,
             DataType::List(item) | DataType::ListView(item) if *item.data_type() == DataType::Float32 => {
@@ -61,6 +61,8 @@ fn literal(column: &ArrayRef, row: usize) -> String {
     }
     match column.data_type() {
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        // Every digit.
+        DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
         DataType::Boolean => column.as_boolean().value(row).to_string(),
         DataType::List(_) => {
             let values = column.as_list::<i32>().value(row);

@@ -31,6 +31,8 @@ macro_rules! recipes {
 recipes! {
     /// Quantizes the chosen tensors and copies the others unchanged.
     QUANTIZE = "quantize";
+    /// Entropy-codes the chosen tensors and copies the others unchanged.
+    QUANTIZE_ENTROPY = "quantize_entropy";
     /// Encodes every row as a format for engines stores it.
     EXPORT = "export";
     /// Factors what GPTQ needs to know of the inputs of each layer.
@@ -39,6 +41,8 @@ recipes! {
     MIXED_PRECISION = "mixed_precision";
     /// Measures what each tensor would lose in each type of a format for engines.
     MIXED_TYPES = "mixed_types";
+    /// Measures what each tensor would take and lose at each step.
+    ENTROPY_STEPS = "entropy_steps";
     /// Shows what each tensor became.
     REPORT = "report";
     /// Compares two models, tensor by tensor.

@@ -45,7 +45,7 @@ pub(crate) fn model(folder: &Path, target: u64) -> (Arc<Model>, Vec<Part>) {
 
 /// Returns the rows of a part, quantized by the default choice.
 pub(crate) fn output(model: &Arc<Model>, part: &Part, batch_bytes: usize) -> Vec<RecordBatch> {
-    let choices = Selection(&Spec { bits: Some(Bits::Three), ..Spec::default() }).choose(model).unwrap();
+    let choices = Selection(&Spec { bits: Some(Bits::Three.into()), ..Spec::default() }).choose(model).unwrap();
     let scan = Scan::new(Arc::clone(model), part.clone(), (0..8).collect(), batch_bytes).unwrap();
     scan.flat_map(|batch| rows(model, &choices, &batch.unwrap())).collect()
 }

@@ -10,6 +10,7 @@ mod mlx;
 mod number_or_text;
 mod options;
 mod part_format;
+mod rate;
 mod schemas;
 mod serde_text;
 
@@ -22,6 +23,7 @@ pub use error_sums::ErrorSums;
 pub use mlx::{Mlx, MlxType};
 pub use options::{Bits, GroupSize, Method, OptionsError, QuantizeOptions};
 pub use part_format::PartFormat;
+pub use rate::{Coding, Rate};
 pub use schemas::{activations, equalization, error_stats, factor, output, quantized, report, tensors, weights};
 #[cfg(feature = "io")]
 pub(crate) use serde_text::serde_as_text;

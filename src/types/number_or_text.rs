@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use super::{Equalize, GroupSize, OptionsError};
+use super::{Equalize, GroupSize, OptionsError, Rate};
 
 /// A number or a word, as it stands in JSON.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -56,6 +56,20 @@ impl TryFrom<NumberOrText> for GroupSize {
 
 impl From<GroupSize> for NumberOrText {
     fn from(value: GroupSize) -> Self {
+        Self::of(&value)
+    }
+}
+
+impl TryFrom<NumberOrText> for Rate {
+    type Error = OptionsError;
+
+    fn try_from(value: NumberOrText) -> Result<Self, OptionsError> {
+        value.parse()
+    }
+}
+
+impl From<Rate> for NumberOrText {
+    fn from(value: Rate) -> Self {
         Self::of(&value)
     }
 }

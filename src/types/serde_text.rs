@@ -18,6 +18,6 @@ macro_rules! serde_as_text {
     )+};
 }
 
-serde_as_text!(super::Method, super::TimeMethod, super::Float, super::MlxType);
+serde_as_text!(super::Coding, super::TimeMethod, super::Float, super::MlxType);
 #[cfg(feature = "io")]
 pub(crate) use serde_as_text;

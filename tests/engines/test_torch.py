@@ -122,10 +122,20 @@ def test_what_cannot_be_calibrated_is_an_error_and_leaves_no_file(tmp_path, call
     assert not model._forward_pre_hooks and not model.fc._forward_pre_hooks
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_weights_are_decoded_as_by_the_oracle(program, digits_dit, tmp_path, bits):
-    extra = ["--symmetric"] if bits == 3 else ["--format", "arrow"] if bits == 8 else []
-    program("quantize", digits_dit, "--output", tmp_path / "out", "--bits", bits, *extra)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--bits", 2],
+        ["--bits", 3, "--symmetric"],
+        ["--bits", 4],
+        ["--bits", 8, "--format", "arrow"],
+        ["--method", "entropy", "--bits", 2.5, "--format", "arrow"],
+        ["--method", "entropy", "--target-bpw", 3],
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_weights_are_decoded_as_by_the_oracle(program, digits_dit, tmp_path, options):
+    program("quantize", digits_dit, "--output", tmp_path / "out", *options)
     weights, expected = state_dict(tmp_path / "out"), read_quantized_folder(tmp_path / "out")
     assert set(weights) == set(expected)
     for name, tensor in weights.items():
@@ -215,8 +225,9 @@ def test_equalization_alone_changes_the_output_by_rounding_only(program, digits_
         assert (got - expected).abs().max() < 2e-5 * expected.abs().max()
 
 
-def test_plain_weights_of_an_equalized_folder_fit_the_original_model(program, digits_dit, activations, tmp_path):
-    folder = quantized(program, digits_dit, tmp_path / "out", activations, "--equalize", "0.5")
+@pytest.mark.parametrize("method", ["search", "entropy"])
+def test_plain_weights_of_an_equalized_folder_fit_the_original_model(program, digits_dit, activations, tmp_path, method):
+    folder = quantized(program, digits_dit, tmp_path / "out", activations, "--equalize", "0.5", "--method", method)
     weights = load_model(digits_dit, state_dict(folder)).state_dict()
     running = load(folder, load_model(digits_dit), activations=False)
     assert any(isinstance(layer, QuantLinear) and layer.input_scale is not None for layer in running.modules())

@@ -164,7 +164,7 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         (["--bits", "5"].as_slice(), "bits must be 2, 3, 4 or 8, not 5"),
         (&["--bitz", "4"], "--bitz"),
         (&["--group-size", "0"], "group_size must be 1 to"),
-        (&["--method", "hqq"], "method must be 'search' or 'minmax', not 'hqq'"),
+        (&["--method", "hqq"], "method must be 'search', 'minmax' or 'entropy', not 'hqq'"),
         (&["--threads", "0"], "must be 1 to 4096"),
         (&["--resume", "--overwrite"], "cannot be used with"),
         (&["--format", "zip"], "zip"),

@@ -29,7 +29,7 @@ use crate::{
 /// What `--dry-run` knows of a run.
 fn planned(place: &Place, model: &str, equalize: &str) -> Plan {
     let spec = Spec {
-        bits: Some(Bits::Eight),
+        bits: Some(Bits::Eight.into()),
         exclude: vec!["k_proj".parse().unwrap()],
         activations: Some(place.path("acts.parquet")),
         equalize: Some(equalize.parse().unwrap()),

@@ -4,6 +4,7 @@
 mod activations;
 mod cli;
 mod digests;
+mod entropy;
 mod equalization;
 mod explain;
 mod export;

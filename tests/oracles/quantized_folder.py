@@ -11,11 +11,14 @@ stored, byte for byte (`data`).
     weight = row_scale * m(scales[g]) * (code - z)         with g = k // group_size for the k-th weight of the row
     m(c)   = (1 + (c mod 16)/16) * 2^(floor(c/16) - 15)
     z      = zero_points[g] * (2^bits - 1) / 255           or 2^(bits-1) when zero_points is null
+
+Where `bits` is 0 the weights are entropy-coded: docs/entropy.md.
 """
 
 import math
 from pathlib import Path
 
+import entropy_value
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
@@ -62,6 +65,8 @@ def decode_zero_point(zero_point, bits):
 
 def decode_row(quantized):
     """A quantized row (a dict of the struct's fields) to float32 weights; every operation rounds to float32."""
+    if quantized["bits"] == 0:
+        return entropy_value.decode(quantized)
     bits, group_size, length = quantized["bits"], quantized["group_size"], quantized["length"]
     scales, zero_points = quantized["scales"], quantized["zero_points"]
     if bits not in (2, 3, 4, 8):

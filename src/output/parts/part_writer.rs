@@ -62,7 +62,7 @@ impl PartWriter {
             return Err(IoError::file(folder, "has no parts"));
         };
         let file = File::create(&temporary).map_err(IoError::system("create", &temporary))?;
-        let sink = Sink::new(Digesting::new(file), format, &temporary)?;
+        let sink = Sink::new(Digesting::new(file), format, properties(manifest.is_entropy()), &temporary)?;
         Ok(Self {
             path,
             temporary,
@@ -129,10 +129,15 @@ impl PartWriter {
 }
 
 impl Sink {
-    fn new(file: Digesting<File>, format: PartFormat, path: &Path) -> Result<Self, IoError> {
+    fn new(
+        file: Digesting<File>,
+        format: PartFormat,
+        properties: WriterProperties,
+        path: &Path,
+    ) -> Result<Self, IoError> {
         Ok(match format {
             PartFormat::Parquet => Self::Parquet(Box::new(
-                ArrowWriter::try_new(file, output_schema(), Some(properties())).map_err(IoError::parquet(path))?,
+                ArrowWriter::try_new(file, output_schema(), Some(properties)).map_err(IoError::parquet(path))?,
             )),
             PartFormat::Arrow => {
                 let writer = FileWriter::try_new(file, &output_schema()).map_err(IoError::arrow(path))?;
@@ -174,9 +179,14 @@ impl Sink {
     }
 }
 
+/// The columns that repeat a value for every row of a tensor.
+const REPEATED: [&str; 7] =
+    ["name", "module", "dtype", "shape.list.item", "quantized.bits", "quantized.group_size", "quantized.length"];
+
 /// Returns the Parquet properties of parts: codes and data uncompressed, since they do not compress; the columns that repeat a
-/// value for every row of a tensor as dictionaries, which take next to nothing.
-fn properties() -> WriterProperties {
+/// value for every row of a tensor as dictionaries, which take next to nothing. Rows of entropy-coded weights are short: the lengths of
+/// their codes are stored as differences, and steps that repeat and empty scales as dictionaries.
+fn properties(entropy: bool) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("arrow-quant ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::UNCOMPRESSED)
@@ -185,11 +195,15 @@ fn properties() -> WriterProperties {
         // One page for each column of a row group, so that pages do not depend on how its rows came.
         .set_data_page_size_limit(4 * ROW_GROUP_BYTES)
         .set_data_page_row_count_limit(ROW_GROUP_BYTES);
-    for column in
-        ["name", "module", "dtype", "shape.list.item", "quantized.bits", "quantized.group_size", "quantized.length"]
-    {
-        let column = ColumnPath::from(column.split('.').map(str::to_owned).collect::<Vec<_>>());
-        properties = properties.set_column_dictionary_enabled(column, true);
+    let path = |column: &str| ColumnPath::from(column.split('.').map(str::to_owned).collect::<Vec<_>>());
+    for column in REPEATED {
+        properties = properties.set_column_dictionary_enabled(path(column), true);
+    }
+    if entropy {
+        for column in ["quantized.row_scale", "quantized.scales"] {
+            properties = properties.set_column_dictionary_enabled(path(column), true);
+        }
+        properties = properties.set_column_encoding(path("quantized.codes"), Encoding::DELTA_LENGTH_BYTE_ARRAY);
     }
     for column in ["name", "channel"] {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Chunk);

@@ -5,12 +5,13 @@ use std::{ops::Range, sync::Arc};
 use arrow::array::MutableArrayData;
 use arrow_array::{
     Array, ArrayRef, RecordBatch, builder::StringViewBuilder, cast::AsArray, make_array, new_null_array,
+    types::UInt8Type,
 };
 use arrow_schema::ArrowError;
 
 use crate::types::{
     output::output_schema,
-    quantized::{CODES, QUANTIZED, SCALES, ZERO_POINTS},
+    quantized::{BITS, CODES, ENTROPY_BITS, ENTROPY_ROW_BYTES, QUANTIZED, SCALES, ZERO_POINTS},
     weights::DATA,
 };
 
@@ -94,8 +95,8 @@ fn without_hidden(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(make_array(shown.freeze()))
 }
 
-/// Returns the bytes that each row stores: codes, scales, zero points and the row's scale of a quantized row, else its
-/// data.
+/// Returns the bytes that each row stores: codes, scales, zero points and the row's scale of a quantized row, codes and
+/// [`ENTROPY_ROW_BYTES`] of one that is entropy-coded, else its data.
 pub fn stored_bytes(batch: &RecordBatch) -> Result<Vec<usize>, ArrowError> {
     let missing = |name: &str| ArrowError::SchemaError(format!("the column {name} is missing"));
     let quantized =
@@ -104,6 +105,9 @@ pub fn stored_bytes(batch: &RecordBatch) -> Result<Vec<usize>, ArrowError> {
     let binaries = [CODES, SCALES, ZERO_POINTS].map(|name| {
         quantized.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>()).ok_or_else(|| missing(name))
     });
+    let bits = quantized.column_by_name(BITS).and_then(|column| column.as_primitive_opt::<UInt8Type>());
+    let bits = bits.ok_or_else(|| missing(BITS))?;
+    let scale = |row: usize| if bits.value(row) == ENTROPY_BITS { ENTROPY_ROW_BYTES } else { size_of::<f32>() };
     let [codes, scales, zero_points] = binaries;
     let binaries = [codes?, scales?, zero_points?];
     (0..batch.num_rows())
@@ -112,7 +116,7 @@ pub fn stored_bytes(batch: &RecordBatch) -> Result<Vec<usize>, ArrowError> {
                 let length = |binary: &&arrow_array::BinaryArray| {
                     if binary.is_valid(row) { binary.value_length(row) as usize } else { 0 }
                 };
-                Ok(binaries.iter().map(length).sum::<usize>() + size_of::<f32>())
+                Ok(binaries.iter().map(length).sum::<usize>() + scale(row))
             }
             (false, true) => Ok(data.value_length(row) as usize),
             (true, true) => Err(ArrowError::InvalidArgumentError(format!("row {row} has both quantized and data"))),

@@ -24,7 +24,7 @@ pub const FORM: &str = "form";
 const ALIGNMENT: u64 = 32;
 
 /// A form that a tensor may be stored in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Form {
     /// The choice that leads to it.
     pub choice: Choice,

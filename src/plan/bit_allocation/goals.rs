@@ -81,7 +81,10 @@ impl Goals {
         let items = items(widths, fused);
         let allowed = self.allowed(model, widths, &items)?;
         let taken: Vec<usize> = match self.budget {
-            Some(budget) => within(budget, model, beside, widths, &items, &allowed)?,
+            Some(budget) => {
+                let weights = items.iter().flatten().map(|tensor| model.tensors()[*tensor].elements()).sum();
+                within(budget, Shares { beside, weights }, widths, &items, &allowed)?
+            }
             None => allowed.iter().map(|positions| positions[0]).collect(),
         };
         let mut all = vec![0; widths.len()];
@@ -151,20 +154,59 @@ fn items(widths: &[Vec<Width>], fused: &[Vec<usize>]) -> Vec<Vec<usize>> {
     items
 }
 
+/// The bytes and the weights that a budget counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Shares {
+    /// Bytes beside the quantized tensors.
+    pub beside: u64,
+    /// Weights of the quantized tensors.
+    pub weights: usize,
+}
+
+impl Shares {
+    /// Returns those of parts of our own, which have nothing beside the tensors.
+    pub fn of(model: &Model, choices: &[Choice]) -> Self {
+        let tensors = || model.tensors().iter().zip(choices);
+        Self {
+            beside: tensors().filter(|(_, c)| c.options.is_none()).map(|(one, _)| model.carried_bytes(one)).sum(),
+            weights: tensors().filter(|(_, c)| c.options.is_some()).map(|(tensor, _)| tensor.elements()).sum(),
+        }
+    }
+}
+
+impl Budget {
+    /// Returns the bytes that the quantized tensors may take; none where the others take more.
+    #[must_use]
+    pub fn bytes(&self, shares: Shares) -> Option<u64> {
+        match self {
+            Self::Size(bytes) => bytes.checked_sub(shares.beside),
+            Self::BitsPerWeight(bits) => Some((bits * shares.weights as f64 / 8.0) as u64),
+        }
+    }
+
+    /// Returns the error of a budget that is less than the `least` bytes of the quantized tensors that can be had.
+    #[must_use]
+    pub fn too_small(&self, shares: Shares, least: u64) -> IoError {
+        let Shares { beside, weights } = shares;
+        let least = match self {
+            Self::Size(_) => {
+                format!("{} bytes, {beside} of them for tensors that are copied unchanged", least + beside)
+            }
+            // Rounded up, so that what is said can be asked for.
+            Self::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
+        };
+        IoError::Request(format!("{self} is too small; the least that can be had is {least}"))
+    }
+}
+
 /// Returns the position of the width that each item takes within the budget.
 fn within(
     budget: Budget,
-    model: &Model,
-    beside: u64,
+    shares: Shares,
     widths: &[Vec<Width>],
     items: &[Vec<usize>],
     allowed: &[Vec<usize>],
 ) -> Result<Vec<usize>, IoError> {
-    let weights: usize = items.iter().flatten().map(|tensor| model.tensors()[*tensor].elements()).sum();
-    let bytes = match budget {
-        Budget::Size(bytes) => bytes.checked_sub(beside),
-        Budget::BitsPerWeight(bits) => Some((bits * weights as f64 / 8.0) as u64),
-    };
     let candidates = items.iter().zip(allowed).map(|(tensors, positions)| {
         let at = |position: &usize| Candidate {
             bytes: tensors.iter().map(|tensor| widths[*tensor][*position].form.bytes).sum(),
@@ -173,16 +215,9 @@ fn within(
         positions.iter().map(at).collect()
     });
     let candidates: Vec<Vec<Candidate>> = candidates.collect();
-    let Some(taken) = bytes.and_then(|bytes| allocate(&candidates, bytes)) else {
-        let least: u64 = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
-        let least = match budget {
-            Budget::Size(_) => {
-                format!("{} bytes, {beside} of them for tensors that are copied unchanged", least + beside)
-            }
-            // Rounded up, so that what is said can be asked for.
-            Budget::BitsPerWeight(_) => format!("{:.4} bits", (least as f64 * 8e4 / weights as f64).ceil() / 1e4),
-        };
-        return Err(IoError::Request(format!("{budget} is too small; the least that can be had is {least}")));
+    let Some(taken) = budget.bytes(shares).and_then(|bytes| allocate(&candidates, bytes)) else {
+        let least = candidates.iter().filter_map(|all| all.iter().map(|candidate| candidate.bytes).min()).sum();
+        return Err(budget.too_small(shares, least));
     };
     Ok(taken.into_iter().zip(allowed).map(|(taken, positions)| positions[taken]).collect())
 }

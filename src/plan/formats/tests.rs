@@ -107,7 +107,8 @@ fn rows(model: &Model, tensor: usize) -> Vec<Vec<f32>> {
 fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
     for bits in Bits::ALL {
         for symmetric in [false, true] {
-            let spec = Spec { format: "compressed-tensors".into(), bits: Some(bits), symmetric, ..Spec::default() };
+            let spec =
+                Spec { format: "compressed-tensors".into(), bits: Some(bits.into()), symmetric, ..Spec::default() };
             let (_place, folder, meant) = exported(&spec, u64::MAX / 4);
             let model = Model::open(&folder).unwrap();
             let names: Vec<_> = model.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
@@ -127,7 +128,7 @@ fn packed_modules_read_back_as_they_were_meant_however_the_parts_are_cut() {
 
 #[test]
 fn a_damaged_file_is_an_error_or_other_numbers_and_never_a_panic() {
-    let spec = Spec { format: "compressed-tensors".into(), bits: Some(Bits::Three), ..Spec::default() };
+    let spec = Spec { format: "compressed-tensors".into(), bits: Some(Bits::Three.into()), ..Spec::default() };
     let (_place, folder, _) = exported(&spec, u64::MAX / 4);
     let path = folder.join("model.safetensors");
     let good = fs::read(&path).unwrap();
@@ -215,7 +216,7 @@ fn weights_below_what_half_scales_hold_are_kept() {
     fs::write(place.path().join("config.json"), "{}").unwrap();
     let model = Model::open(place.path()).unwrap();
     for (format, form) in [("gguf", "Q8_0"), ("compressed-tensors", "int8")] {
-        let spec = Spec { format: format.into(), bits: Some(Bits::Eight), ..Spec::default() };
+        let spec = Spec { format: format.into(), bits: Some(Bits::Eight.into()), ..Spec::default() };
         let mut choices = Selection(&spec).choose(&model).unwrap();
         of(&spec).unwrap().choose(&model, &mut choices, &spec).unwrap();
         of(&spec).unwrap().plan(&model, &mut choices, &spec).unwrap().unwrap();

@@ -1,7 +1,7 @@
 //! Choices for models on disk.
 
 use super::*;
-use crate::{plan::choices_table::choices_batch, storage::dtype::Dtype, testing::models::write};
+use crate::{plan::choices_table::choices_batch, storage::dtype::Dtype, testing::models::write, types::Coding};
 
 fn model() -> (Model, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ fn the_last_match_sets_the_bits_and_their_default_method() {
             .collect()
     };
     assert!(methods(&rules).contains(&Method::Minmax) && methods(&rules).contains(&Method::Search));
-    let fixed = Spec { method: Some(Method::Search), ..rules };
+    let fixed = Spec { method: Some(Coding::Fixed(Method::Search)), ..rules };
     assert!(methods(&fixed).iter().all(|method| *method == Method::Search));
 }
 

@@ -14,9 +14,11 @@ enum Rule {
     Excludes(&'static str, &'static str, &'static str),
     /// The first means something only if the second is given.
     Needs(&'static str, &'static str),
+    /// The option cannot be used with the method of entropy-coded weights.
+    NotEntropy(&'static str, &'static str),
 }
 
-use Rule::{Excludes, Needs};
+use Rule::{Excludes, Needs, NotEntropy};
 
 const OWN_GROUPS: &str = "each type of GGUF has its own groups, zero points and search (`gguf_type` chooses one)";
 const FLOATS: &str = "every tensor of the other format takes as many bytes as before";
@@ -49,7 +51,7 @@ const OF_FORMATS: [(&str, &str); 21] = [
 ];
 
 /// Every demand, each with its reason (empty if the names say it).
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 26] = [
     Excludes("target_size", "bits", "the budget chooses them"),
     Excludes("target_bpw", "bits", "the budget chooses them"),
     Excludes("target_size", "gguf_type", "the budget chooses the types"),
@@ -73,6 +75,9 @@ const RULES: [Rule; 23] = [
     Needs("time_method", "activations"),
     Needs("activation_bits", "activations"),
     Needs("activation_symmetric", "activations"),
+    NotEntropy("group_size", "each group of 4,096 weights has a distribution of its own"),
+    NotEntropy("symmetric", "it has no zero points"),
+    NotEntropy("hessians", "GPTQ makes codes of a fixed width"),
 ];
 
 impl Spec {
@@ -96,9 +101,13 @@ impl Spec {
                     return Err(SpecError::new(a, because(format!("cannot be used with `{b}`"), reason)));
                 }
                 Needs(a, b) if has(a) && !has(b) => return Err(SpecError::new(a, format!("needs `{b}`"))),
-                Excludes(..) | Needs(..) => {}
+                NotEntropy(a, reason) if has(a) && self.is_entropy() => {
+                    return Err(SpecError::new(a, because("cannot be used with `method` entropy".to_owned(), reason)));
+                }
+                Excludes(..) | Needs(..) | NotEntropy(..) => {}
             }
         }
+        self.check_coding(format)?;
         match self.equalize {
             Some(by) if by.needs_activations() && !has("activations") => {
                 let other = Equalize::Weights;
@@ -106,6 +115,37 @@ impl Spec {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the bits are those of the method, and what else depends on its value.
+    fn check_coding(&self, format: &dyn Format) -> Result<(), SpecError> {
+        if !self.is_entropy() {
+            const OTHER: &str = "any number from 1 to 8 needs `method` entropy";
+            if let Some(rate) = self.bits.filter(|rate| rate.fixed().is_err()) {
+                return Err(SpecError::new("bits", format!("must be 2, 3, 4 or 8, not {rate}: {OTHER}")));
+            }
+            let mut rules = self.bits_for.iter().enumerate();
+            let refused = rules.find_map(|(at, rule)| Some((at, rule, rule.value.fixed().err()?)));
+            return refused.map_or(Ok(()), |(at, rule, error)| {
+                Err(SpecError::new(&format!("bits_for[{at}]"), format!("'{rule}': {error}: {OTHER}")))
+            });
+        }
+        if format.part_format().is_none() {
+            let parts = formats::ALL.into_iter().filter(|format| format.part_format().is_some()).map(Format::name);
+            let problem = format!("entropy needs `format` {}", parts.collect::<Vec<_>>().join(" or "));
+            return Err(SpecError::new("method", because(problem, "other programs cannot decode its codes")));
+        }
+        if self.min_sqnr.is_some() && self.bits.is_some() {
+            let problem =
+                "cannot be used with `bits` where `method` is entropy: the ratio chooses the step of each tensor";
+            return Err(SpecError::new("min_sqnr", problem));
+        }
+        if self.equalize == Some(Equalize::Weights) {
+            let problem =
+                "weights cannot be used with `method` entropy: a channel takes as many bits as its weights need";
+            return Err(SpecError::new("equalize", problem));
+        }
+        Ok(())
     }
 
     fn check_values(&self) -> Result<(), SpecError> {

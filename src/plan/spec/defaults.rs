@@ -11,10 +11,10 @@ impl Spec {
     /// Returns the spec with the settings of a profile for the options that are not set and that apply.
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Self {
-        if self.takes("bits") && self.target_size.is_none() && self.target_bpw.is_none() && !self.has_type() {
-            self.bits = self.bits.or(Some(profile.bits));
+        if self.takes("bits") && !self.bits_are_chosen() {
+            self.bits = self.bits.or(Some(profile.bits.into()));
         }
-        if self.takes("group_size") {
+        if self.takes("group_size") && !self.is_entropy() {
             self.group_size = self.group_size.or(Some(profile.group_size));
         }
         if self.activations.is_some() {
@@ -33,10 +33,10 @@ impl Spec {
         let mut recorded = self.clone();
         recorded.activations = None;
         recorded.hessians = None;
-        if self.takes("bits") && !self.has_type() && self.target_size.is_none() && self.target_bpw.is_none() {
-            recorded.bits = Some(self.row_options().bits);
+        if self.takes("bits") && !self.bits_are_chosen() {
+            recorded.bits = Some(self.rate());
         }
-        if self.takes("group_size") {
+        if self.takes("group_size") && !self.is_entropy() {
             recorded.group_size = Some(self.group_size.unwrap_or_default());
         }
         if self.activations.is_some() {
@@ -47,9 +47,11 @@ impl Spec {
         recorded.given()
     }
 
-    /// Returns true if a type of the format's own says how many bits there are.
-    const fn has_type(&self) -> bool {
-        self.gguf_type.is_some() || self.mlx_type.is_some()
+    /// Returns true if another option chooses the bits.
+    fn bits_are_chosen(&self) -> bool {
+        let by_ratio = self.is_entropy() && self.min_sqnr.is_some();
+        let by_type = self.gguf_type.is_some() || self.mlx_type.is_some();
+        by_ratio || by_type || self.target_size.is_some() || self.target_bpw.is_some()
     }
 
     /// Returns true if the format takes an option.

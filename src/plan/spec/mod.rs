@@ -20,7 +20,9 @@ use super::{
     },
     profile::Profile,
 };
-use crate::types::{ActivationBits, Bits, Equalize, Float, GroupSize, Method, MlxType, QuantizeOptions, TimeMethod};
+use crate::types::{
+    ActivationBits, Bits, Coding, Equalize, Float, GroupSize, Method, MlxType, QuantizeOptions, Rate, TimeMethod,
+};
 
 use format_name::FormatName;
 use pattern_rule::{Pattern, PatternRule};
@@ -45,12 +47,12 @@ use spec_error::SpecError;
 pub struct Spec {
     /// The format that is written.
     pub format: FormatName,
-    /// Bits per code (4).
-    pub bits: Option<Bits>,
+    /// Bits per code (4); of entropy-coded weights any number from 1 to 8.
+    pub bits: Option<Rate>,
     /// Weights that share a scale and a zero point (32).
     pub group_size: Option<GroupSize>,
-    /// The way scales and zero points are chosen (by the bits, see [`Method::default_for`]).
-    pub method: Option<Method>,
+    /// The way scales and zero points are chosen (by the bits, see [`Method::default_for`]), or entropy-coded weights.
+    pub method: Option<Coding>,
     /// Use no zero points.
     pub symmetric: bool,
     /// Patterns of the tensors to quantize, instead of the default selection.
@@ -62,7 +64,7 @@ pub struct Spec {
     /// The least share of the parameters that is quantized, from 0 to 1.
     pub min_share: Option<f64>,
     /// Bits by pattern; the last match counts.
-    pub bits_for: Vec<PatternRule<Bits>>,
+    pub bits_for: Vec<PatternRule<Rate>>,
     /// The least signal-to-quantization-noise ratio of each tensor, in dB.
     pub min_sqnr: Option<f64>,
     /// The most bytes of all tensors together.
@@ -172,14 +174,32 @@ impl Spec {
         })
     }
 
-    /// Returns how a row is quantized where no pattern and no budget says otherwise.
+    /// Returns how a row is quantized to codes of a fixed width where no pattern and no budget says otherwise.
     #[must_use]
     pub fn row_options(&self) -> QuantizeOptions {
-        let bits = self.bits.unwrap_or(Bits::Four);
+        let bits = self.bits.and_then(|rate| rate.fixed().ok()).unwrap_or(Bits::Four);
         QuantizeOptions::new(bits)
             .with_groups(self.group_size.unwrap_or_default())
-            .with_method(self.method.unwrap_or(Method::default_for(bits)))
+            .with_method(self.fixed_method().unwrap_or(Method::default_for(bits)))
             .with_symmetric(self.symmetric)
+    }
+
+    /// Returns the method that chooses scales and zero points, where one is named.
+    #[must_use]
+    pub fn fixed_method(&self) -> Option<Method> {
+        self.method.and_then(Coding::method)
+    }
+
+    /// Returns true if weights are entropy-coded.
+    #[must_use]
+    pub fn is_entropy(&self) -> bool {
+        self.method == Some(Coding::Entropy)
+    }
+
+    /// Returns the bits a weight where no pattern and no budget says otherwise.
+    #[must_use]
+    pub fn rate(&self) -> Rate {
+        self.bits.unwrap_or(Rate::from(Bits::Four))
     }
 
     /// Returns true if bits are chosen by measuring the weights.

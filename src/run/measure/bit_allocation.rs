@@ -53,8 +53,12 @@ impl Plan {
         cancel: &Cancel,
     ) -> Result<(), RunError> {
         let Some(goals) = Goals::of(&self.spec) else { return Ok(()) };
+        if self.spec.is_entropy() {
+            return self.find_steps(goals, settings, progress, cancel);
+        }
         let format = formats::of(&self.spec).map_err(IoError::from)?;
-        let asked = self.selected.iter().map(|choice| goals.candidates(choice, format, self.spec.method));
+        let method = self.spec.fixed_method();
+        let asked = self.selected.iter().map(|choice| goals.candidates(choice, format, method));
         let forms = Forms::new(&self.model, &self.selected, &asked.collect::<Vec<_>>(), &self.spec)?;
         let lossy = |forms: &Vec<Form>| forms.iter().any(|form| form.stored != Stored::Unchanged);
         let measured: Vec<usize> = (0..forms.of_tensors.len()).filter(|at| lossy(&forms.of_tensors[*at])).collect();

@@ -3,6 +3,7 @@
 mod activation_params;
 mod bit_allocation;
 pub mod checked_activations;
+mod entropy_steps;
 mod equalization_factors;
 pub mod equalized_inputs;
 mod hessian_factors;

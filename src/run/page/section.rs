@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{histogram::Histogram, tensors::Loss};
-use crate::run::{
-    compare::{Compared, difference::Difference},
-    quantity::{bytes, quantity},
+use crate::{
+    run::{
+        compare::{Compared, difference::Difference},
+        quantity::{bytes, quantity},
+    },
+    types::quantized::ENTROPY_BITS,
 };
 
 /// Kinds of tensors that the sizes are shown of; the rest are one bar.
@@ -190,6 +193,11 @@ fn sizes(losses: &[Loss]) -> Vec<Bar> {
     kinds.into_iter().map(bar).collect()
 }
 
+/// Returns a width in words; 0 is that of entropy-coded weights, whose bits are no integers.
+fn width(bits: i64) -> String {
+    if bits == i64::from(ENTROPY_BITS) { "entropy-coded".to_owned() } else { format!("{bits} bits") }
+}
+
 /// Returns a bar for the weights of each width.
 fn widths(losses: &[Loss]) -> Vec<Bar> {
     let mut widths: BTreeMap<Option<i64>, (f64, u64, usize)> = BTreeMap::new();
@@ -199,7 +207,7 @@ fn widths(losses: &[Loss]) -> Vec<Bar> {
     }
     let all: f64 = losses.iter().map(|loss| loss.weights).sum::<f64>().max(1.0);
     let bar = |(bits, (weights, size, tensors)): (Option<i64>, (f64, u64, usize))| Bar {
-        name: bits.map_or_else(|| "copied".into(), |bits| format!("{bits} bits")),
+        name: bits.map_or_else(|| "copied".into(), width),
         whole: "100".into(),
         part: percent(weights, all),
         text: format!("{tensors} tensors, {} weights, {}", quantity(weights as u64), bytes(size)),
@@ -209,7 +217,7 @@ fn widths(losses: &[Loss]) -> Vec<Bar> {
 
 fn lines<'a>(losses: impl Iterator<Item = &'a Loss>, figure: impl Fn(&Loss) -> String) -> Vec<Line> {
     let line = |loss: &Loss| {
-        let bits = loss.bits.map(|bits| format!("{bits} bits")).unwrap_or_default();
+        let bits = loss.bits.map(width).unwrap_or_default();
         let text = [bits, loss.note.clone()].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         Line { name: loss.name.clone(), figure: figure(loss), text }
     };
@@ -218,7 +226,7 @@ fn lines<'a>(losses: impl Iterator<Item = &'a Loss>, figure: impl Fn(&Loss) -> S
 
 fn cell(loss: &Loss, low: f64, high: f64) -> Cell {
     let db = loss.sqnr.unwrap_or(f64::INFINITY);
-    let bits = loss.bits.map(|bits| format!(", {bits} bits")).unwrap_or_default();
+    let bits = loss.bits.map(|bits| format!(", {}", width(bits))).unwrap_or_default();
     let at = if db.is_finite() && high > low { (db - low) / (high - low) } else { 1.0 };
     Cell { title: format!("{}: {}{bits}", loss.name, decibels(db)), colour: colour(at) }
 }

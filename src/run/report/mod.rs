@@ -209,10 +209,12 @@ pub struct FarBelow {
 /// their notes. The least comes first.
 pub fn note_far_below(choices: &mut [Choice], reports: &[TensorReport]) -> Vec<FarBelow> {
     let sqnr = |report: &TensorReport| report.errors.map(|errors| errors.sqnr());
-    let width = |choice: &Choice| {
-        choice
+    let width = |choice: &Choice| match choice.entropy {
+        // Where all have one step, tensors of small weights lose more by design.
+        Some(entropy) => entropy.step.is_none().then_some(((entropy.bits * 1000.0) as i64, 0)),
+        None => choice
             .width_of_type()
-            .or_else(|| choice.options.map(|options| (i64::from(options.bits.get()), i64::from(options.group_size()))))
+            .or_else(|| choice.options.map(|options| (i64::from(options.bits.get()), i64::from(options.group_size())))),
     };
     let mut by_width: HashMap<(i64, i64), Vec<f64>> = HashMap::new();
     for (choice, report) in choices.iter().zip(reports) {

@@ -6,14 +6,14 @@ use arrow_schema::{DataType, Field};
 use datafusion::common::ScalarValue;
 
 use crate::types::{
-    ActivationBits, Bits, Encoding, Method, QuantizeOptions, TimeMethod,
+    ActivationBits, Bits, Coding, Encoding, Method, QuantizeOptions, TimeMethod,
     factor::factor_type,
     quantized::{params_type, quantized_type},
     weights::weights_type,
 };
 
 /// The name of the method whose codes are of variable length.
-pub const ENTROPY: &str = "entropy";
+pub const ENTROPY: &str = Coding::ENTROPY;
 
 /// The kind of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     storage::{atomic_file::write_renamed, digest::digest_of, error::IoError},
-    types::PartFormat,
+    types::{Coding, PartFormat},
 };
 
 /// The name of the manifest in an output folder.
@@ -150,6 +150,11 @@ impl Manifest {
     /// Returns the format of the parts. `None` means that the format has none.
     pub fn part_format(&self) -> Option<PartFormat> {
         self.output_format.parse().ok()
+    }
+
+    /// Returns true if the weights are entropy-coded.
+    pub fn is_entropy(&self) -> bool {
+        self.options.get("method").is_some_and(|method| method == Coding::ENTROPY)
     }
 
     /// Returns a part by its number. `folder` is the one that the manifest describes, for the message of an error.

@@ -32,6 +32,9 @@ pub const ZERO_POINTS: &str = "zero_points";
 pub const ENTROPY_BITS: u8 = 0;
 /// The `group_size` of entropy-coded values that this library makes: weights that share a distribution and a stream.
 pub const ENTROPY_GROUP_SIZE: u32 = 4096;
+/// The bytes that an entropy-coded row counts for beside its codes: their length and the number of the step, about what parts
+/// take to store them.
+pub const ENTROPY_ROW_BYTES: usize = 2;
 
 /// Returns the fields of a quantized value, in order.
 pub fn quantized_fields() -> Fields {

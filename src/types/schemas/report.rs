@@ -29,8 +29,8 @@ pub const SECONDS: &str = "seconds";
 /// `note`: the reason why it is copied unchanged, or where its bits come from; null where there is nothing to say.
 pub const NOTE: &str = "note";
 
-/// Returns the schema of the report. `name` is its key; `bits` and `group_size` are null for tensors that are copied
-/// unchanged, whether as stored or, where equalization changed them, as F32.
+/// Returns the schema of the report. `name` is its key; `bits` are 0 for entropy-coded weights; `bits` and `group_size` are null for
+/// tensors that are copied unchanged, whether as stored or, where equalization changed them, as F32.
 pub fn report_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let number = |name| Field::new(name, DataType::Float64, true);

@@ -49,7 +49,7 @@ fn is_embedding(name: &str) -> bool {
 fn stored(kind: ComfyType, length: usize, spec: &Spec) -> Comfy {
     let mut comfy = Comfy::new(kind.layout());
     if kind.layout().searches() {
-        comfy.method = spec.method.unwrap_or(comfy.method);
+        comfy.method = spec.fixed_method().unwrap_or(comfy.method);
     }
     if kind.layout().rotates() && kind != ComfyType::Int8Rows {
         let size = [256, 64, 16].into_iter().find(|size| length.is_multiple_of(*size as usize));

@@ -188,7 +188,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
 /// Returns how a tensor is stored as a type.
 fn stored(tensor: &Tensor, kind: MlxType, group_size: GroupSize, spec: &Spec) -> Mlx {
     let mut mlx = Mlx::new(kind, group_size.get());
-    mlx.method = spec.method.unwrap_or(Method::Search);
+    mlx.method = spec.fixed_method().unwrap_or(Method::Search);
     if kind.block().is_none() {
         mlx.float = match float_of(tensor.dtype) {
             Some(Float::F64) | None => Float::F32,

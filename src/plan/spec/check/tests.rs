@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::types::Bits;
+use crate::types::{Bits, Coding};
 
 /// Returns a value of every option that is accepted by itself.
 fn sample(field: &str) -> Value {
@@ -97,11 +97,30 @@ fn every_pair_of_options_is_accepted_or_refused_as_listed() {
 }
 
 #[test]
+fn entropy_coded_weights_take_any_bits_and_no_groups() {
+    for option in options().filter(|option| *option != "method") {
+        let format = if matches!(option, "gguf_type" | "misfit") { "gguf" } else { "parquet" };
+        let with = |method: Option<Coding>| Spec { method, ..spec(format, &[option]) }.check();
+        // Weights are equalized among themselves by groups and scales alone.
+        let refused = ["group_size", "symmetric", "hessians", "equalize", "gguf_type", "misfit"].contains(&option);
+        let accepted = with(None).is_ok() && !refused;
+        assert_eq!(with(Some(Coding::Entropy)).is_ok(), accepted, "{option}: {:?}", with(Some(Coding::Entropy)));
+    }
+    let bits = |json: &str| Spec::from_json(json).unwrap().check();
+    assert_eq!(bits(r#"{"method": "entropy", "bits": 2.5, "bits_for": ["a=7.25"]}"#), Ok(()));
+    assert!(bits(r#"{"method": "search", "bits": 2.5}"#).is_err());
+    assert!(bits(r#"{"method": "search", "bits_for": ["a=2.5"]}"#).is_err());
+    let equalized = r#"{"method": "entropy", "bits": 3, "activations": "a.parquet", "equalize": 0.5}"#;
+    assert_eq!(bits(equalized), Ok(()));
+}
+
+#[test]
 fn the_rules_name_fields() {
     let fields: std::collections::BTreeSet<&str> = options().collect();
     for rule in &RULES {
         let (a, b) = match rule {
             Excludes(a, b, _) | Needs(a, b) => (a, b),
+            NotEntropy(a, _) => (a, &"method"),
         };
         assert!(fields.contains(a) && fields.contains(b), "{a}, {b}");
     }
@@ -160,6 +179,6 @@ fn a_profile_sets_what_is_not_given_and_applies() {
         }
     }
     let filled = spec("parquet", &["activations", "group_size"]).with_profile(profile);
-    assert_eq!((filled.bits.map(Bits::get), filled.time_groups), (Some(2), Some(16)));
+    assert_eq!((filled.bits, filled.time_groups), (Some(Bits::Two.into()), Some(16)));
     assert_eq!(filled.group_size, Some(crate::types::GroupSize::CHANNEL));
 }
