@@ -164,10 +164,10 @@ mod tests {
         let offsets = list(&[Some(&[1.0, -1.0])]);
         let shifted = equalize_rows(&weights, &factors, &channels, &rows, Some(&offsets)).unwrap();
         assert_eq!(&shifted, &list(&[Some(&[201.0, 99.0]), None, Some(&[61.0, 19.0]), None]));
-        // One for each row of weights, or none.
+        // One for each row of weights; where there is none, 1.
         let each = list(&[Some(&[1.0, 1.0]), None, None, Some(&[1.0, 1.0])]);
         let product = equalize_rows(&weights, &factors, &channels, &each, Some(&offsets)).unwrap();
-        assert_eq!(&product, &list(&[Some(&[3.0, 0.0]), None, None, None]));
+        assert_eq!(&product, &list(&[Some(&[3.0, 0.0]), None, Some(&[7.0, 1.0]), None]));
         let error = |channels, rows, offsets| {
             equalize_rows(&weights, &factors, &channels, &rows, Some(&offsets)).unwrap_err().to_string()
         };

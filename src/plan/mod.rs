@@ -7,6 +7,7 @@ pub mod choices_table;
 pub mod class_lists;
 pub mod default_exclusions;
 pub mod equalization;
+pub mod format_type;
 pub mod formats;
 pub mod fused_layers;
 pub mod hessians_file;

@@ -54,17 +54,9 @@ pub fn saved_choices_batch(model: &Model, choices: &[Choice], spec: &Spec) -> Re
         return entropy_choices_batch(model, choices);
     }
     // A GGUF type says all that the options would.
-    let options = || {
-        let has_type =
-            |choice: &Choice| choice.gguf_type.is_some() || choice.comfy_type.is_some() || choice.mlx_type.is_some();
-        choices.iter().map(move |choice| choice.options.filter(|_| !has_type(choice)))
-    };
+    let options = || choices.iter().map(|choice| choice.options.filter(|_| choice.kind.is_none()));
     let number = |number: fn(QuantizeOptions) -> i64| options().map(|one| one.map(number)).collect::<Int64Array>();
-    let types = choices.iter().map(|choice| {
-        let comfy = choice.comfy_type.map(|kind| kind.to_string());
-        let mlx = choice.mlx_type.map(|kind| kind.to_string());
-        choice.gguf_type.map(|kind| kind.to_string()).or(comfy).or(mlx)
-    });
+    let types = choices.iter().map(|choice| choice.kind.map(|kind| kind.to_string()));
     let notes = choices.iter().map(|choice| Some(choice.note.as_str()).filter(|note| !note.is_empty()));
     let names = model.tensors().iter().map(|tensor| tensor.name.as_str());
     let columns: Vec<Arc<dyn Array>> = vec![

@@ -8,7 +8,7 @@ use super::{
     bit_allocation::entropy::Entropy,
     class_lists::kind_in,
     default_exclusions,
-    formats::{comfy::options::ComfyType, gguf::options::GgufType},
+    format_type::FormatType,
     spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
     storage::error::IoError,
     types::{
-        Block, Comfy, ComfyLayout, Encoding, Method, Mlx, MlxType, QuantizeOptions,
+        Encoding, Method, QuantizeOptions,
         quantized::{ENTROPY_BITS, ENTROPY_GROUP_SIZE},
     },
 };
@@ -37,48 +37,36 @@ pub struct Choice {
     pub pinned: bool,
     /// The rate at which it is entropy-coded instead of having codes of a fixed width.
     pub entropy: Option<Entropy>,
-    /// The GGUF type that it is to have; `None` means that the format has no such types, or that it is copied unchanged.
-    pub gguf_type: Option<GgufType>,
-    /// The blocks that it is stored as instead of our own codes; set where a format of blocks is planned.
-    pub block: Option<Block>,
-    /// The type that it is to have in `ComfyUI`'s files.
-    pub comfy_type: Option<ComfyType>,
-    /// The layout that it is stored in there; set where such a file is planned.
-    pub comfy: Option<Comfy>,
-    /// The type that it is to have in folders of MLX.
-    pub mlx_type: Option<MlxType>,
-    /// The codes that it is stored as there; set where such a folder is planned.
-    pub mlx: Option<Mlx>,
+    /// The type that it is to have; `None` means that the format has no types of its own, or that it is copied unchanged.
+    pub kind: Option<FormatType>,
+    /// The encoding that is planned for that type.
+    pub stored: Option<Encoding>,
 }
 
 impl Choice {
     /// Returns bits and group size of what it is stored as instead of our own codes of a fixed width: of entropy-coded weights the
     /// bits are 0, as in their values.
     pub fn width_of_type(&self) -> Option<(i64, i64)> {
-        let block = self.block.map(|block| (i64::from(block.bits()), i64::from(block.group_size())));
-        let mlx = self.mlx.map(|mlx| (i64::from(mlx.kind.bits()), i64::from(mlx.group_size)));
-        let entropy = self.entropy.map(|_| (i64::from(ENTROPY_BITS), i64::from(ENTROPY_GROUP_SIZE)));
-        block.or(mlx).or(entropy).or_else(|| {
-            let comfy = self.comfy?;
-            let group_size = match comfy.layout {
-                ComfyLayout::W4a8 | ComfyLayout::W6a8 | ComfyLayout::Nvfp4 => Comfy::GROUP_SIZE,
-                ComfyLayout::Mxfp8 => 32,
-                ComfyLayout::Int8 | ComfyLayout::W4a4 | ComfyLayout::Fp8 => QuantizeOptions::PER_ROW,
-            };
-            Some((i64::from(comfy.layout.bits()), i64::from(group_size)))
-        })
+        let (bits, group_size) = match (self.entropy, self.stored) {
+            (Some(_), _) => (ENTROPY_BITS, ENTROPY_GROUP_SIZE),
+            (None, Some(Encoding::Block(block))) => (block.bits(), block.group_size()),
+            (None, Some(Encoding::Mlx(mlx))) => (mlx.kind.bits(), mlx.group_size),
+            (None, Some(Encoding::Comfy(comfy))) => (comfy.layout.bits(), comfy.scale_group()),
+            (None, Some(Encoding::Float(_) | Encoding::Packed(_)) | None) => return None,
+        };
+        Some((i64::from(bits), i64::from(group_size)))
     }
 
     /// Returns the bits of a number of the type that it is to have; 255 where it stays as it is.
     pub fn code_bits(&self) -> u8 {
         let Some(options) = self.options else { return u8::MAX };
-        let blocks = self.gguf_type.and_then(|kind| match kind.encoding() {
-            Encoding::Block(block) => Some(block.bits()),
-            Encoding::Float(float) => Some(8 * float.bytes() as u8),
-            _ => None,
-        });
-        let layer = || self.comfy_type.map(|kind| kind.layout().bits()).or(self.mlx_type.map(MlxType::bits));
-        blocks.or_else(layer).unwrap_or(options.bits.get())
+        self.kind.map_or(options.bits.get(), FormatType::bits)
+    }
+
+    /// Puts a text before the note.
+    pub fn say(&mut self, text: String) {
+        let before = std::mem::take(&mut self.note);
+        self.note = if before.is_empty() { text } else { format!("{text}; {before}") };
     }
 
     /// The bytes that a tensor of a model takes in the output by this choice: codes, scales, zero points and row scales, or

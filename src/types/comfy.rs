@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use super::{Method, OptionsError};
+use super::{Method, OptionsError, QuantizeOptions};
 
 /// The layouts in which `ComfyUI` keeps the weights of a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
@@ -111,6 +111,17 @@ impl Comfy {
 
     /// The weights of a group as they are written.
     pub const GROUP_SIZE: u32 = 16;
+
+    /// Returns the weights that share a scale; [`QuantizeOptions::PER_ROW`] means the whole row.
+    #[must_use]
+    pub const fn scale_group(&self) -> u32 {
+        match self.layout {
+            ComfyLayout::W4a8 | ComfyLayout::W6a8 => self.group_size,
+            ComfyLayout::Nvfp4 => 16,
+            ComfyLayout::Mxfp8 => 32,
+            ComfyLayout::Int8 | ComfyLayout::W4a4 | ComfyLayout::Fp8 => QuantizeOptions::PER_ROW,
+        }
+    }
 
     /// Returns a layout as it is written, without a rotation and with 1 as the scale of the tensor.
     #[must_use]

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     model::{Model, comfy_layers::METADATA, tensor::Tensor},
     plan::{
+        format_type::FormatType,
         selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
@@ -57,15 +58,15 @@ impl Format for ComfyUi {
     }
 
     fn set_type(&self, choice: &mut Choice, text: &str) -> Result<(), String> {
-        choice.comfy_type = Some(text.parse()?);
+        choice.kind = Some(FormatType::Comfy(text.parse()?));
         Ok(())
     }
 
     fn widths(&self, choice: &Choice, _: QuantizeOptions, _: Option<Method>) -> Vec<Choice> {
         // What one release of ComfyUI multiplies side by side, and floats.
         let types = [ComfyType::W4a8, ComfyType::W6a8, ComfyType::Int8];
-        let layers = types.into_iter().map(|kind| Choice { comfy_type: Some(kind), ..choice.clone() });
-        layers.chain([Choice { options: None, comfy_type: None, ..choice.clone() }]).collect()
+        let layers = types.into_iter().map(|kind| Choice { kind: Some(FormatType::Comfy(kind)), ..choice.clone() });
+        layers.chain([Choice { options: None, kind: None, ..choice.clone() }]).collect()
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
@@ -84,7 +85,8 @@ impl Format for ComfyUi {
                 return Err(SpecError::new("comfy_type_for", problem).into());
             }
             choice.pinned |= rule.is_some();
-            choice.comfy_type = rule.map(|rule| rule.value).or(spec.comfy_type).or(Some(ComfyType::Int8));
+            let asked = rule.map(|rule| rule.value).or(spec.comfy_type);
+            choice.kind = Some(FormatType::Comfy(asked.unwrap_or(ComfyType::Int8)));
         }
         Ok(())
     }
@@ -103,13 +105,12 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     let detection = Detection::new()?;
     let mut layers: Vec<Option<Comfy>> = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
-        let Some(asked) = choice.comfy_type else {
+        let Some(FormatType::Comfy(asked)) = choice.kind else {
             layers.push(None);
             continue;
         };
         let (layer, note) = fitted(tensor, asked, detection.reads(&tensor.name), spec);
-        let before = std::mem::take(&mut choice.note);
-        choice.note = if before.is_empty() { note } else { format!("{note}; {before}") };
+        choice.say(note);
         if layer.is_none() {
             choice.options = None;
         }
@@ -131,7 +132,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     };
     let encodings: Vec<Option<Encoding>> = model.tensors().iter().zip(&layers).map(encoding).collect();
     for (choice, layer) in choices.iter_mut().zip(&layers) {
-        choice.comfy = *layer;
+        choice.stored = layer.map(Encoding::Comfy);
     }
     let left_out = leave_out_companions(model, choices, spec)?;
     let mut tensors = Vec::new();

@@ -22,6 +22,7 @@ use crate::{
         tensor::{Scale, Storage, Tensor},
     },
     plan::{
+        format_type::FormatType,
         selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
@@ -77,7 +78,7 @@ impl Format for Gguf {
     }
 
     fn set_type(&self, choice: &mut Choice, text: &str) -> Result<(), String> {
-        choice.gguf_type = Some(text.parse()?);
+        choice.kind = Some(FormatType::Gguf(text.parse()?));
         Ok(())
     }
 
@@ -86,7 +87,10 @@ impl Format for Gguf {
     }
 
     fn widths(&self, choice: &Choice, _: QuantizeOptions, _: Option<Method>) -> Vec<Choice> {
-        GgufType::WIDTHS.into_iter().map(|kind| Choice { gguf_type: Some(kind), ..choice.clone() }).collect()
+        GgufType::WIDTHS
+            .into_iter()
+            .map(|kind| Choice { kind: Some(FormatType::Gguf(kind)), ..choice.clone() })
+            .collect()
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
@@ -94,7 +98,8 @@ impl Format for Gguf {
         for (tensor, choice) in model.tensors().iter().zip(choices) {
             let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
             let asked = ruled.or(spec.gguf_type);
-            choice.gguf_type = choice.options.map(|options| asked.unwrap_or(GgufType::of_bits(options.bits)));
+            let kind = |options: QuantizeOptions| asked.unwrap_or(GgufType::of_bits(options.bits));
+            choice.kind = choice.options.map(|options| FormatType::Gguf(kind(options)));
             choice.pinned |= ruled.is_some();
         }
         Ok(())
@@ -119,12 +124,12 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     let language = Language::of(model, spec)?;
     let mut exports = Vec::with_capacity(choices.len());
     let mut elements = Vec::with_capacity(choices.len());
-    keep_small(model, choices, |_, choice| match choice.gguf_type?.encoding() {
+    keep_small(model, choices, |_, choice| match asked(choice)? {
         Encoding::Block(block) => Some(least_of_half_scales(block.name(), block.bits())),
         _ => None,
     })?;
     for (tensor, choice) in model.tensors().iter().zip(choices.iter_mut()) {
-        let element = match choice.gguf_type.map(GgufType::encoding) {
+        let element = match asked(choice) {
             Some(kind) => quantized(model, tensor, choice, kind, spec.misfit.unwrap_or_default())?,
             None => kept(tensor, language.is_some()),
         };
@@ -180,6 +185,14 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     Ok(Export { tensors: exports, layout: Arc::new(Layout { files: vec![planned], pieces, texts }) })
 }
 
+/// Returns the encoding that a tensor is to have.
+fn asked(choice: &Choice) -> Option<Encoding> {
+    match choice.kind? {
+        FormatType::Gguf(kind) => Some(kind.encoding()),
+        FormatType::Comfy(_) | FormatType::Mlx(_) => None,
+    }
+}
+
 /// Returns the form of a quantized tensor. The note and the blocks of its choice are set.
 fn quantized(
     model: &Model,
@@ -190,10 +203,6 @@ fn quantized(
 ) -> Result<Element, IoError> {
     let last = tensor.shape.last().copied().unwrap_or(1);
     let fits = |block: Block| last.is_multiple_of(block.weights());
-    let mut note = |text: String| {
-        let before = std::mem::take(&mut choice.note);
-        choice.note = if before.is_empty() { text } else { format!("{text}; {before}") };
-    };
     let block = match kind {
         Encoding::Float(Float::F64) | Encoding::Packed(_) | Encoding::Comfy(_) | Encoding::Mlx(_) => {
             return Err(IoError::Request(format!(
@@ -202,15 +211,15 @@ fn quantized(
         }
         Encoding::Float(float) => {
             let dtype = if is_linear(tensor) || float != Float::BF16 { dtype_of(float) } else { Dtype::F32 };
-            note(dtype.to_string());
+            choice.say(dtype.to_string());
             choice.options = None;
             return Ok(Element::Plain(dtype));
         }
         Encoding::Block(block) => block,
     };
     if fits(block) {
-        note(block.to_string());
-        choice.block = Some(block);
+        choice.say(block.to_string());
+        choice.stored = Some(Encoding::Block(block));
         return Ok(Element::Block(block));
     }
     let problem = format!("rows of {last} do not divide into blocks of {}, as {block} has them", block.weights());
@@ -221,12 +230,12 @@ fn quantized(
         }
         Misfit::Fallback if fits(block.of_32()) => {
             let instead = block.of_32();
-            note(format!("{instead} instead of {block}: rows of {last}"));
-            choice.block = Some(instead);
+            choice.say(format!("{instead} instead of {block}: rows of {last}"));
+            choice.stored = Some(Encoding::Block(instead));
             Ok(Element::Block(instead))
         }
         Misfit::Keep | Misfit::Fallback => {
-            note(format!("kept: {problem}"));
+            choice.say(format!("kept: {problem}"));
             choice.options = None;
             Ok(kept(tensor, false))
         }

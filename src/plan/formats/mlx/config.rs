@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::{model::Model, plan::selection::Choice, types::Mlx};
+use crate::{
+    model::Model,
+    plan::selection::Choice,
+    types::{Encoding, Mlx},
+};
 
 /// Returns what is said of all layers, which is what most weights have, and of each layer that has other bits, or none. `None`
 /// where nothing is quantized.
@@ -13,9 +17,9 @@ pub fn quantization(model: &Model, choices: &[Choice]) -> Option<Value> {
         .tensors()
         .iter()
         .zip(choices)
-        .filter(|(tensor, choice)| choice.mlx.is_some() || tensor.shape.len() == 2)
+        .filter(|(tensor, choice)| choice.stored.is_some() || tensor.shape.len() == 2)
         .filter_map(|(tensor, choice)| {
-            Some((tensor.name.strip_suffix(".weight")?, choice.mlx.map(said), tensor.elements()))
+            Some((tensor.name.strip_suffix(".weight")?, planned(choice).map(said), tensor.elements()))
         })
         .collect();
     let mut weights: HashMap<String, usize> = HashMap::new();
@@ -33,6 +37,14 @@ pub fn quantization(model: &Model, choices: &[Choice]) -> Option<Value> {
         }
     }
     Some(Value::Object(quantization))
+}
+
+/// Returns the codes that are planned for a tensor.
+pub fn planned(choice: &Choice) -> Option<Mlx> {
+    match choice.stored? {
+        Encoding::Mlx(mlx) => Some(mlx),
+        _ => None,
+    }
 }
 
 fn said(mlx: Mlx) -> Value {

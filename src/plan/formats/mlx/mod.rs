@@ -17,6 +17,7 @@ use super::{
 use crate::{
     model::{Model, layer_part::Part, mlx_layers::parts, tensor::Tensor},
     plan::{
+        format_type::FormatType,
         selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
@@ -25,7 +26,7 @@ use crate::{
         error::IoError,
         row_layout::Order,
     },
-    types::{Encoding, Float, GroupSize, Method, Mlx, MlxType, QuantizeOptions},
+    types::{Encoding, Float, GroupSize, Method, Mlx, MlxType, OptionsError, QuantizeOptions},
 };
 
 /// The values of `model_type` whose experts mlx-lm stacks when it loads them, codes and scales alike; of others it stacks floats alone.
@@ -87,7 +88,7 @@ impl Format for MlxFolder {
     }
 
     fn set_type(&self, choice: &mut Choice, text: &str) -> Result<(), String> {
-        choice.mlx_type = Some(text.parse().map_err(|error: crate::types::OptionsError| error.to_string())?);
+        choice.kind = Some(FormatType::Mlx(text.parse().map_err(|error: OptionsError| error.to_string())?));
         Ok(())
     }
 
@@ -96,7 +97,7 @@ impl Format for MlxFolder {
     }
 
     fn widths(&self, choice: &Choice, _: QuantizeOptions, _: Option<Method>) -> Vec<Choice> {
-        MlxType::WIDTHS.into_iter().map(|kind| Choice { mlx_type: Some(kind), ..choice.clone() }).collect()
+        MlxType::WIDTHS.into_iter().map(|kind| Choice { kind: Some(FormatType::Mlx(kind)), ..choice.clone() }).collect()
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
@@ -105,7 +106,8 @@ impl Format for MlxFolder {
             let ruled = PatternRule::last_match(&spec.mlx_type_for, &tensor.name).map(|rule| rule.value);
             let asked = ruled.or(spec.mlx_type);
             choice.pinned |= ruled.is_some();
-            choice.mlx_type = choice.options.map(|options| asked.unwrap_or(MlxType::of_bits(options.bits)));
+            let kind = |options: QuantizeOptions| asked.unwrap_or(MlxType::of_bits(options.bits));
+            choice.kind = choice.options.map(|options| FormatType::Mlx(kind(options)));
         }
         Ok(())
     }
@@ -128,22 +130,21 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         return Err(SpecError::new("group_size", problem).into());
     }
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
-        let Some(kind) = choice.mlx_type else { continue };
+        let Some(FormatType::Mlx(kind)) = choice.kind else { continue };
         let mlx = stored(tensor, kind, group_size, spec);
-        let before = std::mem::take(&mut choice.note);
         match misfit(&config, tensor, mlx) {
             Some(note) => *choice = Choice { note, ..Choice::default() },
             None => {
-                choice.note = if before.is_empty() { kind.to_string() } else { format!("{kind}; {before}") };
-                choice.mlx = Some(mlx);
+                choice.say(kind.to_string());
+                choice.stored = Some(Encoding::Mlx(mlx));
             }
         }
     }
-    keep_small(model, choices, |_, choice| least(choice.mlx?))?;
+    keep_small(model, choices, |_, choice| least(config::planned(choice)?))?;
     let mut exports = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         let float = float_of(tensor.dtype);
-        let encoding = match choice.mlx {
+        let encoding = match config::planned(choice) {
             Some(mlx) => Some(Encoding::Mlx(mlx)),
             None if float == Some(Float::F64) => {
                 choice.note = format!("{}; stored as F32, since MLX has no F64", choice.note);
