@@ -292,7 +292,8 @@ def stored_bytes(quantized: ArrowArray) -> Array: ...
 @overload
 def stored_bytes(quantized: ArrowStream) -> ArrayStream: ...
 def stored_bytes(quantized: Any) -> Any:
-    """The bytes that a quantized value takes: codes, scales, zero points and the row's scale.
+    """The bytes that a quantized value takes: codes, scales, zero points and the row's scale; of an entropy-coded one
+    the codes and 2 bytes, about what parts take for its length and its step.
 
     NULL where the value is NULL.
 
