@@ -114,12 +114,11 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         let Some(kind) = choice.mlx_type else { continue };
         let mlx = stored(tensor, kind, group_size, spec);
         let before = std::mem::take(&mut choice.note);
-        match misfit(&config, tensor, mlx) {
-            Some(note) => *choice = Choice { note, ..Choice::default() },
-            None => {
-                choice.note = if before.is_empty() { kind.to_string() } else { format!("{kind}; {before}") };
-                choice.mlx = Some(mlx);
-            }
+        if let Some(note) = misfit(&config, tensor, mlx) {
+            *choice = Choice { note, ..Choice::default() };
+        } else {
+            choice.note = if before.is_empty() { kind.to_string() } else { format!("{kind}; {before}") };
+            choice.mlx = Some(mlx);
         }
     }
     keep_small(model, choices, |_, choice| least(choice.mlx?))?;
