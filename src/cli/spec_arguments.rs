@@ -30,6 +30,8 @@ const COMFY_TYPE: &str = "Type of the layers in --format comfy: int8 (rotated), 
                           [default: int8]";
 const COMFY_TYPE_FOR: &str =
     "Type in --format comfy for tensors matching REGEX, e.g. 'mlp=w4a8' (last match wins; repeatable)";
+const MLX_TYPE_FOR: &str =
+    "Type in --format mlx for tensors matching REGEX, e.g. 'down_proj=int6' (last match wins; repeatable)";
 const GGUF_TYPE: &str = "Type of the quantized tensors in GGUF: Q4_K, Q8_0 ..., F16, BF16 or F32 [default: by --bits]";
 const GGUF_TYPE_FOR: &str = "GGUF type for tensors matching REGEX, e.g. 'ffn_down=Q6_K' (last match wins; repeatable)";
 const GGUF_ARCHITECTURE: &str = "general.architecture of the GGUF file, e.g. flux; tensors then keep their names [default: by the \
@@ -112,8 +114,7 @@ pub struct SpecArguments {
     /// Type of the layers in --format mlx: int2, int3, int4, int5, int6, int8, mxfp4, mxfp8 or nvfp4 [default: by --bits]
     #[arg(long, value_name = "TYPE", help_heading = "Format")]
     mlx_type: Option<MlxType>,
-    /// Type in --format mlx for tensors matching REGEX, e.g. 'down_proj=int6' (last match wins; repeatable)
-    #[arg(long, value_name = "REGEX=TYPE", help_heading = "Format")]
+    #[arg(long, value_name = "REGEX=TYPE", help = MLX_TYPE_FOR, help_heading = "Format")]
     mlx_type_for: Vec<PatternRule<MlxType>>,
     /// Parquet file of activations from calibration: make a quantizer for the input of each quantized layer
     #[arg(long, value_name = "FILE", help_heading = "Activations")]

@@ -82,7 +82,7 @@ pub(super) fn encode(
             extreme::rescale(weights, power, rescaled);
             prepared = rescaled;
         }
-        search(prepared, importance, power, bits, group_size, mlx.float, scales, biases);
+        search(prepared, importance, bits, group_size, (mlx.float, power), scales, biases);
     } else {
         range(weights, bits, group_size, scales, biases);
         // MLX chooses codes before it rounds the scale.

@@ -86,7 +86,7 @@ struct Layer<'a, 't> {
     weight: &'t Tensor,
     scales: &'t Tensor,
     find: &'a dyn Fn(&str) -> Option<&'t Tensor>,
-    /// What the configuration says of all layers.
+    /// The entry of the configuration on all layers.
     said: Option<&'a Value>,
 }
 

@@ -14,7 +14,7 @@ fn every_format_has_the_bytes_that_it_had() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/digits_dit");
     let model = model.to_str().unwrap();
     let mut digests = String::new();
-    for format in ["parquet", "arrow", "safetensors", "compressed-tensors", "gguf"] {
+    for format in ["parquet", "arrow", "safetensors", "compressed-tensors", "gguf", "mlx"] {
         for bits in ["2", "3", "4", "8"] {
             let place = Place::new();
             let output = place.text("out");

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-FORMATS = ["parquet", "arrow", "safetensors", "compressed-tensors", "gguf"]
+FORMATS = ["parquet", "arrow", "safetensors", "compressed-tensors", "gguf", "mlx"]
 # The manifest names the version of the program, and the report has seconds.
 LEFT_OUT = {"arrow_quant.json", "report.parquet"}
 

@@ -166,7 +166,7 @@ kernel! {
     /// Fills scale and bias of every group for the least squared error, as a float stores them, and never loses more than
     /// [`range`](fn@super::range). Each error is multiplied by its weight in `importance` where given.
     ///
-    /// `row` holds the weights times `power`, 1 but for rows near the ends of f32
+    /// `stored` is the float, and a power: `row` holds the weights times that, 1 but for rows near the ends of f32
     /// ([`extreme`](crate::kernels::extreme)); what is filled is for the weights themselves. `group_size` is a multiple of 32.
     ///
     /// ```
@@ -174,19 +174,19 @@ kernel! {
     ///
     /// let row: Vec<f32> = (0..32).map(|i| (i % 4) as f32 * 0.5 - 1.0).collect();
     /// let (mut scales, mut biases) = ([0.0], [0.0]);
-    /// arrow_quant::kernels::mlx::search(&row, None, 1.0, 2, 32, Float::BF16, &mut scales, &mut biases);
+    /// arrow_quant::kernels::mlx::search(&row, None, 2, 32, (Float::BF16, 1.0), &mut scales, &mut biases);
     /// assert_eq!((scales[0].abs(), biases), (0.5, [-1.0]));
     /// ```
     pub fn search(
         row: &[f32],
         importance: Option<&[f32]>,
-        power: f32,
         bits: u8,
         group_size: usize,
-        float: Float,
+        stored: (Float, f32),
         scales: &mut [f32],
         biases: &mut [f32],
     ) {
+        let (float, power) = stored;
         let stored = Stored { grid: FloatScale::of(float), largest: largest(float), power };
         let (group_size, most) = (group_size.max(1), most(bits));
         for (g, ((weights, scale), bias)) in row.chunks(group_size).zip(scales).zip(biases).enumerate() {

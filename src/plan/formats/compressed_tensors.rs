@@ -102,12 +102,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         }
         match export.encoding {
             Some(Encoding::Packed(packed)) => tensors.extend(of_module(source, tensor, packed)),
-            Some(Encoding::Float(float)) => {
-                tensors.push(carried(source, tensor, dtype_of(float), tensor.row_length * float.bytes()));
-            }
-            Some(Encoding::Block(_) | Encoding::Comfy(_) | Encoding::Mlx(_)) | None => {
-                tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
-            }
+            other => tensors.push(NewTensor::carried(source, tensor, other)),
         }
     }
     let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
@@ -138,11 +133,6 @@ fn packed(options: QuantizeOptions, float: Float) -> Packed {
         scale: if float == Float::F64 { Float::F32 } else { float },
         method: options.method,
     }
-}
-
-fn carried(source: usize, tensor: &Tensor, dtype: Dtype, row_bytes: usize) -> NewTensor {
-    let content = Content::Rows { row_bytes, order: Order::Rows };
-    NewTensor { source, name: tensor.name.clone(), dtype, shape: tensor.shape.clone(), content }
 }
 
 /// The tensors of a quantized module. Those with rows are in the order of the shares of an encoded row.

@@ -6,7 +6,7 @@ use super::{
     config::config_without_quantization,
     export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
-    shards::{Content, NewTensor, lay_out},
+    shards::{NewTensor, lay_out},
 };
 use crate::{
     model::{
@@ -17,7 +17,6 @@ use crate::{
     storage::{
         dtype::{dtype_of, float_of},
         error::IoError,
-        row_layout::Order,
     },
     types::{Encoding, Float},
 };
@@ -69,13 +68,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         if left_out[source] {
             continue;
         }
-        let (dtype, row_bytes) = match export.encoding {
-            Some(Encoding::Float(float)) => (dtype_of(float), tensor.row_length * float.bytes()),
-            _ => (tensor.dtype, tensor.row_bytes()),
-        };
-        let content = Content::Rows { row_bytes, order: Order::Rows };
-        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-        tensors.push(NewTensor { source, name, dtype, shape, content });
+        tensors.push(NewTensor::carried(source, tensor, export.encoding));
     }
     let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
     layout.texts.extend(config_without_quantization(model));

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::{
-    model::Model,
+    model::{Model, tensor::Tensor},
     storage::{
-        dtype::Dtype,
+        dtype::{Dtype, dtype_of},
         error::IoError,
         file_layout::{Layout, PlannedFile},
         row_layout::{Order, Piece},
         safetensors::writer::{HeadEntry, head},
     },
+    types::Encoding,
 };
 
 /// The content of a new tensor.
@@ -45,6 +46,16 @@ pub struct NewTensor {
 }
 
 impl NewTensor {
+    /// Returns a tensor that is not quantized: in floats of another dtype, or as stored.
+    pub fn carried(source: usize, tensor: &Tensor, encoding: Option<Encoding>) -> Self {
+        let (dtype, row_bytes) = match encoding {
+            Some(Encoding::Float(float)) => (dtype_of(float), tensor.row_length * float.bytes()),
+            _ => (tensor.dtype, tensor.row_bytes()),
+        };
+        let content = Content::Rows { row_bytes, order: Order::Rows };
+        Self { source, name: tensor.name.clone(), dtype, shape: tensor.shape.clone(), content }
+    }
+
     fn bytes(&self, model: &Model) -> usize {
         match &self.content {
             Content::Rows { row_bytes, order } => {

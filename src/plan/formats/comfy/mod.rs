@@ -15,7 +15,7 @@ use super::{
     export::{Export, TensorExport, is_decoded, leave_out_companions},
     format::Format,
     magnitudes,
-    shards::{Content, NewTensor, lay_out, lay_out_with},
+    shards::{NewTensor, lay_out, lay_out_with},
 };
 use crate::{
     model::{Model, comfy_layers::METADATA, tensor::Tensor},
@@ -24,12 +24,7 @@ use crate::{
         selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
-    storage::{
-        dtype::{Dtype, dtype_of, float_of},
-        error::IoError,
-        file_layout::Layout,
-        row_layout::Order,
-    },
+    storage::{dtype::float_of, error::IoError, file_layout::Layout},
     types::{Comfy, Encoding, Method, QuantizeOptions},
 };
 use detection::Detection;
@@ -147,12 +142,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
                 tensors.extend(of_layer(source, module, tensor, *layer)?);
                 markers.insert(module.to_owned(), marker(*layer));
             }
-            Some(Encoding::Float(float)) => {
-                tensors.push(carried(source, tensor, dtype_of(*float), tensor.row_length * float.bytes()));
-            }
-            Some(Encoding::Block(_) | Encoding::Packed(_) | Encoding::Mlx(_)) | None => {
-                tensors.push(carried(source, tensor, tensor.dtype, tensor.row_bytes()));
-            }
+            other => tensors.push(NewTensor::carried(source, tensor, *other)),
         }
     }
     let exports = encodings.into_iter().map(|encoding| TensorExport { encoding, ..TensorExport::default() });
@@ -178,9 +168,4 @@ fn laid_out(
     }
     let said = json!({ "format_version": "1.0", "layers": markers }).to_string();
     lay_out_with(model, tensors, spec.shard_bytes(), &[(METADATA.to_owned(), said)])
-}
-
-fn carried(source: usize, tensor: &Tensor, dtype: Dtype, row_bytes: usize) -> NewTensor {
-    let content = Content::Rows { row_bytes, order: Order::Rows };
-    NewTensor { source, name: tensor.name.clone(), dtype, shape: tensor.shape.clone(), content }
 }

@@ -1,4 +1,4 @@
-//! What `config.json` says of the layers, as mlx-lm reads it.
+//! The entries of `config.json` on the layers, as mlx-lm reads them.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::{
     types::{Encoding, Mlx},
 };
 
-/// Returns what is said of all layers, which is what most weights have, and of each layer that has other bits, or none. `None`
+/// Returns the entry: what is said of all layers, which is what most weights have, and of each layer that has other bits, or none. `None`
 /// where nothing is quantized.
 pub fn quantization(model: &Model, choices: &[Choice]) -> Option<Value> {
     let layers: Vec<(&str, Option<Value>, usize)> = model

@@ -21,11 +21,7 @@ use crate::{
         selection::{Choice, check_rules},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
-    storage::{
-        dtype::{dtype_of, float_of},
-        error::IoError,
-        row_layout::Order,
-    },
+    storage::{dtype::float_of, error::IoError},
     types::{Encoding, Float, GroupSize, Method, Mlx, MlxType, OptionsError, QuantizeOptions},
 };
 
@@ -132,12 +128,11 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         let Some(FormatType::Mlx(kind)) = choice.kind else { continue };
         let mlx = stored(tensor, kind, group_size, spec);
-        match misfit(&config, tensor, mlx) {
-            Some(note) => *choice = Choice { note, ..Choice::default() },
-            None => {
-                choice.say(kind.to_string());
-                choice.stored = Some(Encoding::Mlx(mlx));
-            }
+        if let Some(note) = misfit(&config, tensor, mlx) {
+            *choice = Choice { note, ..Choice::default() };
+        } else {
+            choice.say(kind.to_string());
+            choice.stored = Some(Encoding::Mlx(mlx));
         }
     }
     keep_small(model, choices, |_, choice| least(config::planned(choice)?))?;
@@ -163,16 +158,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         }
         match export.encoding {
             Some(Encoding::Mlx(mlx)) => tensors.extend(of_layer(source, tensor, mlx)),
-            Some(Encoding::Float(float)) => {
-                let content = Content::Rows { row_bytes: tensor.row_length * float.bytes(), order: Order::Rows };
-                let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-                tensors.push(NewTensor { source, name, dtype: dtype_of(float), shape, content });
-            }
-            Some(Encoding::Block(_) | Encoding::Packed(_) | Encoding::Comfy(_)) | None => {
-                let content = Content::Rows { row_bytes: tensor.row_bytes(), order: Order::Rows };
-                let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-                tensors.push(NewTensor { source, name, dtype: tensor.dtype, shape, content });
-            }
+            other => tensors.push(NewTensor::carried(source, tensor, other)),
         }
     }
     let mut layout = lay_out(model, &tensors, spec.shard_bytes())?;
