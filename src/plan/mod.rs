@@ -1,5 +1,5 @@
 //! The plan for each tensor, made from names and headers. Weights are read only where a format has one scale for a whole tensor
-//! (`fp8` and `nvfp4` of `ComfyUI`).
+//! (`fp8` and `nvfp4` of `ComfyUI`), and, to see that scales in half precision hold them, until a large one is found.
 
 pub mod activations_file;
 pub mod bit_allocation;
