@@ -181,7 +181,7 @@ fn wrong_usage_is_one_line_and_writes_nothing() {
         ),
         (
             &["--format", "safetensors", "--min-sqnr", "20"],
-            "--min-sqnr needs --format parquet or arrow: the other formats",
+            "--min-sqnr needs --format parquet, arrow, compressed-tensors, gguf, comfy or mlx: every tensor",
         ),
     ] {
         let arguments = quantize(more);
