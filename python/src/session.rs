@@ -72,8 +72,7 @@ impl Session {
         let (session, query) = (self.session.clone(), query.to_owned());
         let cancel = Arc::new(AtomicBool::new(false));
         let planned = wait(py, &cancel, async move {
-            let plan = session.context().state().create_logical_plan(&query).await?;
-            let plan = bind(plan, parameters)?;
+            let plan = bind(session.plan(&query).await?, parameters)?;
             session.execute(plan).await
         })?;
         Ok(Query { frame: planned.map_err(|error| of_query(&error))?, cancel })

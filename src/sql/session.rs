@@ -14,6 +14,7 @@ use datafusion::{
     logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, LogicalPlanBuilder},
     physical_plan::collect_partitioned,
     prelude::SessionConfig,
+    sql::parser::Statement,
 };
 
 use super::{
@@ -90,10 +91,25 @@ impl Session {
     /// # Errors
     /// Returns an error if the query, or a file that it names, is wrong.
     pub async fn sql(&self, query: &str) -> Result<DataFrame> {
+        self.execute(self.plan(query).await?).await
+    }
+
+    /// Plans a query, and carries nothing out.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::sql`].
+    pub async fn plan(&self, query: &str) -> Result<LogicalPlan> {
         let state = self.context.state();
-        let mut statement = state.sql_to_statement(query, &state.config_options().sql_parser.dialect)?;
+        self.plan_of(state.sql_to_statement(query, &state.config_options().sql_parser.dialect)?).await
+    }
+
+    /// Plans a statement, and carries nothing out. A call by name may leave optional arguments out.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::sql`].
+    pub async fn plan_of(&self, mut statement: Statement) -> Result<LogicalPlan> {
         fill_left_out(&mut statement);
-        self.execute(state.statement_to_plan(statement).await?).await
+        self.context.state().statement_to_plan(statement).await
     }
 
     /// Returns a plan as a query. A statement that returns no table, such as `CREATE`, is carried out.

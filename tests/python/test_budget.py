@@ -158,3 +158,54 @@ def test_a_budget_names_what_it_cannot_be_used_with(fails, digits_dit):
         (("--format", "safetensors"), "--target-size needs --format parquet, arrow, compressed-tensors, gguf or comfy"),
     ]:
         assert problem in fails("quantize", digits_dit, "--dry-run", "--target-size", "1MB", *options, expect=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (["--format", "gguf", "--gguf-type", "Q4_0"], "Q4_0"),
+        (["--format", "comfy", "--comfy-type", "fp8"], "F8_E4M3"),
+        (["--format", "mlx", "--mlx-type", "mxfp4"], "MLX_MXFP4"),
+    ],
+)
+def test_a_least_ratio_that_is_reached_leaves_the_type_that_was_asked_for(program, minilm, tmp_path, options, kind):
+    layers = ["--include", r"encoder\.layer\.0\.attention"]
+    program("quantize", minilm, "--output", tmp_path / "out", *options, *layers, "--min-sqnr", 10)
+    widths = pq.read_table(tmp_path / "out" / "widths.parquet").to_pylist()
+    chosen = [row["type"] for row in widths if row["chosen"]]
+    assert len(chosen) == 4
+    assert all(kind in name for name in chosen), chosen
+
+
+def test_experts_that_mlx_lm_stacks_get_one_type(program, tmp_path):
+    noise = np.random.default_rng(8)
+    model = tmp_path / "moe"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "mixtral", "tie_word_embeddings": false}')
+    layer = "model.layers.0.block_sparse_moe.experts"
+    tensors = {f"{layer}.{n}.{w}.weight": 4.0**n * noise.standard_normal((64, 64)) for n in range(3) for w in ("w1", "w2")}
+    tensors["model.layers.0.self_attn.q_proj.weight"] = noise.standard_normal((64, 64))
+    save_file({name: x.astype(np.float32) for name, x in tensors.items()}, model / "model.safetensors")
+
+    def bits(out):
+        report = pq.read_table(out / "report.parquet").to_pylist()
+        return {row["name"]: row["bits"] for row in report}
+
+    program("quantize", model, "--output", tmp_path / "mixed", "--format", "mlx", "--target-bpw", 6.2)
+    mixed = bits(tmp_path / "mixed")
+    assert len(set(mixed.values())) > 1
+    for w in ("w1", "w2"):
+        assert len({mixed[f"{layer}.{n}.{w}.weight"] for n in range(3)}) == 1
+    # Where a rule would make them differ they stay in floats, and that is said.
+    rule = ["--mlx-type-for", r"experts\.1\.w1=int8"]
+    said = program("quantize", model, "--output", tmp_path / "ruled", "--format", "mlx", *rule, "--report")
+    assert "mlx-lm stacks the experts of a layer" in said
+    ruled = bits(tmp_path / "ruled")
+    assert {ruled[f"{layer}.{n}.w1.weight"] for n in range(3)} == {None}
+    assert {ruled[f"{layer}.{n}.w2.weight"] for n in range(3)} == {4}
+
+
+def test_a_budget_that_tensors_chosen_by_name_pass_ends_in_one_line(fails, digits_dit):
+    for options in (["--bits-for", ".=4", "--target-bpw", 2], ["--exclude", ".", "--target-size", "1KB"]):
+        error = fails("quantize", digits_dit, "--dry-run", "--method", "entropy", *options)
+        assert error.splitlines()[-1].startswith("error: --target") and "too small" in error

@@ -33,6 +33,15 @@ def test_a_model_is_a_table(session):
     assert sum(len(batch) for batch in query) == table.num_rows
 
 
+def test_optional_arguments_are_skipped_by_name(session):
+    query = "SELECT codes(quantize([0.5, -0.25, 0.1], 4, {})) AS codes"
+    named, whole = (session.sql(query.format(a)).to_pyarrow() for a in ("symmetric => true", "32, 'search', true"))
+    assert named == whole
+    assert named != session.sql(query.format("32, 'search', false")).to_pyarrow()
+    with pytest.raises(arrow_quant.ArrowQuantError, match="bits must be 2, 3, 4 or 8"):
+        session.sql("SELECT quantize([0.5], 5, symmetric => true)")
+
+
 def test_parameters_are_values(session):
     query = session.sql(
         "SELECT $text AS text, $number AS number, $yes AS yes, mse($row, $array) AS mse",

@@ -89,3 +89,9 @@ def test_a_file_of_statements_runs(program, fails, tmp_path):
     script.write_text("CREATE TABLE t AS SELECT 2 AS x;\n-- a comment\nSELECT x + 1 AS y FROM t;\n")
     assert program("sql", "-f", script, "--format", "csv") == "y\n3\n"
     assert "missing.sql" in fails("sql", "--file", tmp_path / "missing.sql")
+
+
+def test_optional_arguments_are_skipped_by_name(program):
+    query = "SELECT codes(quantize([0.5, -0.25, 0.1], 4, {})) AS codes"
+    named, whole = (program("sql", query.format(a)) for a in ("symmetric => true", "32, 'search', true"))
+    assert named == whole

@@ -43,8 +43,7 @@ impl Console {
 
 /// Runs a statement and prints the first rows of its result.
 async fn print(session: Session, statement: Statement, format: Format, max_rows: usize) -> Result<(), CliError> {
-    let context = session.context();
-    let plan = context.state().statement_to_plan(statement).await?;
+    let plan = session.plan_of(statement).await?;
     let mut stream = session.execute(plan).await?.execute_stream().await?;
     if stream.schema().fields().is_empty() {
         // A statement that gives no table: CREATE, DROP, SET.

@@ -95,10 +95,15 @@ impl Forms {
             if let Some(export) = &export {
                 let tensors = model.tensors().iter().enumerate();
                 let rows: u64 = tensors.map(|(number, tensor)| export.layout.bytes_of(number, tensor.rows)).sum();
-                let files: u64 = export.layout.files.iter().map(|file| file.bytes).sum();
-                beside += files.saturating_sub(rows) + ALIGNMENT * model.tensors().len() as u64;
+                beside += export.layout.total_bytes().saturating_sub(rows) + ALIGNMENT * model.tensors().len() as u64;
             }
             forms.beside = forms.beside.max(beside);
+        }
+        // What the format holds in no other form is not quantized.
+        for of_tensor in &mut forms.of_tensors {
+            if of_tensor.iter().all(|form| form.stored == Stored::Unchanged) {
+                forms.beside += of_tensor.drain(..).map(|form| form.bytes).max().unwrap_or_default();
+            }
         }
         Ok(forms)
     }

@@ -54,14 +54,18 @@ impl Goals {
     }
 
     /// Returns the choices that a tensor may have: none where it is copied unchanged, one where its bits were asked for by name,
-    /// all widths of the format under a budget, else those from that of the rules up. `method` is the one asked for, if any.
+    /// all widths of the format under a budget, else that of the rules and those of more bits. `method` is the one asked for, if any.
     pub fn candidates(&self, choice: &Choice, format: &dyn Format, method: Option<Method>) -> Vec<Choice> {
         let Some(options) = choice.options else { return Vec::new() };
         if choice.pinned {
             return vec![choice.clone()];
         }
-        let may = |other: &Choice| self.budget.is_some() || other.code_bits() >= choice.code_bits();
-        format.widths(choice, options, method).into_iter().filter(may).collect()
+        let widths = format.widths(choice, options, method);
+        if self.budget.is_some() {
+            return widths;
+        }
+        let wider = widths.into_iter().filter(|other| other.code_bits() > choice.code_bits());
+        std::iter::once(choice.clone()).chain(wider).collect()
     }
 
     /// Returns the position of the width that each tensor takes to reach the goals: under a budget those of the least total squared

@@ -63,6 +63,11 @@ impl BudgetSearch {
         self.offset = bytes - self.bytes_at(f64::from(step).log2());
     }
 
+    /// Counts a try that does not count otherwise.
+    pub const fn retry(&mut self) {
+        self.tries += 1;
+    }
+
     /// Returns the step that takes the most of the budget, of those that were tried.
     #[must_use]
     pub fn best(&self) -> Option<f32> {

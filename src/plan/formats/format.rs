@@ -3,7 +3,7 @@
 use super::export::Export;
 use crate::{
     model::Model,
-    plan::{selection::Choice, spec::Spec},
+    plan::{fused_layers::fused, selection::Choice, spec::Spec},
     storage::error::IoError,
     types::{Bits, Method, PartFormat, QuantizeOptions},
 };
@@ -45,6 +45,11 @@ pub trait Format: Sync {
     /// Returns true if engines fuse layers of this format, which then need one width.
     fn is_fused_by_engines(&self) -> bool {
         false
+    }
+
+    /// Returns the tensors of each group that engines load as one, which a budget gives one width.
+    fn together(&self, model: &Model) -> Vec<Vec<usize>> {
+        if self.is_fused_by_engines() { fused(model) } else { Vec::new() }
     }
 
     /// Returns true if a library loads it as a part of a diffusers pipeline.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Spec, spec_error::SpecError};
 use crate::{
-    plan::formats::{self, format::Format},
+    plan::formats::{self, format::Format, gguf::options::Misfit},
     types::Equalize,
 };
 
@@ -108,6 +108,15 @@ impl Spec {
             }
         }
         self.check_coding(format)?;
+        let is_measured = has("target_size") || has("target_bpw") || has("min_sqnr");
+        if is_measured && self.misfit == Some(Misfit::Error) {
+            return Err(SpecError::new("misfit", "error cannot be used where types are chosen: some do not fit"));
+        }
+        if has("min_sqnr") && has("activations") && format.part_format().is_none() {
+            let problem =
+                "cannot be used with `activations` in this format: its search then weighs errors by the inputs";
+            return Err(SpecError::new("min_sqnr", problem));
+        }
         match self.equalize {
             Some(by) if by.needs_activations() && !has("activations") => {
                 let other = Equalize::Weights;

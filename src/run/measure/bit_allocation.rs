@@ -16,11 +16,10 @@ use crate::{
     plan::{
         bit_allocation::{
             forms::{FORM, Form, Forms, Stored},
-            goals::Goals,
+            goals::{Budget, Goals},
             width::{Width, Widths},
         },
         formats,
-        fused_layers::fused,
     },
     run::{
         Cancel, RunError, RunSettings,
@@ -83,12 +82,22 @@ impl Plan {
                 forms.into_iter().enumerate().map(width).collect::<Result<Vec<_>>>()
             })
             .collect::<Result<Vec<_>>>()?;
-        let fused = if format.is_fused_by_engines() { fused(&self.model) } else { Vec::new() };
-        let chosen = goals.choose(&self.model, &widths, forms.beside, &fused)?;
-        let choices = self.selected.iter().zip(&widths).zip(&chosen);
-        let choices = choices.map(|((choice, widths), taken)| goals.chosen(choice, widths, *taken)).collect();
-        self.widths = Some(Widths { of_tensors: widths, chosen });
-        self.select(choices)
+        let (together, asked) = (format.together(&self.model), self.selected.clone());
+        let mut beside = forms.beside;
+        loop {
+            let chosen = goals.choose(&self.model, &widths, beside, &together)?;
+            let choices = asked.iter().zip(&widths).zip(&chosen);
+            self.select(choices.map(|((choice, widths), taken)| goals.chosen(choice, widths, *taken)).collect())?;
+            let files = self.export.as_ref().map_or(0, |export| export.layout.total_bytes());
+            // A mixture may have more headers than any plan of one type.
+            match goals.budget {
+                Some(Budget::Size(size)) if files > size => beside += files - size,
+                _ => {
+                    self.widths = Some(Widths { of_tensors: widths, chosen });
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 

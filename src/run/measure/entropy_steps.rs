@@ -158,8 +158,10 @@ impl Coded<'_> {
         let weights: f64 = self.elements().map(|(elements, _)| elements).sum();
         let rows: f64 = self.elements().map(|(_, rows)| rows).sum();
         let bytes = budget.bytes(Shares::of(model, choices)).map(|bytes| bytes as f64 - pinned as f64);
-        if self.tensors.is_empty() && bytes.is_some_and(|bytes| bytes >= 0.0) {
-            return Ok(Found::default());
+        if self.tensors.is_empty() {
+            let fits = bytes.is_some_and(|bytes| bytes >= 0.0);
+            let too_small = || budget.too_small(Shares::of(model, choices), pinned).into();
+            return if fits { Ok(Found::default()) } else { Err(too_small()) };
         }
         // More than the most bits a weight are of no use.
         let most = weights * MOST_BITS / 8.0 + rows * ENTROPY_ROW_BYTES as f64;
@@ -178,8 +180,12 @@ impl Coded<'_> {
             let (tried, bytes) = self.all_at(step)?;
             // A smaller step keeps more, but not strictly.
             let kept = |one: &Tried| ratio.is_none_or(|ratio| one.sqnr() >= ratio);
-            if let Some(at) = tried.iter().position(|one| !kept(one)) {
-                self.most[at] = rounded(f64::from(self.most[at].min(step)) * 0.99);
+            let missing: Vec<usize> = (0..tried.len()).filter(|at| !kept(&tried[*at])).collect();
+            if !missing.is_empty() {
+                for at in missing {
+                    self.most[at] = rounded(f64::from(self.most[at].min(step)) * 0.99);
+                }
+                search.retry();
                 continue;
             }
             search.take(step, bytes);

@@ -66,7 +66,7 @@ pub fn check_constants(function: &str, arguments: &[Argument], constants: &[Opti
     let pairs = || arguments.iter().zip(constants);
     // Which bits there are then depends on the row, or is any number.
     let any_rate = pairs().any(|(argument, constant)| {
-        let fixed = matches!(constant, Some(ScalarValue::Utf8(Some(name))) if name != ENTROPY);
+        let fixed = matches!(constant, Some(ScalarValue::Utf8(name)) if name.as_deref() != Some(ENTROPY));
         argument.kind == Kind::RateMethod && !fixed
     });
     for (argument, constant) in pairs().filter(|(argument, _)| !(any_rate && argument.kind == Kind::Rate)) {

@@ -2,6 +2,7 @@
 //! `config.json` says how many bits and weights a group has.
 
 mod config;
+mod stacks;
 
 use std::sync::Arc;
 
@@ -96,6 +97,10 @@ impl Format for MlxFolder {
         MlxType::WIDTHS.into_iter().map(|kind| Choice { kind: Some(FormatType::Mlx(kind)), ..choice.clone() }).collect()
     }
 
+    fn together(&self, model: &Model) -> Vec<Vec<usize>> {
+        stacks::stacks(model)
+    }
+
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
         check_rules("mlx_type_for", &spec.mlx_type_for, model, choices)?;
         for (tensor, choice) in model.tensors().iter().zip(choices) {
@@ -136,6 +141,7 @@ fn plan(model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Export, Io
         }
     }
     keep_small(model, choices, |_, choice| least(config::planned(choice)?))?;
+    stacks::keep_uneven(model, choices);
     let mut exports = Vec::with_capacity(choices.len());
     for (tensor, choice) in model.tensors().iter().zip(&mut *choices) {
         let float = float_of(tensor.dtype);
@@ -199,7 +205,7 @@ fn misfit(config: &Map<String, Value>, tensor: &Tensor, mlx: Mlx) -> Option<Stri
         return Some("stored as [inputs, outputs]: mlx-lm transposes it, which codes do not bear".to_owned());
     }
     let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-    if is_expert(module) && !STACKED.contains(&model_type) {
+    if stacks::is_expert(module) && !STACKED.contains(&model_type) {
         return Some(format!("mlx-lm stacks the experts of '{model_type}' in floats alone"));
     }
     let is_tied = config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true);
@@ -210,12 +216,6 @@ fn misfit(config: &Map<String, Value>, tensor: &Tensor, mlx: Mlx) -> Option<Stri
     let fits = tensor.row_length.is_multiple_of(size as usize);
     (!fits)
         .then(|| format!("rows of {} are not whole groups of {size}, as {} of MLX asks", tensor.row_length, mlx.kind))
-}
-
-/// Returns true if a module is of one expert: `experts` and a number are among its names.
-fn is_expert(module: &str) -> bool {
-    let parts: Vec<&str> = module.split('.').collect();
-    parts.windows(2).any(|pair| pair[0] == "experts" && pair[1].bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Returns what holds scales of a tensor that must not be too small, and its least largest weight.
