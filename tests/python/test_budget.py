@@ -155,7 +155,7 @@ def test_a_budget_names_what_it_cannot_be_used_with(fails, digits_dit):
     for options, problem in [
         (("--format", "gguf", "--gguf-type", "Q4_K"), "cannot be used with --gguf-type"),
         (("--format", "comfy", "--comfy-type", "w4a8"), "cannot be used with --comfy-type"),
-        (("--format", "safetensors"), "--target-size needs --format parquet, arrow, compressed-tensors, gguf or comfy"),
+        (("--format", "safetensors"), "--target-size needs --format parquet, arrow, compressed-tensors, gguf, comfy or mlx"),
     ]:
         assert problem in fails("quantize", digits_dit, "--dry-run", "--target-size", "1MB", *options, expect=2)
 
@@ -164,7 +164,7 @@ def test_a_budget_names_what_it_cannot_be_used_with(fails, digits_dit):
     ("options", "kind"),
     [
         (["--format", "gguf", "--gguf-type", "Q4_0"], "Q4_0"),
-        (["--format", "comfy", "--comfy-type", "fp8"], "F8_E4M3"),
+        (["--format", "comfy", "--comfy-type", "fp8"], "COMFY_FP8"),
         (["--format", "mlx", "--mlx-type", "mxfp4"], "MLX_MXFP4"),
     ],
 )

@@ -39,7 +39,7 @@ def test_optional_arguments_are_skipped_by_name(session):
     assert named == whole
     assert named != session.sql(query.format("32, 'search', false")).to_pyarrow()
     with pytest.raises(arrow_quant.ArrowQuantError, match="bits must be 2, 3, 4 or 8"):
-        session.sql("SELECT quantize([0.5], 5, symmetric => true)")
+        session.sql("SELECT quantize([0.5], 5, symmetric => true)").to_pyarrow()
 
 
 def test_parameters_are_values(session):
