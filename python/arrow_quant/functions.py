@@ -86,7 +86,8 @@ def quantize(
     """Quantizes each row of weights in groups along the row.
 
     Gives a struct of the codes and everything that is needed to decode them (bits, group_size, length, row_scale,
-    codes, scales, zero_points). NaN and infinity are an error. NULL where any argument but importance is NULL.
+    codes, scales, zero_points). NaN and infinity are an error. NULL where weights or bits are NULL; any other
+    argument that is NULL is as if left out.
 
     Args:
         weights: a list of numbers: one row of weights
@@ -177,7 +178,7 @@ def quant_params(
 ) -> Any:
     """Chooses scales and zero points for each row of weights, as quantize does, and gives them without the codes.
 
-    NULL where any argument but importance is NULL.
+    NULL where weights or bits are NULL; any other argument that is NULL is as if left out.
 
     Args:
         weights: a list of numbers: one row of weights
@@ -419,7 +420,7 @@ def equalize(
     factors.
 
     Where the factors of the layer after are folded into this one, the row is multiplied by row_factors[channel] as
-    well, and offsets are added. NULL where any argument is NULL.
+    well, and offsets are added. NULL where weights or factors are NULL, or channel where row_factors are given.
 
     Args:
         weights: a list of numbers: one row of weights
@@ -547,7 +548,7 @@ def activation_params(
     """The uniform quantizer of activations from lo to hi: x = scale * (code - zero_point), codes from 0 to 2^bits -
     1.
 
-    The range is widened to include zero. NULL where any argument is NULL.
+    The range is widened to include zero. NULL where any argument but symmetric is NULL.
 
     Args:
         lo: the least activation
@@ -631,7 +632,7 @@ def hessian_factor(hessian: Any, damping: float | ArrayLike | ArrowStream | None
     (arXiv:2210.17323), with what it took: a struct of damping, dead_channels and factor.
 
     A channel that was zero throughout counts as the mean one. Where H is not positive definite, ten times the damping
-    is tried, up to a thousand times; NULL where that does not do either, or where any argument is NULL.
+    is tried, up to a thousand times; NULL where that does not do either, or where the Hessian is NULL.
 
     Args:
         hessian: an upper triangle, as the aggregate hessian gives it
@@ -667,7 +668,7 @@ def gptq(
 
     Scales and zero points are searched, with the weights as they are by then. Rows are independent once the factor is
     known, so that a join of weights with one factor per layer streams. Gives a quantized value, as quantize does.
-    NULL where any argument is NULL.
+    NULL where any argument but group_size is NULL.
 
     Args:
         weights: a list of numbers: one row of weights
@@ -762,8 +763,8 @@ def time_edges(
 ) -> Array:
     """The timesteps at which one group of timesteps ends and the next begins, ascending: at most groups - 1 of them.
 
-    Rows come in any order; rows of the same timestep are one, with the range that holds both. Rows with a NULL are
-    skipped; NULL over no rows.
+    Rows come in any order; rows of the same timestep are one, with the range that holds both. Rows with a NULL but
+    for the method are skipped; NULL over no rows.
 
     Args:
         timestep: a step number, a noise level or a mask ratio

@@ -163,7 +163,7 @@ def test_control_c_stops_a_run(tmp_path):
         ({"memory_limit": "much"}, "ArgumentError", "memory_limit="),
         ({"resume": True, "overwrite": True}, "ArgumentError", "resume= cannot be used with overwrite="),
         ({"min_sqnr": 90.0}, "ArgumentError", "miss min_sqnr= 90 at every width"),
-        ({"format": "gguf", "target_bpw": 3.0}, "ArgumentError", "target_bpw= needs format= parquet or arrow"),
+        ({"format": "safetensors", "target_bpw": 3.0}, "ArgumentError", "target_bpw= needs format= parquet, arrow, compressed-tensors"),
     ],
 )
 def test_what_is_wrong_is_named(digits_dit, tmp_path, options, exception, message):
