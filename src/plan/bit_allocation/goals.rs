@@ -93,7 +93,9 @@ impl Goals {
         };
         let mut all = vec![0; widths.len()];
         for (tensors, taken) in items.into_iter().zip(taken) {
-            tensors.into_iter().for_each(|tensor| all[tensor] = taken);
+            for tensor in tensors {
+                all[tensor] = taken;
+            }
         }
         Ok(all)
     }
@@ -148,7 +150,9 @@ fn items(widths: &[Vec<Width>], fused: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let groups: Vec<&Vec<usize>> = fused.iter().filter(together).collect();
     let mut leader: Vec<usize> = (0..widths.len()).collect();
     for group in &groups {
-        group.iter().for_each(|tensor| leader[*tensor] = group[0]);
+        for tensor in *group {
+            leader[*tensor] = group[0];
+        }
     }
     let mut items: Vec<Vec<usize>> = vec![Vec::new(); widths.len()];
     for (tensor, leader) in leader.into_iter().enumerate().filter(|(tensor, _)| !widths[*tensor].is_empty()) {
