@@ -120,6 +120,20 @@ fn compare(what: &str, row: &[f32], importance: Option<&[f32]>, search: &[f32], 
 }
 
 #[test]
+fn one_weight_that_is_far_larger_than_the_others_keeps_its_value() {
+    // Few codes differ from their zero points: what the row's scale is fitted to is the rest of sums that cancel.
+    for seed in 0..2000 {
+        let mut random = Random::new(seed);
+        let row = row("one far outlier", 400, &mut random);
+        let importance: Vec<f32> = (0..400).map(|_| random.normal().abs() as f32).collect();
+        for importance in [None, Some(&importance[..])] {
+            let decode = |by| two_level(&row, importance, 2, 200, true, by);
+            compare(&format!("seed {seed}"), &row, importance, &decode("search"), &decode("minmax"));
+        }
+    }
+}
+
+#[test]
 fn search_never_loses_to_the_range() {
     let rounds = if std::env::var_os("TORTURE").is_some() { 100 } else { 1 };
     let mut groups = 0usize;

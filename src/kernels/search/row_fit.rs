@@ -5,6 +5,10 @@ use super::{
     grid::Grid,
 };
 
+/// The share of its terms below which `square` is off by more than a ten-thousandth, so that no fit can be told from another: one
+/// weight that is far larger than all others leaves so few codes that differ from their zero points.
+const FEW: f64 = 1e-2;
+
 /// Sums for the least-squares row scale: of `m (q - z) x`, and of `m^2 (q - z)^2`.
 #[derive(Default)]
 pub(in crate::kernels) struct RowFit {
@@ -40,7 +44,7 @@ impl RowFit {
     #[inline(always)]
     pub(super) fn cancels(&self) -> bool {
         self.signal * (1.0 - f64::from(CANCELS)) < self.cross * (self.cross / self.square)
-            || self.square < f64::from(CANCELS) * self.terms
+            || self.square < FEW * self.terms
     }
 
     /// Returns the row scale of least error for the codes; `row_scale` where there is none.
