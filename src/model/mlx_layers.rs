@@ -1,7 +1,7 @@
 //! Layers that MLX quantized, as the tensors that they stand for.
 //!
-//! Of a layer `m` there are `m.weight` in words of 32 bits, `m.scales`, and of integers `m.biases`. How many bits a code has, and
-//! how many weights a group, `config.json` says for all layers or for one.
+//! Of a layer `m` there are `m.weight` in words of 32 bits, `m.scales`, and of integers `m.biases`. `config.json` has the bits of a
+//! code and the weights of a group, of all layers or of one.
 
 use std::{
     collections::{HashMap, HashSet},

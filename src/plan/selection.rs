@@ -174,7 +174,7 @@ impl Selection<'_> {
 ///
 /// # Errors
 /// Returns an error that names the option and the first rule that has no effect: it is most likely mistyped.
-pub(super) fn check_rules<T: fmt::Display>(
+fn check_rules<T: fmt::Display>(
     option: &str,
     rules: &[PatternRule<T>],
     model: &Model,
@@ -185,6 +185,27 @@ pub(super) fn check_rules<T: fmt::Display>(
         Some(rule) => Err(refused(option, rule, "quantized tensor", model)),
         None => Ok(()),
     }
+}
+
+/// Gives each quantized tensor its type in a format that has types of its own: `kind` makes it from what the last rule that matches
+/// says, if one does, and from the tensor's options.
+///
+/// # Errors
+/// Returns the errors of [`check_rules`].
+pub(super) fn choose_types<T: Copy + fmt::Display>(
+    option: &str,
+    rules: &[PatternRule<T>],
+    model: &Model,
+    choices: &mut [Choice],
+    kind: impl Fn(Option<T>, QuantizeOptions) -> FormatType,
+) -> Result<(), IoError> {
+    check_rules(option, rules, model, choices)?;
+    for (tensor, choice) in model.tensors().iter().zip(choices) {
+        let ruled = PatternRule::last_match(rules, &tensor.name).map(|rule| rule.value);
+        choice.kind = choice.options.map(|options| kind(ruled, options));
+        choice.pinned |= ruled.is_some();
+    }
+    Ok(())
 }
 
 fn refused(option: &str, pattern: &dyn fmt::Display, what: &str, model: &Model) -> IoError {

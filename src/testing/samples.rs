@@ -42,6 +42,13 @@ pub(crate) fn heavy(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| random.heavy() as f32).collect()
 }
 
+/// Returns the signal-to-noise ratio of a row in dB.
+pub(crate) fn db(row: &[f32], back: &[f32]) -> f64 {
+    let noise: f64 = row.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let power: f64 = row.iter().map(|a| f64::from(*a).powi(2)).sum();
+    10.0 * (power / noise).log10()
+}
+
 /// Returns rows of every length from 0 to 300 and a few longer ones, with data that is normal, heavy-tailed,
 /// zero, constant, of one sign, sparse, denormal, or as large as f32 goes.
 pub(crate) fn rows() -> impl Iterator<Item = Vec<f32>> {

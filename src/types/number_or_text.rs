@@ -32,44 +32,23 @@ impl NumberOrText {
     }
 }
 
-impl TryFrom<NumberOrText> for Equalize {
-    type Error = OptionsError;
+/// Writes and reads types by the text that stands for them.
+macro_rules! by_text {
+    ($($type:ty),+) => {$(
+        impl TryFrom<NumberOrText> for $type {
+            type Error = OptionsError;
 
-    fn try_from(value: NumberOrText) -> Result<Self, OptionsError> {
-        value.parse()
-    }
+            fn try_from(value: NumberOrText) -> Result<Self, OptionsError> {
+                value.parse()
+            }
+        }
+
+        impl From<$type> for NumberOrText {
+            fn from(value: $type) -> Self {
+                Self::of(&value)
+            }
+        }
+    )+};
 }
 
-impl From<Equalize> for NumberOrText {
-    fn from(value: Equalize) -> Self {
-        Self::of(&value)
-    }
-}
-
-impl TryFrom<NumberOrText> for GroupSize {
-    type Error = OptionsError;
-
-    fn try_from(value: NumberOrText) -> Result<Self, OptionsError> {
-        value.parse()
-    }
-}
-
-impl From<GroupSize> for NumberOrText {
-    fn from(value: GroupSize) -> Self {
-        Self::of(&value)
-    }
-}
-
-impl TryFrom<NumberOrText> for Rate {
-    type Error = OptionsError;
-
-    fn try_from(value: NumberOrText) -> Result<Self, OptionsError> {
-        value.parse()
-    }
-}
-
-impl From<Rate> for NumberOrText {
-    fn from(value: Rate) -> Self {
-        Self::of(&value)
-    }
-}
+by_text!(Equalize, GroupSize, Rate);

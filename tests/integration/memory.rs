@@ -18,8 +18,8 @@ use crate::{
 
 const LIMIT: u64 = 8_000_000;
 
-/// What a query takes beside what it holds: batches in the making, more of them where a writer waits for a busy processor, and what
-/// the allocator keeps.
+/// The memory that a query takes beside its rows: batches in the making, more of them where a writer waits for a busy processor, and
+/// the allocator's reserve.
 const STREAMING: u64 = 48_000_000;
 
 /// A model of 20 matrices of f32, 80 MB; no two rows are alike.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     kernels::{dispatch::Target, widen::widen_f8_e4m3},
-    testing::samples::{normal, rows},
+    testing::samples::{db, normal, rows},
     types::Comfy,
 };
 
@@ -199,13 +199,6 @@ fn every_target_gives_the_same_bytes() {
             }
         }
     }
-}
-
-/// The signal-to-noise ratio of a row in dB.
-fn db(row: &[f32], back: &[f32]) -> f64 {
-    let noise: f64 = row.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    let power: f64 = row.iter().map(|a| f64::from(*a).powi(2)).sum();
-    10.0 * (power / noise).log10()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     kernels::dispatch::Target,
-    testing::samples::{normal, rows},
+    testing::samples::{db, normal, rows},
     types::Float,
 };
 
@@ -131,13 +131,6 @@ fn every_target_gives_the_same_bytes() {
             assert!(encoded(Some(target), &row) == one, "{} {}", target.name(), row.len());
         }
     }
-}
-
-/// The signal-to-noise ratio of a row in dB.
-fn db(row: &[f32], back: &[f32]) -> f64 {
-    let noise: f64 = row.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    let power: f64 = row.iter().map(|a| f64::from(*a).powi(2)).sum();
-    10.0 * (power / noise).log10()
 }
 
 #[test]

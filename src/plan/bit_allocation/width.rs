@@ -25,7 +25,7 @@ pub struct Width {
 impl Width {
     /// Returns the signal-to-noise ratio in dB; infinite where nothing is lost.
     pub fn sqnr(&self) -> f64 {
-        if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.sqnr() }
+        self.errors.sqnr()
     }
 }
 

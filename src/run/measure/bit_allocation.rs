@@ -3,15 +3,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow_array::{
-    RecordBatch,
-    cast::AsArray,
-    types::{Float64Type, Int64Type},
-};
+use arrow_array::{RecordBatch, cast::AsArray, types::Int64Type};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
-use super::Survey;
+use super::{
+    Survey,
+    error_sums::{error_fields, error_sums},
+};
 use crate::{
     plan::{
         bit_allocation::{
@@ -29,11 +28,7 @@ use crate::{
     },
     sql::{recipes, threads::runtime},
     storage::error::IoError,
-    types::{
-        ErrorSums,
-        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
-        weights::NAME,
-    },
+    types::{ErrorSums, weights::NAME},
 };
 
 /// The error sums of tensors, by name and form.
@@ -103,34 +98,15 @@ impl Plan {
 
 /// Returns the schema of the rows that the recipe gives.
 fn sums_schema() -> SchemaRef {
-    let number = |name| Field::new(name, DataType::Float64, true);
-    Arc::new(Schema::new(vec![
-        Field::new(NAME, DataType::Utf8View, true),
-        Field::new(FORM, DataType::Int64, true),
-        number(DOT),
-        number(A2),
-        number(B2),
-        number(ERR2),
-        number(MAX_ABS),
-        Field::new(N, DataType::Int64, true),
-    ]))
+    let fields = [Field::new(NAME, DataType::Utf8View, true), Field::new(FORM, DataType::Int64, true)];
+    Arc::new(Schema::new(fields.into_iter().chain(error_fields()).collect::<Vec<_>>()))
 }
 
 /// Adds what the rows of a part lose.
 fn add_sums(part: &RecordBatch, sums: &mut Sums) {
-    let number = |column: usize| part.column(column).as_primitive::<Float64Type>().values();
     let (names, forms) = (part.column(0).as_string_view(), part.column(1).as_primitive::<Int64Type>().values());
-    let [dot, a2, b2, err2, max_abs] = [2, 3, 4, 5, 6].map(number);
-    let n = part.column(7).as_primitive::<Int64Type>().values();
-    for row in 0..part.num_rows() {
-        let errors = ErrorSums {
-            dot: dot[row],
-            a2: a2[row],
-            b2: b2[row],
-            err2: err2[row],
-            max_abs: max_abs[row],
-            n: n[row] as u64,
-        };
+    for (row, errors) in error_sums(part, 2).enumerate() {
+        let Some(errors) = errors else { continue };
         let sum = sums.entry((names.value(row).to_owned(), forms[row])).or_default();
         *sum = sum.merge(errors);
     }

@@ -6,6 +6,7 @@ pub mod checked_activations;
 mod entropy_steps;
 mod equalization_factors;
 pub mod equalized_inputs;
+mod error_sums;
 mod hessian_factors;
 mod input_channels;
 mod prepare;

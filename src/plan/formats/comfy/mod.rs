@@ -21,7 +21,7 @@ use crate::{
     model::{Model, comfy_layers::METADATA, tensor::Tensor},
     plan::{
         format_type::FormatType,
-        selection::{Choice, check_rules},
+        selection::{Choice, choose_types},
         spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
     },
     storage::{dtype::float_of, error::IoError, file_layout::Layout},
@@ -66,11 +66,10 @@ impl Format for ComfyUi {
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
         let detection = Detection::new()?;
-        check_rules("comfy_type_for", &spec.comfy_type_for, model, choices)?;
-        for (tensor, choice) in model.tensors().iter().zip(choices) {
-            if choice.options.is_none() {
-                continue;
-            }
+        choose_types("comfy_type_for", &spec.comfy_type_for, model, choices, |ruled, _| {
+            FormatType::Comfy(ruled.or(spec.comfy_type).unwrap_or(ComfyType::Int8))
+        })?;
+        for (tensor, _) in model.tensors().iter().zip(&*choices).filter(|(_, choice)| choice.kind.is_some()) {
             let rule = PatternRule::last_match(&spec.comfy_type_for, &tensor.name);
             if let Some(rule) = rule.filter(|rule| rule.value.is_packed() && detection.reads(&tensor.name)) {
                 let problem = format!(
@@ -79,9 +78,6 @@ impl Format for ComfyUi {
                 );
                 return Err(SpecError::new("comfy_type_for", problem).into());
             }
-            choice.pinned |= rule.is_some();
-            let asked = rule.map(|rule| rule.value).or(spec.comfy_type);
-            choice.kind = Some(FormatType::Comfy(asked.unwrap_or(ComfyType::Int8)));
         }
         Ok(())
     }
@@ -92,7 +88,7 @@ impl Format for ComfyUi {
 }
 
 /// Plans the files. A layer that its type cannot hold takes 8 bits or stays, and its note says so. Tensors whose scale is one
-/// for all rows are read once.
+/// for all rows are read.
 ///
 /// # Errors
 /// A weight of those is not finite, a file cannot be read, or the header would be longer than the format allows.

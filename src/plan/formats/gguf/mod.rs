@@ -23,8 +23,8 @@ use crate::{
     },
     plan::{
         format_type::FormatType,
-        selection::{Choice, check_rules},
-        spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
+        selection::{Choice, choose_types},
+        spec::{Spec, spec_error::SpecError},
     },
     storage::{
         dtype::{Dtype, dtype_of, float_of},
@@ -94,15 +94,9 @@ impl Format for Gguf {
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
-        check_rules("gguf_type_for", &spec.gguf_type_for, model, choices)?;
-        for (tensor, choice) in model.tensors().iter().zip(choices) {
-            let ruled = PatternRule::last_match(&spec.gguf_type_for, &tensor.name).map(|rule| rule.value);
-            let asked = ruled.or(spec.gguf_type);
-            let kind = |options: QuantizeOptions| asked.unwrap_or(GgufType::of_bits(options.bits));
-            choice.kind = choice.options.map(|options| FormatType::Gguf(kind(options)));
-            choice.pinned |= ruled.is_some();
-        }
-        Ok(())
+        choose_types("gguf_type_for", &spec.gguf_type_for, model, choices, |ruled, options| {
+            FormatType::Gguf(ruled.or(spec.gguf_type).unwrap_or(GgufType::of_bits(options.bits)))
+        })
     }
 
     fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Returns the entry: what is said of all layers, which is what most weights have, and of each layer that has other bits, or none. `None`
-/// where nothing is quantized.
+/// means that nothing is quantized.
 pub fn quantization(model: &Model, choices: &[Choice]) -> Option<Value> {
     let layers: Vec<(&str, Option<Value>, usize)> = model
         .tensors()

@@ -19,8 +19,8 @@ use crate::{
     model::{Model, layer_part::Part, mlx_layers::parts, tensor::Tensor},
     plan::{
         format_type::FormatType,
-        selection::{Choice, check_rules},
-        spec::{Spec, pattern_rule::PatternRule, spec_error::SpecError},
+        selection::{Choice, choose_types},
+        spec::{Spec, spec_error::SpecError},
     },
     storage::{dtype::float_of, error::IoError},
     types::{Encoding, Float, GroupSize, Method, Mlx, MlxType, OptionsError, QuantizeOptions},
@@ -102,15 +102,9 @@ impl Format for MlxFolder {
     }
 
     fn choose(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<(), IoError> {
-        check_rules("mlx_type_for", &spec.mlx_type_for, model, choices)?;
-        for (tensor, choice) in model.tensors().iter().zip(choices) {
-            let ruled = PatternRule::last_match(&spec.mlx_type_for, &tensor.name).map(|rule| rule.value);
-            let asked = ruled.or(spec.mlx_type);
-            choice.pinned |= ruled.is_some();
-            let kind = |options: QuantizeOptions| asked.unwrap_or(MlxType::of_bits(options.bits));
-            choice.kind = choice.options.map(|options| FormatType::Mlx(kind(options)));
-        }
-        Ok(())
+        choose_types("mlx_type_for", &spec.mlx_type_for, model, choices, |ruled, options| {
+            FormatType::Mlx(ruled.or(spec.mlx_type).unwrap_or(MlxType::of_bits(options.bits)))
+        })
     }
 
     fn plan(&self, model: &Model, choices: &mut [Choice], spec: &Spec) -> Result<Option<Export>, IoError> {

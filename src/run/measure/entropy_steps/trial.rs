@@ -2,22 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
-    cast::AsArray,
-    types::{Float64Type, Int64Type},
-};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray, cast::AsArray, types::Int64Type};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, internal_datafusion_err};
 
 use crate::{
-    run::{RunError, measure::Survey, plan::Plan, progress::Pass},
-    sql::recipes,
-    types::{
-        ErrorSums,
-        error_stats::{A2, B2, DOT, ERR2, MAX_ABS, N},
-        weights::NAME,
+    run::{
+        RunError,
+        measure::{
+            Survey,
+            error_sums::{error_fields, error_sums},
+        },
+        plan::Plan,
+        progress::Pass,
     },
+    sql::recipes,
+    types::{ErrorSums, weights::NAME},
 };
 
 /// A step that a tensor is tried with.
@@ -40,7 +40,7 @@ pub struct Tried {
 impl Tried {
     /// Returns the signal-to-noise ratio in dB; infinite where nothing is lost.
     pub fn sqnr(&self) -> f64 {
-        if self.errors.err2 == 0.0 { f64::INFINITY } else { self.errors.sqnr() }
+        self.errors.sqnr()
     }
 }
 
@@ -87,36 +87,17 @@ fn steps_batch(plan: &Plan, tries: &[Try]) -> Result<RecordBatch, DataFusionErro
 
 /// Returns the schema of the rows that the recipe gives.
 fn sums_schema() -> SchemaRef {
-    let number = |name| Field::new(name, DataType::Float64, true);
     let count = |name| Field::new(name, DataType::Int64, true);
-    Arc::new(Schema::new(vec![
-        Field::new(NAME, DataType::Utf8View, true),
-        count("number"),
-        count("bytes"),
-        number(DOT),
-        number(A2),
-        number(B2),
-        number(ERR2),
-        number(MAX_ABS),
-        count(N),
-    ]))
+    let fields = [Field::new(NAME, DataType::Utf8View, true), count("number"), count("bytes")];
+    Arc::new(Schema::new(fields.into_iter().chain(error_fields()).collect::<Vec<_>>()))
 }
 
 /// Adds what the rows of a part take and lose.
 fn add_sums(part: &RecordBatch, sums: &mut BTreeMap<usize, (f64, ErrorSums)>) {
-    let [number, bytes, n] = [1, 2, 8].map(|column| part.column(column).as_primitive::<Int64Type>().values());
-    let [dot, a2, b2, err2, max_abs] =
-        [3, 4, 5, 6, 7].map(|column| part.column(column).as_primitive::<Float64Type>().values());
-    // A part may have no row of a sample.
-    for row in (0..part.num_rows()).filter(|row| part.column(8).is_valid(*row)) {
-        let errors = ErrorSums {
-            dot: dot[row],
-            a2: a2[row],
-            b2: b2[row],
-            err2: err2[row],
-            max_abs: max_abs[row],
-            n: n[row] as u64,
-        };
+    let [number, bytes] = [1, 2].map(|column| part.column(column).as_primitive::<Int64Type>().values());
+    for (row, errors) in error_sums(part, 3).enumerate() {
+        // A part may have no row of a sample.
+        let Some(errors) = errors else { continue };
         let (all, sum) = sums.entry(number[row] as usize).or_default();
         (*all, *sum) = (*all + bytes[row] as f64, sum.merge(errors));
     }
